@@ -1,0 +1,1 @@
+"""Run microscopes from asyncio."""

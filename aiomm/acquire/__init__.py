@@ -1,0 +1,1 @@
+"""Events, their plan, and the acquisition that carries them out."""

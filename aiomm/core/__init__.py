@@ -1,0 +1,1 @@
+"""The microscope: one typed interface to MMCore, in this process."""

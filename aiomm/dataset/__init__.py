@@ -1,0 +1,1 @@
+"""What stays after the experiment: datasets and how they are written and read."""
