@@ -77,9 +77,7 @@ class CoreError(AiommError):
         MMCore's own message.
     """
 
-    def __init__(
-        self, text: str, *, method: str = "", arguments: tuple[object, ...] = (), device: str | None = None
-    ) -> None:
+    def __init__(self, text: str, *, method: str = "", arguments: tuple[object, ...] = (), device: str | None = None) -> None:
         self.text = text
         self.method = method
         self.arguments = arguments

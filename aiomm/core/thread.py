@@ -54,7 +54,7 @@ class Signal:
     def set(self) -> None:
         if not self._flag:
             self._flag = True
-            self._thread._inbox.put(None)
+            self._thread.wake()
 
     def clear(self) -> None:
         self._flag = False
@@ -138,6 +138,10 @@ class HardwareThread:
     def is_current(self) -> bool:
         """Whether the caller is on this thread already."""
         return threading.current_thread() is self._thread
+
+    def wake(self) -> None:
+        """Have the thread look again at what its routines wait for."""
+        self._inbox.put(None)
 
     def signal(self) -> Signal:
         """Make a signal for a routine of this thread."""
