@@ -16,6 +16,9 @@ Device drivers want to be called from one thread. Two kinds of work run here:
   the routine waits or yields without it. So nobody moves a stage between an event's move and its exposure.
 
 Nothing here polls: with nothing to do the thread sleeps in ``SimpleQueue.get``.
+
+When the thread is closed, calls that wait are still made, and each routine gets a `ClosedError` at its ``yield``. Its
+``finally`` runs then, on this thread, and must not yield again.
 """
 
 from __future__ import annotations
@@ -23,8 +26,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import heapq
-import itertools
 import queue
 import threading
 import time
@@ -72,19 +73,20 @@ class Wait:
 
 
 Routine = Generator[Wait | None, None, Any]
+Deliver = Callable[[Any, BaseException | None], None]
+"""Gets (result, error) when a call or routine has ended; runs on the hardware thread."""
 
 
 class _Call:
     """One plain call: runs once, or never if it was cancelled before it began."""
 
-    __slots__ = ("args", "cancelled", "deliver", "fn", "reads")
+    __slots__ = ("args", "cancelled", "deliver", "fn", "label", "reads")
 
-    def __init__(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], reads: bool, deliver: Callable[[Any, BaseException | None], None]
-    ) -> None:
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], reads: bool, label: object, deliver: Deliver) -> None:
         self.fn = fn
         self.args = args
         self.reads = reads
+        self.label = label
         self.deliver = deliver
         self.cancelled = False
 
@@ -102,10 +104,17 @@ class _Call:
 class _Task:
     __slots__ = ("deliver", "routine", "wait")
 
-    def __init__(self, routine: Routine, deliver: Callable[[Any, BaseException | None], None]) -> None:
+    def __init__(self, routine: Routine, deliver: Deliver) -> None:
         self.routine = routine
         self.deliver = deliver
         self.wait: Wait | None = None
+
+    def is_due(self, now: float) -> bool:
+        """Whether the routine may go on: what it waits for has come, or it does not wait."""
+        wait = self.wait
+        if wait is None:
+            return True
+        return (wait.signal is not None and wait.signal.is_set) or (wait.until is not None and wait.until <= now)
 
 
 class HardwareThread:
@@ -121,14 +130,12 @@ class HardwareThread:
         self._inbox: queue.SimpleQueue[_Call | _Task | None] = queue.SimpleQueue()
         self._calls: deque[_Call] = deque()
         self._parked: deque[_Call] = deque()  # calls that change something, while a routine allows readers only
-        self._ready: deque[_Task] = deque()
-        self._waiting: list[_Task] = []
-        self._timers: list[tuple[float, int, _Task, Wait]] = []
-        self._order = itertools.count()
+        self._tasks: deque[_Task] = deque()  # routines, the one that has waited longest for a step first
         self._exclusive: _Task | None = None
         self._closing = False
+        self._ended: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self.current: str = ""
+        self._current: object = ""
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
@@ -139,6 +146,28 @@ class HardwareThread:
         """Whether the caller is on this thread already."""
         return threading.current_thread() is self._thread
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
+    @property
+    def current(self) -> str:
+        """What the thread is doing now, for people to read; empty while it has nothing to do.
+
+        A routine may set it, to say what it does.
+        """
+        current = self._current
+        if isinstance(current, str):
+            return current
+        if isinstance(current, tuple):
+            return f"{current[0]}({', '.join(f'{a!r:.40}' for a in current[1])})"
+        return str(getattr(current, "__qualname__", "") or current)
+
+    @current.setter
+    def current(self, what: object) -> None:
+        self._current = what
+
     def wake(self) -> None:
         """Have the thread look again at what its routines wait for."""
         self._inbox.put(None)
@@ -147,7 +176,7 @@ class HardwareThread:
         """Make a signal for a routine of this thread."""
         return Signal(self)
 
-    async def run(self, fn: Callable[..., T], *args: Any, reads: bool = False) -> T:
+    async def run(self, fn: Callable[..., T], *args: Any, reads: bool = False, label: object = None) -> T:
         """Run ``fn(*args)`` on the thread and await its result.
 
         A cancelled caller does not wait. A call that has not begun is then never made; one that has begun runs to its
@@ -155,55 +184,82 @@ class HardwareThread:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-
-        def deliver(result: Any, error: BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to hear it
-                loop.call_soon_threadsafe(_settle, future, result, error)
-
-        call = self._post(fn, args, reads, deliver)
+        call = self._post(fn, args, reads, label, _to_loop(loop, future))
         try:
             return await future
         finally:
             call.cancelled = True
 
-    def run_blocking(self, fn: Callable[..., T], *args: Any, reads: bool = False) -> T:
+    def run_blocking(self, fn: Callable[..., T], *args: Any, reads: bool = False, label: object = None) -> T:
         """Run ``fn(*args)`` on the thread and block the calling thread until it is done."""
         if self.is_current:
             return fn(*args)
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._post(fn, args, reads, lambda result, error: _settle(future, result, error))
-        return future.result()
+        call = self._post(fn, args, reads, label, lambda result, error: _settle(future, result, error))
+        try:
+            return future.result()
+        finally:
+            call.cancelled = True
 
-    def spawn(self, routine: Routine, done: Callable[[Any, BaseException | None], None]) -> None:
+    def spawn(self, routine: Routine, done: Deliver) -> None:
         """Start a routine; ``done(result, error)`` is called on the hardware thread when it has ended."""
         with self._lock:
-            if self._closing:
-                routine.close()
-                raise ClosedError("the core is closed: its hardware thread takes no more work")
-            self._inbox.put(_Task(routine, done))
+            if not self._closing:
+                self._inbox.put(_Task(routine, done))
+                return
+        routine.close()
+        raise ClosedError("the core is closed: its hardware thread takes no more work")
+
+    async def run_routine(self, make: Callable[[Signal], Routine]) -> Any:
+        """Run ``make(cancelled)`` as a routine and await its result.
+
+        ``cancelled`` is set when the caller is cancelled: the routine then ends as soon as it can, and the caller does
+        not wait for it.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        cancelled = self.signal()
+        self.spawn(make(cancelled), _to_loop(loop, future))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
 
     def close(self, timeout: float | None = None) -> bool:
         """Refuse new work, finish the calls that wait, end the routines, and join the thread.
 
-        Returns False if the thread is still in a device call after ``timeout`` seconds.
+        Returns False if the thread is still in a device call after ``timeout`` seconds, or is the caller's own.
         """
-        with self._lock:
-            self._closing = True
-            self._inbox.put(None)
+        self._begin_to_close()
         if self.is_current:
             return False
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
+    async def aclose(self) -> None:
+        """Close, and await the thread's end without blocking the loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        deliver = _to_loop(loop, future)
+        if self._begin_to_close(lambda: deliver(None, None)):
+            await future
+        if not self.is_current:
+            self._thread.join()  # it has nothing left to do but return
 
-    def _post(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], reads: bool, deliver: Callable[[Any, BaseException | None], None]
-    ) -> _Call:
-        call = _Call(fn, args, reads, deliver)
+    def _begin_to_close(self, ended: Callable[[], None] | None = None) -> bool:
+        """Refuse new work; tell whether ``ended`` will be called at the thread's end (False: it has ended)."""
+        with self._lock:
+            self._closing = True
+            if self._thread.is_alive() and self._ended is not _OVER:
+                if ended is not None:
+                    self._ended.append(ended)
+                self._inbox.put(None)
+                return True
+        return False
+
+    def _post(self, fn: Callable[..., Any], args: tuple[Any, ...], reads: bool, label: object, deliver: Deliver) -> _Call:
+        call = _Call(fn, args, reads, fn if label is None else label, deliver)
         with self._lock:
             if self._closing:
                 raise ClosedError("the core is closed")
@@ -216,48 +272,46 @@ class HardwareThread:
         while True:
             self._collect()
             self._run_calls()
-            if self._ready:
-                self._step(self._ready.popleft())
-            elif self._closing and self._inbox.empty() and not self._calls:
-                if not self._end_one():
+            if self._closing:
+                self._end_routines()
+                if self._finished():
                     return
+            else:
+                self._step_next()
 
     def _collect(self) -> None:
         """Take what has come; sleep only if there is nothing at all to do."""
-        self._wake_due()
-        idle = not (self._ready or self._calls or self._closing)
+        timeout = self._may_sleep()
         try:
-            if idle:
-                timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            if timeout != 0:
+                self._current = ""
                 self._take(self._inbox.get(timeout=timeout))
             while not self._inbox.empty():
                 self._take(self._inbox.get_nowait())
         except queue.Empty:
             pass
-        self._wake_due()
+
+    def _may_sleep(self) -> float | None:
+        """How long there is nothing to do unless something comes: seconds, 0, or None for no end."""
+        if self._closing or self._calls or (self._parked and self._exclusive is None):
+            return 0
+        until: float | None = None
+        now = time.monotonic()
+        for task in self._tasks if self._exclusive is None else (self._exclusive,):
+            if task.is_due(now):
+                return 0
+            if task.wait is not None and task.wait.until is not None and (until is None or task.wait.until < until):
+                until = task.wait.until
+        return None if until is None else max(until - now, 1e-6)
 
     def _take(self, item: _Call | _Task | None) -> None:
         if isinstance(item, _Call):
             self._calls.append(item)
         elif isinstance(item, _Task):
-            self._ready.append(item)
-
-    def _wake_due(self) -> None:
-        if self._timers:
-            now = time.monotonic()
-            while self._timers and (self._timers[0][0] <= now or self._timers[0][2].wait is not self._timers[0][3]):
-                _, _, task, wait = heapq.heappop(self._timers)
-                if task.wait is wait:
-                    self._wake(task)
-        for task in [t for t in self._waiting if t.wait and t.wait.signal and t.wait.signal.is_set]:
-            self._wake(task)
-
-    def _wake(self, task: _Task) -> None:
-        task.wait = None
-        self._waiting.remove(task)
-        self._ready.append(task)
+            self._tasks.append(item)
 
     def _run_calls(self) -> None:
+        """Make the calls that have come; those that change something wait while a routine allows readers only."""
         if self._exclusive is None and self._parked:
             self._calls.extendleft(reversed(self._parked))
             self._parked.clear()
@@ -266,59 +320,78 @@ class HardwareThread:
             if self._exclusive is not None and not call.reads:
                 self._parked.append(call)
             else:
+                self._current = call.label
                 call.run()
 
+    def _step_next(self) -> None:
+        """Give one routine that is due one step; while one allows readers only, no other."""
+        now = time.monotonic()
+        for task in self._tasks if self._exclusive is None else (self._exclusive,):
+            if task.is_due(now):
+                self._tasks.remove(task)
+                self._step(task)
+                return
+
     def _step(self, task: _Task) -> None:
-        if self._exclusive is not None and self._exclusive is not task:
-            self._ready.append(task)  # only the exclusive routine goes on; it is waiting for a device, in short steps
-            if self._exclusive.wait is not None and all(t is not self._exclusive for t in self._ready):
-                self._sleep_until_exclusive()
-            return
+        self._current = task.routine
+        task.wait = None
         try:
             wait = task.routine.send(None)
         except StopIteration as end:
-            self._release(task)
-            task.deliver(end.value, None)
+            self._end(task, end.value, None)
         except BaseException as error:  # whoever spawned the routine gets it
-            self._release(task)
-            task.deliver(None, error)
+            self._end(task, None, error)
         else:
-            self._exclusive = task if wait is not None and wait.readers_only else None
-            if wait is None:
-                self._ready.append(task)
-                return
             task.wait = wait
-            self._waiting.append(task)
-            if wait.until is not None:
-                heapq.heappush(self._timers, (wait.until, next(self._order), task, wait))
+            self._exclusive = task if wait is not None and wait.readers_only else None
+            self._tasks.append(task)
 
-    def _sleep_until_exclusive(self) -> None:
-        """Other routines are ready but must not run: sleep until the exclusive one is due or something comes."""
-        timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-        with contextlib.suppress(queue.Empty):
-            self._take(self._inbox.get(timeout=timeout))
-
-    def _release(self, task: _Task) -> None:
+    def _end(self, task: _Task, result: Any, error: BaseException | None) -> None:
         if self._exclusive is task:
             self._exclusive = None
-
-    def _end_one(self) -> bool:
-        """While closing: end a routine that waits, by an error inside it, so that its ``finally`` runs."""
-        if self._parked:
-            self._exclusive = None
-            return True
-        if not self._waiting:
-            return False
-        task = self._waiting.pop()
-        self._release(task)
         try:
-            task.routine.throw(ClosedError("the core was closed while this was running"))
-        except BaseException as error:
-            task.deliver(None, error)
-        else:
-            task.routine.close()
-            task.deliver(None, ClosedError("the core was closed while this was running"))
+            task.deliver(result, error)
+        except BaseException as wrong:  # a mistake in `done` must not end the thread that others need, nor stay unseen
+            threading.excepthook(threading.ExceptHookArgs((type(wrong), wrong, wrong.__traceback__, self._thread)))
+
+    def _end_routines(self) -> None:
+        """End each routine by an error inside it, so that its ``finally`` runs."""
+        while self._tasks:
+            task = self._tasks.popleft()
+            self._current = task.routine
+            try:
+                task.routine.throw(ClosedError("the core was closed while this was running"))
+                task.routine.close()
+            except StopIteration as end:
+                self._end(task, end.value, None)
+            except BaseException as error:
+                self._end(task, None, error)
+            else:
+                self._end(task, None, ClosedError("the core was closed while this was running"))
+
+    def _finished(self) -> bool:
+        with self._lock:
+            if self._calls or self._parked or self._tasks or not self._inbox.empty():
+                return False
+            ended, self._ended = self._ended, _OVER
+        self._current = ""
+        for tell in ended:
+            tell()
         return True
+
+
+_OVER: list[Callable[[], None]] = []
+"""In the place of a thread's list of those who wait for its end, once it has ended."""
+
+
+def _to_loop(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> Deliver:
+    """Make what settles a loop's future from the hardware thread."""
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to hear it
+            loop.call_soon_threadsafe(_settle, future, result, error)
+
+    return deliver
 
 
 def _settle(future: Any, result: Any, error: BaseException | None) -> None:

@@ -45,32 +45,34 @@ class Turns:
     def take(self, turn: Turn, signal: Signal) -> Routine:
         """Wait for the turn (``yield from``). ``signal`` wakes this routine and is cleared by it.
 
-        The caller may also set the signal to look at its own abort flag: then this returns False without the turn.
+        The caller may also set the signal to look at its own abort flag: then this returns False without the turn, and
+        a caller that still wants it asks again. A signal that was set before the call counts too.
         """
-        if self._may(turn) and not (self._queue and not self._stack):
+        if self._may(turn):
             self._begin(turn)
             return True
         entry = (turn, signal)
         self._queue.append(entry)
-        signal.clear()
         try:
             yield Wait(signal)
+        except BaseException:
+            self.give_back(turn)  # it may have been given between the signal and now
+            raise
         finally:
             signal.clear()
             if entry in self._queue:
                 self._queue.remove(entry)
-        if turn in self._stack:
-            return True
-        return False
+        return turn in self._stack
 
     def _begin(self, turn: Turn) -> None:
         self._stack.append(turn)
         self.last_owner = turn.owner
 
     def give_back(self, turn: Turn) -> None:
-        """End a turn; the next in line that may go gets it."""
-        if turn in self._stack:
-            self._stack.remove(turn)
+        """End a turn; the next in line that may go gets it. Giving back what one does not have is nothing."""
+        if turn not in self._stack:
+            return
+        self._stack.remove(turn)
         for entry in list(self._queue):
             if self._may(entry[0]):
                 self._queue.remove(entry)
