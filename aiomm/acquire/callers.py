@@ -1,0 +1,267 @@
+"""Run a user's function on the event loop or in a worker thread of its own, and give it up in bounded time.
+
+A caller runs one function. What every caller promises:
+
+* the function's exception comes back with its own type and the function's own frames in its traceback;
+* the function sees a copy of the context (``contextvars``) of the task that calls it;
+* cancelling ``call`` ends the wait: at once for a thread, which cannot be interrupted and runs on with its result
+  dropped; after at most `GRACE` seconds for a coroutine, which is cancelled and given that long to clean up;
+* ``aclose`` waits at most as long as it is told and says whether the function has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import queue
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from aiomm.errors import ClosedError, HookError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+GRACE = 0.5
+"""Seconds that a cancelled coroutine has to end; after them it is left behind, still cancelled."""
+
+
+class Caller(Protocol):
+    """One way to run a function."""
+
+    @property
+    def concurrent(self) -> int: ...  # how many calls may be under way at once
+    @property
+    def running_since(self) -> float | None: ...  # time.monotonic() when the oldest call in progress began
+    async def start(self) -> None: ...
+    async def call(self, args: tuple[Any, ...]) -> Any: ...
+    async def aclose(self, timeout: float) -> bool: ...
+
+
+async def wait_out(future: asyncio.Future[Any], timeout: float) -> None:
+    """Wait for `future` to be done, `timeout` seconds at most, through every cancellation.
+
+    A cancellation that comes meanwhile is raised at the end. The future's own result or error is not.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not future.done() and (left := deadline - loop.time()) > 0:
+            try:
+                await asyncio.wait([future], timeout=left)
+            except asyncio.CancelledError as error:  # a shield of anyio's does not stop a native task.cancel()
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+def as_raisable(error: BaseException, label: str) -> BaseException:
+    """Give what to raise on the loop for `error`: itself, unless the loop would take it for something else.
+
+    A KeyboardInterrupt or SystemExit would tear the loop down, a CancelledError would look like a cancellation of the
+    acquisition, so these become the cause of a HookError.
+    """
+    if isinstance(error, Exception):
+        return error
+    replaced = HookError(f"{label} raised {type(error).__name__}{f': {error}' if str(error) else ''}; it should raise an Exception")
+    replaced.__cause__ = error
+    return replaced
+
+
+class LoopCaller:
+    """Runs coroutine functions on the event loop, each call in a task of its own.
+
+    The task of its own is what makes the wait bounded: a coroutine that swallows its cancellation is left behind.
+    """
+
+    concurrent = 1
+
+    def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], label: str) -> None:
+        self._fn = fn
+        self._label = label
+        self._tasks: dict[asyncio.Task[Any], float] = {}
+        self._closed = False
+
+    @property
+    def running_since(self) -> float | None:
+        return min(self._tasks.values(), default=None)
+
+    async def start(self) -> None:
+        """Nothing to prepare."""
+
+    async def call(self, args: tuple[Any, ...]) -> Any:
+        if self._closed:
+            raise ClosedError(f"{self._label} was called after it was closed")
+        return await self.run(self._fn(*args))
+
+    async def run(self, awaitable: Awaitable[Any]) -> Any:
+        """Await `awaitable` in a task, which a cancellation of the caller cancels and leaves behind after `GRACE`."""
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[Any] = loop.create_task(_as_coroutine(awaitable), name=self._label)
+        self._tasks[task] = time.monotonic()
+        task.add_done_callback(self._forget)
+        done: asyncio.Future[None] = loop.create_future()
+        task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
+        try:
+            await done
+        except asyncio.CancelledError:
+            task.cancel()
+            await wait_out(task, GRACE)
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error  # noqa: B904  what its clean-up raised, as if it had been awaited directly
+            raise
+        if task.cancelled():
+            raise HookError(f"{self._label} raised CancelledError although nobody cancelled it; something that it awaited was cancelled")
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled():
+            task.exception()  # an abandoned task's error has nobody left to hear it; others read it themselves
+
+    async def aclose(self, timeout: float) -> bool:
+        """Cancel what still runs, wait for it, `timeout` seconds at most. Returns whether all has ended."""
+        self._closed = True
+        deadline = time.monotonic() + timeout
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            await wait_out(task, deadline - time.monotonic())
+        return all(task.done() for task in tasks)
+
+
+async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+class _Job:
+    """One call for the thread."""
+
+    __slots__ = ("args", "context", "dropped", "error", "future", "loop", "result")
+
+    def __init__(self, args: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> None:
+        self.args = args
+        self.context = contextvars.copy_context()
+        self.loop = loop
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.dropped = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def finish(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class _Lane:
+    """What the thread shares with its caller. The thread holds this only, so a forgotten caller can be collected."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.since: float | None = None
+        self.on_end: Callable[[], None] | None = None
+        self.ended = False
+        self.lock = threading.Lock()
+
+    def main(self) -> None:
+        try:
+            while (job := self.jobs.get()) is not None:
+                if not job.dropped:
+                    self.run(job)
+                del job  # an idle thread keeps nobody's pixels
+        finally:
+            with self.lock:
+                self.ended = True
+                on_end = self.on_end
+            if on_end is not None:
+                on_end()
+
+    def run(self, job: _Job) -> None:
+        self.since = time.monotonic()
+        try:
+            job.result = job.context.run(self.fn, *job.args)
+        except BaseException as error:  # it is raised where the call is awaited
+            job.error = error
+        finally:
+            self.since = None
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to hear it
+            job.loop.call_soon_threadsafe(job.finish)
+
+
+class ThreadCaller:
+    """Runs plain functions in one daemon thread of its own, in the order of the calls.
+
+    A result that can be awaited (``lambda event: coroutine(event)``) is awaited on the loop.
+    """
+
+    concurrent = 1
+
+    def __init__(self, fn: Callable[..., Any], label: str) -> None:
+        self._label = label
+        self._lane = _Lane(fn)
+        self._started = False
+        self._closed = False
+        self._awaiter = LoopCaller(fn, label)
+        weakref.finalize(self, self._lane.jobs.put, None)
+
+    @property
+    def running_since(self) -> float | None:
+        return self._lane.since or self._awaiter.running_since
+
+    async def start(self) -> None:
+        """Nothing to prepare: the thread starts with the first call."""
+
+    async def call(self, args: tuple[Any, ...]) -> Any:
+        if self._closed:
+            raise ClosedError(f"{self._label} was called after it was closed")
+        job = _Job(args, asyncio.get_running_loop())
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._lane.main, name=f"aiomm {self._label}", daemon=True).start()
+        self._lane.jobs.put(job)
+        try:
+            await job.future
+        except asyncio.CancelledError:
+            job.dropped = True  # never begun: never run; begun: it runs on, and nobody reads its result
+            raise
+        if job.error is not None:
+            error = as_raisable(job.error, self._label)
+            job.error = None
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
+        if inspect.isawaitable(job.result):
+            return await self._awaiter.run(job.result)
+        return job.result
+
+    async def aclose(self, timeout: float) -> bool:
+        """Let the thread end after the call in progress, wait `timeout` seconds at most. Returns whether it has ended."""
+        self._closed = True
+        if not self._started:
+            return True
+        deadline = time.monotonic() + timeout
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def hear() -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(None))
+
+        with self._lane.lock:
+            self._lane.on_end = hear
+            if self._lane.ended:
+                ended.set_result(None)
+        self._lane.jobs.put(None)
+        await wait_out(ended, timeout)
+        awaited = await self._awaiter.aclose(deadline - time.monotonic())
+        return ended.done() and awaited
