@@ -134,6 +134,8 @@ class HardwareThread:
         self._exclusive: _Task | None = None
         self._closing = False
         self._ended: list[Callable[[], None]] = []
+        self.last_call: Callable[[], None] | None = None
+        """Called on the thread when it is closed and everything else has ended; must not raise."""
         self._lock = threading.Lock()
         self._current: object = ""
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -370,11 +372,15 @@ class HardwareThread:
                 self._end(task, None, ClosedError("the core was closed while this was running"))
 
     def _finished(self) -> bool:
-        with self._lock:
-            if self._calls or self._parked or self._tasks or not self._inbox.empty():
-                return False
-            ended, self._ended = self._ended, _OVER
+        if self._calls or self._parked or self._tasks or not self._inbox.empty():
+            return False
+        last, self.last_call = self.last_call, None
+        if last is not None:
+            self._current = last
+            last()
         self._current = ""
+        with self._lock:
+            ended, self._ended = self._ended, _OVER
         for tell in ended:
             tell()
         return True

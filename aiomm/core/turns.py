@@ -15,11 +15,12 @@ class Turn:
     hardware while the outer one waits for the hook, or both would wait forever.
     """
 
-    __slots__ = ("owner", "within")
+    __slots__ = ("after", "owner", "within")
 
     def __init__(self, owner: object, within: Turn | None = None) -> None:
         self.owner = owner
         self.within = within
+        self.after: object | None = None  # who had the turn before
 
 
 current_turn: ContextVar[Turn | None] = ContextVar("aiomm_current_turn", default=None)
@@ -66,6 +67,7 @@ class Turns:
 
     def _begin(self, turn: Turn) -> None:
         self._stack.append(turn)
+        turn.after = self.last_owner
         self.last_owner = turn.owner
 
     def give_back(self, turn: Turn) -> None:

@@ -1,0 +1,95 @@
+"""The typed face of a core: each of MMCore's methods, awaitable, in snake_case (types and documentation in api.pyi)."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pymmcore
+
+from aiomm.core.methods import METHODS
+from aiomm.core.names import public_methods, snake_case, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class Core:
+    """A Micro-Manager core whose methods are awaited.
+
+    Each of MMCore's methods is here in snake_case: ``await core.set_xy_position(10, 20)``. Units are ms for exposures
+    and delays, µm for positions. Each method raises `CoreError`, with the device and MMCore's own text, when MMCore or
+    a device refuses, and `ClosedError` after the core was closed.
+    """
+
+    async def call_core(self, method: str, args: tuple[Any, ...]) -> Any:
+        """Call a method by MMCore's name (``setXYPosition``); each home of a microscope has its own way."""
+        raise NotImplementedError
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            known = [n for n in dir(type(self)) if not n.startswith("_")]
+            raise AttributeError(unknown(name, known, type(self).__name__), name=name, obj=self)
+
+
+def bind(snake: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """Put keyword arguments in their places; `TypeError` names the forms of the call if they fit none."""
+    forms = METHODS[snake][1] if snake in METHODS else ()
+    for form in forms:
+        values, rest = list(args), dict(kwargs)
+        for parameter in parameters(form)[len(args) :]:
+            if parameter.name in rest:
+                values.append(rest.pop(parameter.name))
+            elif parameter.default is not parameter.empty:
+                values.append(parameter.default)
+            else:
+                break
+        else:
+            if not rest:
+                return tuple(values)
+    wanted = " or ".join(f"{snake}({form})" for form in forms) or f"{snake}(*args)"
+    given = ", ".join([*(f"{a!r:.80}" for a in args), *(f"{k}={v!r:.80}" for k, v in kwargs.items())])
+    raise TypeError(f"{snake}({given}): takes other arguments; it is {wanted}")
+
+
+def parameters(form: str) -> list[inspect.Parameter]:
+    """Read the parameters of a form like ``label: str, n: int = 0``."""
+    function = ast.parse(f"def f({form}): ...").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    names = function.args.args
+    given = [ast.literal_eval(d) for d in function.args.defaults]
+    defaults = [inspect.Parameter.empty] * (len(names) - len(given)) + given
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [
+        inspect.Parameter(a.arg, kind, default=d, annotation=ast.unparse(a.annotation) if a.annotation else inspect.Parameter.empty)
+        for a, d in zip(names, defaults, strict=True)
+    ]
+
+
+def _method(snake: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    async def method(self: Core, *args: Any, **kwargs: Any) -> Any:
+        return await self.call_core(name, bind(snake, args, kwargs) if kwargs else args)
+
+    method.__name__ = snake
+    method.__qualname__ = f"Core.{snake}"
+    if snake in METHODS:
+        _, forms, result, doc = METHODS[snake]
+        calls = "\n".join(f"    {snake}({form}) -> {result}" for form in forms)
+        method.__doc__ = f"{doc}\n\n::\n\n{calls}\n"
+    else:
+        method.__doc__ = f"MMCore's ``{name}``: newer than this version of aiomm, so its arguments are passed as they are."
+    return method
+
+
+def _fill() -> None:
+    """Give `Core` its methods: those that aiomm knows, and those that only the installed pymmcore knows."""
+    names = {name: snake for snake, (name, *_) in METHODS.items()}
+    for name in public_methods(dir(pymmcore.CMMCore)):
+        names.setdefault(name, snake_case(name))
+    for name, snake in names.items():
+        setattr(Core, snake, _method(snake, name))
+
+
+_fill()
