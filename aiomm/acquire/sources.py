@@ -1,0 +1,264 @@
+"""What ``acquire()`` accepts: one event, a list, an iterable, a generator, an async iterator, a useq sequence.
+
+A source is pulled scope by scope; a scope is a list of events that may become one hardware sequence with each other:
+
+=============  ========================================  ==================================================
+``scope``      made from                                 a scope is
+=============  ========================================  ==================================================
+``"list"``     a dict, a list, a useq sequence           all of it
+``"windows"``  a generator or other iterable             the next `n` events, or one item that is a list
+``"items"``    an async iterator                         one item: an event or a list
+=============  ========================================  ==================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, Literal
+
+from aiomm.acquire.events import AcquisitionEvent, numbered
+from aiomm.acquire.mda import EventList
+from aiomm.acquire.useq import UseqReader, is_useq_event, is_useq_sequence
+from aiomm.errors import EventError
+
+__all__ = ["Source", "open_source"]
+
+AT_ONCE = 1000  # events of a list that are read when it is submitted: up to about 5 ms
+
+
+class Converter:
+    """Makes events of what a source gives, and counts them from 0 for error messages."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._useq: UseqReader | None = None
+
+    def event(self, thing: Any, *, setup: bool = False) -> AcquisitionEvent:
+        number = self.count
+        if type(thing) is not dict and is_useq_event(thing):
+            self._useq = self._useq or UseqReader()
+            event = self._useq.read(thing, number, setup=setup)
+        elif isinstance(thing, (Mapping, AcquisitionEvent)):
+            try:
+                event = AcquisitionEvent.from_dict(thing)
+            except EventError as error:
+                raise numbered(number, error) from None
+        else:
+            raise EventError(f"event {number}: an event is a dict, not {thing!r:.80}", value=thing)
+        self.count += 1
+        return event
+
+    def scope(self, item: Any) -> list[AcquisitionEvent]:
+        """Return the events of one item: of an event itself, or of a list of events."""
+        if is_list(item):
+            return [self.event(thing) for thing in item]
+        return [self.event(item)]
+
+
+def is_list(thing: object) -> bool:
+    return isinstance(thing, Sequence) and not isinstance(thing, (str, bytes, bytearray, memoryview))
+
+
+class Source:
+    """Events to come; made by `open_source`.
+
+    Attributes
+    ----------
+    scope : "list", "windows" or "items"
+        How it is cut into scopes, and so which of ``iter``, `next_items` and `anext` it has.
+    """
+
+    scope: Literal["list", "windows", "items"]
+
+    def __iter__(self) -> Iterator[AcquisitionEvent]:
+        """Of a list: its events, the same ones each time. The first loop over a long list makes them: about 5 µs each."""
+        raise TypeError(f"a source of {self.scope!r} is no list")
+
+    def __len__(self) -> int:
+        """Of a list: how many events there are."""
+        raise TypeError(f"a source of {self.scope!r} does not know how many events come")
+
+    def next_items(self, n: int) -> list[AcquisitionEvent]:
+        """Return the next scope of at most `n` events; empty at the end. Runs the user's generator, so call it in a worker thread.
+
+        What stands before an error is returned first; the next call raises it. A list among the items is a scope by itself.
+        """
+        raise TypeError(f"a source of {self.scope!r} has no windows")
+
+    async def anext(self) -> list[AcquisitionEvent]:
+        """Return the next scope of an async source, never empty; StopAsyncIteration at the end."""
+        raise TypeError(f"a source of {self.scope!r} is not asynchronous")
+
+    def close(self) -> None:
+        """Close a generator; not while `next_items` runs."""
+
+    async def aclose(self) -> None:
+        """Close an async generator."""
+
+
+class ListSource(Source):
+    """All events at once. A short list is read at once, so that its dicts are the caller's to use again."""
+
+    scope = "list"
+
+    def __init__(self, things: Iterable[Any], length: int | None, setup: Any = None) -> None:
+        self._length = length
+        self._converter = Converter()
+        self._events: list[AcquisitionEvent] = []
+        self._error: BaseException | None = None
+        if setup is not None:
+            self._keep(setup, setup=True)
+            self._converter.count = 0
+        self._rest = iter(things)
+        self._done = False
+        if length is not None and length <= AT_ONCE:
+            while not self._done:
+                self._more()
+
+    def _keep(self, thing: Any, *, setup: bool = False) -> None:
+        try:
+            self._events.append(self._converter.event(thing, setup=setup))
+        except Exception as error:  # raised when the loop comes to it
+            self._error = error
+            self._done = True
+
+    def _more(self) -> None:
+        try:
+            thing = next(self._rest)
+        except StopIteration:
+            self._done = True
+        except Exception as error:
+            self._error = error
+            self._done = True
+        else:
+            self._keep(thing)
+
+    def __iter__(self) -> Iterator[AcquisitionEvent]:
+        events = self._events
+        index = 0
+        while True:
+            while index < len(events):
+                yield events[index]
+                index += 1
+            if self._error is not None:
+                raise self._error
+            if self._done:
+                return
+            self._more()
+
+    def __len__(self) -> int:
+        if self._length is None or self._done:
+            return sum(1 for _ in self)
+        return self._length
+
+
+class WindowSource(Source):
+    """A generator or another iterable, pulled as far ahead as asked for and no further."""
+
+    scope = "windows"
+
+    def __init__(self, things: Iterable[Any]) -> None:
+        self._things = iter(things)
+        self._converter = Converter()
+        self._list: list[AcquisitionEvent] | None = None  # a scope of its own that came before the window was full
+        self._error: BaseException | None = None
+        self._done = False
+
+    def next_items(self, n: int) -> list[AcquisitionEvent]:
+        if self._list is not None:
+            found, self._list = self._list, None
+            return found
+        window: list[AcquisitionEvent] = []
+        try:
+            while not self._done and self._error is None and len(window) < n:
+                try:
+                    thing = next(self._things)
+                except StopIteration:
+                    self._done = True
+                    break
+                if is_list(thing):
+                    scope = self._converter.scope(thing)
+                    if not scope:
+                        continue
+                    if not window:
+                        return scope
+                    self._list = scope
+                    break
+                window.append(self._converter.event(thing))
+        except Exception as error:
+            self._error = error
+        if not window and self._error is not None:
+            failure, self._error = self._error, None
+            self.close()
+            raise failure
+        return window
+
+    def close(self) -> None:
+        self._done = True
+        close = getattr(self._things, "close", None)
+        if callable(close) and hasattr(self._things, "throw"):  # a generator: a file's close() is not ours to call
+            close()
+
+
+class ItemSource(Source):
+    """An async iterator, pulled one item at a time."""
+
+    scope = "items"
+
+    def __init__(self, things: AsyncIterable[Any]) -> None:
+        self._things: AsyncIterator[Any] = aiter(things)
+        self._converter = Converter()
+
+    async def anext(self) -> list[AcquisitionEvent]:
+        while True:
+            scope = self._converter.scope(await anext(self._things))
+            if scope:
+                return scope
+
+    async def aclose(self) -> None:
+        close = getattr(self._things, "aclose", None)
+        if callable(close) and hasattr(self._things, "athrow"):
+            await close()
+
+
+def open_source(events: Any) -> Source:
+    """Return the source that a user's argument of ``acquire()`` stands for.
+
+    Notes
+    -----
+    The dicts are never changed. Up to 1000 events of a list are read before this returns, so that the caller may use
+    its dicts again; a longer list should not change until the submission has begun. An event that is wrong raises when
+    its turn to be read comes, with its number, counted from 0.
+
+    Raises
+    ------
+    TypeError
+        The argument is nothing that could be events.
+    """
+    if isinstance(events, Source):
+        return events
+    if isinstance(events, (Mapping, AcquisitionEvent)) or is_useq_event(events):
+        return ListSource([events], 1)
+    if is_useq_sequence(events):
+        # Version 2 of useq has sequences without an end.
+        if type(events).__module__.startswith("useq.v2"):
+            return WindowSource(events.iter_events())
+        return ListSource(events.iter_events(), None, getattr(events, "setup", None))
+    if isinstance(events, EventList):
+        return ListSource(events.fresh(), len(events))
+    if is_list(events):
+        return ListSource(list(events), len(events))
+    if isinstance(events, AsyncIterable):
+        return ItemSource(events)
+    if isinstance(events, Iterable) and not isinstance(events, (str, bytes, bytearray, memoryview, Set)):
+        return WindowSource(events)
+    if events is None:
+        raise TypeError("None is no event; mark_finished() says that no more events will come")
+    hint = ""
+    if callable(events):
+        hint = "; call the function and give what it returns" if not isinstance(events, type) else ""
+    elif isinstance(events, Set):
+        hint = "; a set has no order"
+    raise TypeError(
+        f"events must be a dict, a list, an iterable or an async iterator of events, or a useq sequence, not {events!r:.80}{hint}"
+    )
