@@ -1,0 +1,12 @@
+"""The command line: ``aiomm acquire``, ``aiomm info``, ``aiomm doctor``."""
+
+from __future__ import annotations
+
+from aiomm.cli.app import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the ``aiomm`` command."""
+    app()

@@ -1,0 +1,116 @@
+"""The commands, their options and their help.
+
+The work is in the module named like the command, imported when it is asked for: help does not wait for MMCore.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from aiomm.cli import arguments
+from aiomm.cli.exits import EPILOG, Exit, UsageError, errors_as_sentences
+
+app = typer.Typer(
+    name="aiomm",
+    help="Run microscopes from asyncio: acquire images, and look at what was acquired.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"aiomm {version('aiomm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+@app.command(epilog=EPILOG)
+def acquire(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the dataset; it is made if needed.", file_okay=False)],
+    config: Annotated[str, typer.Option(metavar="FILE", help="A Micro-Manager .cfg file, or 'demo': a simulated microscope.")] = "demo",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the dataset; its folder is OUT/NAME_1, then OUT/NAME_2.")] = "acq",
+    time_points: Annotated[int, typer.Option("--time-points", "-t", metavar="N", min=1, help="Number of time points.")] = 1,
+    interval: Annotated[float, typer.Option(metavar="S", min=0, help="Seconds from one time point to the next; 0: no waiting.")] = 0.0,
+    z: Annotated[str | None, typer.Option("--z", "-z", metavar="START:END:STEP", help="A z stack, in µm; END is never passed.")] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option("--channels", "-c", metavar="[GROUP:]PRESET,...", help="Channels; without GROUP, of the core's channel group."),
+    ] = None,
+    exposure: Annotated[str | None, typer.Option(metavar="MS[,MS...]", help="Exposure in ms, for all channels or for each.")] = None,
+    order: Annotated[str, typer.Option(metavar="ORDER", help="The loops, outermost first: t time, p position, c channel, z.")] = "tpcz",
+    format: Annotated[Literal["ndtiff", "memory"], typer.Option(help="'memory' saves nothing but the preview.")] = "ndtiff",
+    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Draw a picture of the dataset, OUT/NAME_1.png.")] = True,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="A running Micro-Manager. Not possible yet.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Acquire images with a microscope in this process, and save them.
+
+    Ctrl-C once stops safely and keeps what is saved; twice abandons.
+    """
+    from aiomm.cli.acquire import Job, run
+
+    with errors_as_sentences(debug):
+        if port is not None:
+            raise UsageError(f"--port {port}: aiomm cannot use a running Micro-Manager yet; --config loads a configuration in this process")
+        group, names = arguments.channel_names(channels) if channels is not None else (None, [])
+        job = Job(
+            directory=out,
+            name=name,
+            config=config,
+            time_points=time_points,
+            interval=interval,
+            z=arguments.z_range(z) if z is not None else None,
+            channel_group=group,
+            channels=names,
+            exposures=arguments.exposures(exposure, names) if exposure is not None else [],
+            order=order,
+            format=format,
+            preview=preview,
+        )
+        asyncio.run(run(job, Console(stderr=True)))
+
+
+@app.command(epilog=EPILOG)
+def info(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a dataset.")],
+    debug: Debug = False,
+) -> None:
+    """Say what is in a dataset: axes, sizes, pixel type, channels, and whether it was finished."""
+    from aiomm.cli.info import describe
+
+    with errors_as_sentences(debug):
+        typer.echo(describe(dataset))
+
+
+@app.command("doctor", epilog=EPILOG)
+def doctor_command(
+    directory: Annotated[Path, typer.Option("--directory", "-d", help="Folder to measure the disk in.", file_okay=False)] = Path(),
+    config: Annotated[str, typer.Option(metavar="FILE", help="The configuration to load: a .cfg file, or 'demo'.")] = "demo",
+    debug: Debug = False,
+) -> None:
+    """Look for what an acquisition needs, and say what to do about what is missing."""
+    from aiomm.cli.doctor import examine
+
+    with errors_as_sentences(debug):
+        healthy = asyncio.run(examine(directory, config, Console(highlight=False, soft_wrap=True)))
+    if not healthy:
+        raise typer.Exit(Exit.FAILED)

@@ -1,0 +1,41 @@
+"""What the user writes on the command line, and what it means: ranges, channels, exposures."""
+
+from __future__ import annotations
+
+from aiomm.cli.exits import UsageError
+
+
+def z_range(text: str) -> tuple[float, float, float]:
+    """Read ``START:END:STEP`` in µm."""
+    parts = text.split(":")
+    try:
+        start, end, step = (float(part) for part in parts)
+    except ValueError:
+        raise UsageError(f"-z {text!r} is not START:END:STEP in µm, as in -z 0:10:1 or -z -5:5:0.5") from None
+    return start, end, step
+
+
+def channel_names(text: str) -> tuple[str | None, list[str]]:
+    """Read ``GROUP:PRESET,PRESET`` or ``PRESET,PRESET``; without a group it is None: the core's channel group."""
+    group, colon, presets = text.rpartition(":")
+    names = [name.strip() for name in presets.split(",")]
+    if not all(names) or (colon and not group.strip()):
+        raise UsageError(f"-c {text!r} is not GROUP:PRESET,PRESET or PRESET,PRESET, as in -c Channel:DAPI,FITC")
+    return (group.strip() if colon else None), names
+
+
+def exposures(text: str, channels: list[str]) -> list[float]:
+    """Read one exposure in ms, or one for each channel; the answer has one for each channel (or one, without channels)."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--exposure {text!r} is not a time in ms, or one for each channel as in --exposure 10,50") from None
+    if any(not value > 0 for value in values):
+        raise UsageError(f"--exposure {text!r}: an exposure is longer than 0 ms")
+    wanted = max(1, len(channels))
+    if len(values) == 1:
+        return values * wanted
+    if len(values) != wanted:
+        kind = f"{len(channels)} channels ({', '.join(channels)})" if channels else "no channels"
+        raise UsageError(f"--exposure gives {len(values)} times for {kind}")
+    return values

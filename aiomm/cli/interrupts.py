@@ -1,0 +1,51 @@
+"""Ctrl-C: once stops safely, twice abandons."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from aiomm.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+@contextlib.contextmanager
+def on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` on the loop at the first Ctrl-C (or SIGTERM); leave at once at the second.
+
+    The second one ends the process from the signal handler itself, so that it works while a device call or a broken
+    disk holds everything else. What was saved until then stays readable.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = False
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:
+            abandon()
+        stopping = True
+        loop.call_soon_threadsafe(stop)
+
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+def abandon() -> None:
+    """Leave without waiting for the hardware."""
+    if sys.stderr.isatty():
+        os.write(2, SHOW_CURSOR)
+    os.write(2, b"\naiomm: abandoned: the hardware was not waited for, look at it before you go on; saved images are kept\n")
+    os._exit(Exit.INTERRUPTED)

@@ -1,0 +1,141 @@
+"""``aiomm acquire`` on the simulated microscope, in this process and in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import aiomm
+from aiomm.cli import app
+
+
+def acquire(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["acquire", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_every_option_has_its_effect(tmp_path: Path) -> None:
+    code, out, err = acquire(
+        tmp_path, "--name", "cells", "-t", 2, "-z", "0:2:1", "-c", "Channel:DAPI,FITC", "--exposure", "3,4", "--order", "tzpc"
+    )
+    assert (code, err) == (0, "")
+    path = tmp_path / "cells_1"
+    assert out.splitlines()[1:] == [f"dataset: {path}", f"preview: {path}.png"]
+    dataset = aiomm.Dataset(str(path))
+    keys = [dict(dataset.axes_of(row)) for row in range(len(dataset))]
+    assert keys == [{"time": t, "z": z, "channel": c} for t in range(2) for z in range(3) for c in ("DAPI", "FITC")]
+    for axes in keys:
+        metadata = dataset.read_metadata(**axes)
+        assert float(metadata["Exposure"]) == (3 if axes["channel"] == "DAPI" else 4)
+        assert float(metadata["ZPosition_um_Intended"]) == axes["z"]
+    picture = (path.parent / "cells_1.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_exposure_without_channels(tmp_path: Path) -> None:
+    assert acquire(tmp_path, "--exposure", 6, "--no-preview")[0] == 0
+    dataset = aiomm.Dataset(str(tmp_path / "acq_1"))
+    assert len(dataset) == 1
+    assert float(dataset.read_metadata()["Exposure"]) == 6
+
+
+def test_channels_without_group_are_of_the_cores_channel_group(tmp_path: Path) -> None:
+    assert acquire(tmp_path, "-c", "Cy5", "--no-preview")[0] == 0
+    assert [dict(key) for key in aiomm.Dataset(str(tmp_path / "acq_1")).get_index_keys()] == [{"channel": "Cy5"}]
+
+
+def test_no_preview(tmp_path: Path) -> None:
+    code, out, _ = acquire(tmp_path, "--no-preview")
+    assert code == 0
+    assert "preview" not in out
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_without_pillow_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    code, out, _ = acquire(tmp_path)
+    assert code == 0
+    assert "aiomm[preview]" in out.splitlines()[-1]
+
+
+def test_memory_keeps_the_preview_only(tmp_path: Path) -> None:
+    code, out, _ = acquire(tmp_path / "out", "--format", "memory", "-t", 2)
+    assert code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["acq.png"]
+    assert "dataset:" not in out
+
+
+def test_the_next_dataset_gets_the_next_number(tmp_path: Path) -> None:
+    for number in (1, 2):
+        assert f"dataset: {tmp_path / f'acq_{number}'}" in acquire(tmp_path, "--no-preview")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--port", 4827], 2, "--port 4827"),
+        (["-z", "0-10"], 2, "START:END:STEP"),
+        (["-z", "0:10:-1"], 2, "z_"),
+        (["-c", "DAPI,"], 2, "GROUP:PRESET"),
+        (["-c", "Nonsense:DAPI"], 2, "Nonsense"),
+        (["-c", "DAPY"], 2, "DAPI"),
+        (["--exposure", "1,2"], 2, "no channels"),
+        (["--order", "qq"], 2, "order"),
+        (["-t", 0], 2, "-t"),
+        (["--interval", -1], 2, "--interval"),
+        (["--format", "tiff"], 2, "ndtiff"),
+        (["--exposre", 1], 2, "exposre"),
+        (["--config", "no/such.cfg"], 4, "no/such.cfg"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(arguments: list[object], code: int, says: str, tmp_path: Path) -> None:
+    got, out, err = acquire(tmp_path / "out", *arguments)
+    assert got == code, err
+    assert says in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = acquire(tmp_path / "file" / "out")
+    assert code == 3
+    assert "file" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_adapter_that_is_missing_is_no_microscope(tmp_path: Path) -> None:
+    import mm_test_adapters
+
+    demo = Path(mm_test_adapters.device_adapter_path()) / "MMConfig_demo.cfg"
+    broken = tmp_path / "broken.cfg"
+    broken.write_text(demo.read_text() + "\nDevice,Nothing,NoSuchAdapter,Nothing\n")
+    code, _, err = acquire(tmp_path, "--config", broken)
+    assert code == 4
+    assert "NoSuchAdapter" in err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["acquire", str(tmp_path), "--config", "no.cfg", "--debug"])
+    assert result.exception is not None
+    assert "no.cfg" in str(result.exception)
+
+
+def test_where_nobody_looks_only_the_closing_lines_are_printed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from aiomm.cli import main; main()", "acquire", "out", "-t", "3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].startswith("acquired 3 images in ")
+    assert done.stdout.splitlines()[1:] == [f"dataset: {Path('out', 'acq_1')}", f"preview: {Path('out', 'acq_1.png')}"]
