@@ -170,7 +170,9 @@ def parse_slm(event: AcquisitionEvent, key: str, value: object) -> None:
     if isinstance(value, (bytes, bytearray, memoryview)):
         event.slm_pattern = bytes(value)
         return
-    want = "it must be bytes, or an array (height, width) of uint8, (height, width, 3 or 4) of uint8, or (height, width) of uint32"
+    want = (
+        "it must be bytes, or an array (height, width) of uint8; for a colour SLM (height, width, 4) of uint8 or (height, width) of uint32"
+    )
     if isinstance(value, str) or not isinstance(value, (Sequence, np.ndarray)):
         fail(key, value, want)
     try:
@@ -179,9 +181,11 @@ def parse_slm(event: AcquisitionEvent, key: str, value: object) -> None:
         fail(key, value, want)
     if pattern.dtype == np.bool_:
         pattern = pattern.astype(np.uint8) * np.uint8(255)
-    if pattern.dtype.kind not in "ui" or not pattern.size or pattern.ndim > 3 or (pattern.ndim == 3 and pattern.shape[2] not in (3, 4)):
+    if pattern.dtype.kind not in "ui" or not pattern.size or pattern.ndim > 3 or (pattern.ndim == 3 and pattern.shape[2] != 4):
         fail(key, f"array of {pattern.dtype}, shape {pattern.shape}", want)
-    if pattern.dtype not in (np.uint8, np.uint32):
+    if pattern.dtype == np.uint32 and pattern.ndim == 2 and isinstance(value, np.ndarray):  # four bytes for each pixel
+        pattern = np.ascontiguousarray(pattern).view(np.uint8).reshape(*pattern.shape, 4)
+    elif pattern.dtype != np.uint8:
         if pattern.min() < 0 or pattern.max() > 255:
             fail(key, f"values from {pattern.min()} to {pattern.max()}", "they must lie in 0 to 255")
         pattern = pattern.astype(np.uint8)
