@@ -1,1 +1,10 @@
 """What stays after the experiment: datasets and how they are written and read."""
+
+from __future__ import annotations
+
+from aiomm.dataset.dataset import Dataset
+from aiomm.dataset.memory import MemoryWriter
+from aiomm.dataset.ndtiff.writer import NDTiffWriter
+from aiomm.dataset.storage import Axes, Frame, Writer
+
+__all__ = ["Axes", "Dataset", "Frame", "MemoryWriter", "NDTiffWriter", "Writer"]

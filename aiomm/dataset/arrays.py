@@ -1,0 +1,197 @@
+"""Datasets as lazy dask arrays: blocks large enough to read at disk speed, readers that other processes can use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.dataset.index import ABSENT
+from aiomm.dataset.selection import ChannelNames, axes_of_rows, select_rows
+from aiomm.errors import MissingImageError
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+    from aiomm.dataset.index import Index
+    from aiomm.dataset.storage import BlockReader, Store
+
+BLOCK_BYTES = 16 * 2**20
+
+
+def plan_grid(
+    index: Index, axes: Sequence[str] | None, slices: Mapping[str, Any], channel_names: ChannelNames
+) -> tuple[dict[str, list[Any]], np.ndarray]:
+    """Lay images out on a grid.
+
+    Returns
+    -------
+    values : dict
+        Of each axis of the grid, in order.
+    rows : numpy.ndarray
+        Row of the image at each point of the grid; -1 where there is none.
+
+    Raises
+    ------
+    MissingImageError
+        An axis or a value does not exist, or there are no images.
+    ValueError
+        The images cannot be laid out so; the message says which axes would have to be given.
+    """
+    if not len(index):
+        raise MissingImageError("the dataset has no images yet")
+    names = None if axes is None else [axes] if isinstance(axes, str) else list(axes)
+    if names is not None:
+        for name in names:
+            if name not in index.types:
+                raise MissingImageError(f"no image has an axis {name!r}; the axes are {index.names}")
+            if name in slices:
+                raise ValueError(f"axis {name!r} is in axes and has a fixed value too; it can be one of them")
+        if len(set(names)) != len(names):
+            raise ValueError(f"axes are {names}: an axis comes twice")
+    rows, fixed = select_rows(index, slices, channel_names)
+    found = axes_of_rows(index, rows, fixed)
+    if names is None:
+        names = list(found)
+        ragged = [name for name, every in found.items() if not every]
+        if ragged:
+            raise ValueError(f"some images have axis {ragged[0]!r} and some do not, so they make no one array; give axes=[...] to choose")
+    else:
+        rows = _rows_with(index, rows, names, [name for name in found if name not in names])
+    values, points = {}, []
+    for name in names:
+        codes, position = np.unique(index.column(name)[rows], return_inverse=True)
+        if index.types[name] is str:  # sorted by name, not by code
+            labels = [index.strings(name)[code] for code in codes.tolist()]
+            order = sorted(range(len(labels)), key=labels.__getitem__)
+            rank = np.empty(len(order), dtype=np.int64)
+            rank[order] = np.arange(len(order))
+            values[name] = [labels[i] for i in order]
+            position = rank[position]
+        else:
+            values[name] = codes.tolist()
+        points.append(position)
+    shape = tuple(len(v) for v in values.values())
+    if math.prod(shape) > max(10_000_000, 1000 * len(rows)):
+        raise ValueError(f"{len(rows)} images lie so far apart that an array of them would have {math.prod(shape)} ({shape}); fix some axes")
+    grid = np.full(shape, -1, dtype=np.int64)
+    grid[tuple(points)] = rows
+    return values, grid
+
+
+def _rows_with(index: Index, rows: np.ndarray, names: list[str], others: list[str]) -> np.ndarray:
+    """Rows that have every named axis; the other axes must be absent or have one value only."""
+    for name in names:
+        rows = rows[index.column(name)[rows] != ABSENT]
+    if not len(rows):
+        raise MissingImageError(f"no image has all of the axes {names}")
+    bare = rows
+    for name in others:
+        bare = bare[index.column(name)[bare] == ABSENT]
+    if len(bare):
+        return bare
+    several = [name for name in others if len(np.unique(index.column(name)[rows])) > 1]
+    if several:
+        raise ValueError(
+            f"axes={names} leaves out " + ", ".join(map(repr, several)) + f", which has more than one value; add it to axes or fix it ({several[0]}=...)"
+        )
+    return rows
+
+
+class ImageSource:
+    """An array that reads images when it is indexed: what dask takes its blocks from. Can be pickled.
+
+    Parameters
+    ----------
+    reader : BlockReader
+        Reads images by their number in ``grid``.
+    grid : numpy.ndarray
+        Number of the image at each point; -1 where there is none, which reads as zeros.
+    image : tuple of int
+        Shape of one image.
+    dtype : numpy.dtype
+        Of the pixels.
+    """
+
+    def __init__(self, reader: BlockReader, grid: np.ndarray, image: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._reader = reader
+        self._grid = grid
+        self.dtype = dtype
+        self.shape = grid.shape + image
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        parts = key if isinstance(key, tuple) else (key,)
+        if Ellipsis in parts:
+            at = parts.index(Ellipsis)
+            parts = (*parts[:at], *[slice(None)] * (self.ndim - len(parts) + 1), *parts[at + 1 :])
+        parts = (*parts, *[slice(None)] * (self.ndim - len(parts)))
+        leading = self._grid.ndim
+        rows = np.asarray(self._grid[parts[:leading]])
+        y, x = (_as_slice(part) for part in parts[leading : leading + 2])
+        image = self.shape[leading:]
+        shape = (len(range(*y.indices(image[0]))), len(range(*x.indices(image[1]))), *image[2:])
+        flat = rows.reshape(-1)
+        out = np.empty((flat.size, *shape), self.dtype)
+        missing = flat < 0
+        if missing.any():
+            out[missing] = 0
+        self._reader.read_into(flat.tolist(), out, (y, x))
+        # dask may ask for one row or column by number, which drops that dimension
+        out = out.reshape(rows.shape + shape)
+        tail = tuple(0 if isinstance(part, (int, np.integer)) else slice(None) for part in parts[leading : leading + 2])
+        return out[(..., *tail, *parts[leading + 2 :])] if image[2:] else out[(..., *tail)]
+
+
+def _as_slice(part: Any) -> slice:
+    if isinstance(part, slice):
+        return part
+    return slice(int(part), int(part) + 1 or None)
+
+
+def chunk_shape(grid: tuple[int, ...], image_bytes: int) -> tuple[int, ...]:
+    """How many images a block has along each axis: whole trailing axes, up to `BLOCK_BYTES`."""
+    left = max(1, BLOCK_BYTES // image_bytes)
+    chunks: list[int] = []
+    for length in reversed(grid):
+        # blocks of even size, rather than full ones and a rest
+        take = min(length, left)
+        take = -(-length // -(-length // take)) if length else 1
+        chunks.append(max(1, take))
+        left = max(1, left // max(1, take)) if take == length else 1
+    return tuple(reversed(chunks))
+
+
+def make_source(store: Store, grid: np.ndarray) -> ImageSource:
+    """Make the array-like of the images on a grid.
+
+    Raises
+    ------
+    ValueError
+        They differ in size or type.
+    """
+    there = grid >= 0
+    rows = np.unique(grid[there])
+    image, dtype = store.shape_of(int(rows[0]))
+    for row in rows[1:].tolist():
+        other = store.shape_of(row)
+        if other != (image, dtype):
+            first, second = store.index.axes_of(int(rows[0])), store.index.axes_of(row)
+            raise ValueError(
+                f"images differ: {first} is {image} {dtype}, {second} is {other[0]} {other[1]}; they make no one array (read them one by one)"
+            )
+    numbers = np.full(grid.shape, -1, dtype=np.int32)
+    numbers[there] = np.searchsorted(rows, grid[there])
+    return ImageSource(store.blocks(rows), numbers, image, dtype)
+
+
+def make_array(store: Store, grid: np.ndarray) -> da.Array:
+    """Make the lazy array of the images on a grid; see `make_source`."""
+    import dask.array as da  # slow to import, and not everybody wants arrays
+
+    source = make_source(store, grid)
+    image = source.shape[grid.ndim :]
+    chunks = (*chunk_shape(grid.shape, math.prod(image) * source.dtype.itemsize), *image)
+    return da.from_array(source, chunks=chunks, name=False, asarray=False, fancy=False, meta=np.empty((0,) * source.ndim, source.dtype))

@@ -1,0 +1,433 @@
+"""`Dataset`: the images of an acquisition, live or on disk, in memory or in files."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from aiomm.dataset import arrays
+from aiomm.dataset.ndtiff import reader
+from aiomm.dataset.selection import find_row
+from aiomm.errors import DatasetFormatError, MissingImageError, UnsupportedError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import dask.array as da
+
+    from aiomm.dataset.storage import Axes, Store
+
+Image = np.ndarray
+_Value = int | str | None
+
+
+class Dataset:
+    """Images and their metadata, found by their axes.
+
+    Reading is synchronous, thread-safe, and takes as long as the disk does; on an event loop use ``await Dataset.open(path)``
+    and the ``..._async`` methods. A dataset that is being acquired serves what is saved.
+
+    Axes are named freely. Everywhere below, an axis left out means its only value, ``channel`` may be a name or a number
+    (the n-th name), and ``col`` is ``column``.
+
+    Parameters
+    ----------
+    dataset_path : path
+        Folder of the dataset.
+    full_res_only : bool
+        Open full resolution only, of a dataset with several levels.
+    remote_storage_monitor : object
+        Not supported yet.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is not a dataset that can be read; the message names the file and the place.
+    """
+
+    def __init__(
+        self,
+        dataset_path: str | os.PathLike[str] | None = None,
+        full_res_only: bool = True,
+        remote_storage_monitor: object | None = None,
+    ) -> None:
+        if remote_storage_monitor is not None:
+            raise UnsupportedError("remote_storage_monitor: datasets that Java holds in memory cannot be followed yet; open their folder")
+        if dataset_path is None:
+            raise TypeError("dataset_path is missing: which folder? (a live dataset comes from an acquisition's get_dataset())")
+        path = Path(dataset_path).absolute()
+        if not path.is_dir():
+            raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
+        if not reader.is_ndtiff(path):
+            raise DatasetFormatError(f"{path}: no {reader.ndtiff.INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3")
+        self._path: Path | None = path
+        self._levels: list[Store] = [
+            reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))
+        ]
+        self._store: Store = self._levels[0]
+        self._channel_names: tuple[int, list[str]] | None = None
+
+    @classmethod
+    def of(cls, store: Store) -> Dataset:
+        """Make the dataset of a store; writers do this."""
+        self = cls.__new__(cls)
+        self._path = store.path
+        self._levels = [store]
+        self._store = store
+        self._channel_names = None
+        return self
+
+    @classmethod
+    async def open(cls, dataset_path: str | os.PathLike[str], full_res_only: bool = True) -> Dataset:
+        """Open a dataset without blocking the event loop; otherwise as the constructor."""
+        return await asyncio.to_thread(cls, dataset_path, full_res_only)
+
+    # ---- what there is ------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        """Folder of the dataset; None in memory."""
+        return self._path
+
+    @property
+    def summary_metadata(self) -> dict[str, Any]:
+        """What holds for every image; a copy."""
+        return dict(self._store.summary)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be written. On disk: whether the writer ended the files as it should."""
+        return self._store.finished
+
+    def is_finished(self) -> bool:
+        """Whether nothing more will be written."""
+        return self._store.finished
+
+    def __len__(self) -> int:
+        """Count the rows saved so far; an image saved twice counts twice."""
+        return len(self._store.index)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def axes(self) -> dict[str, list[int] | list[str]]:
+        """Sorted values of each axis; axes in the order row, column, position, time, channel, others, z, always."""
+        index = self._store.index
+        return {name: list(index.values(name)) for name in index.names}
+
+    @property
+    def axes_types(self) -> dict[str, type]:
+        """Int or str, for each axis."""
+        return self._store.index.types
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """Type of the first image's pixels; None without images."""
+        return self._store.shape_of(0)[1] if len(self) else None
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Shape of the first image, (y, x) or (y, x, 3); None without images."""
+        return self._store.shape_of(0)[0] if len(self) else None
+
+    @property
+    def image_height(self) -> int | None:
+        """Pixels of the first image along y."""
+        shape = self.image_shape
+        return None if shape is None else shape[0]
+
+    @property
+    def image_width(self) -> int | None:
+        """Pixels of the first image along x."""
+        shape = self.image_shape
+        return None if shape is None else shape[1]
+
+    @property
+    def bytes_per_pixel(self) -> int | None:
+        """1, 2, or 3 (RGB), of the first image."""
+        shape, dtype = self.image_shape, self.dtype
+        return None if shape is None or dtype is None else dtype.itemsize * (3 if len(shape) == 3 else 1)
+
+    @property
+    def bit_depth(self) -> int | None:
+        """Significant bits of the first image's pixels; None without images."""
+        return self._store.bit_depth_of(0) if len(self) else None
+
+    @property
+    def num_resolution_levels(self) -> int:
+        """How many resolution levels are open."""
+        return len(self._levels)
+
+    def get_channel_names(self) -> list[str]:
+        """Names of the channels, in the order first saved; the n-th is what ``channel=n`` means."""
+        index = self._store.index
+        kind = index.types.get("channel")
+        if kind is str:
+            return index.strings("channel")
+        if kind is None:
+            return []
+        cached = self._channel_names
+        if cached is None or cached[0] != len(index):
+            self._channel_names = cached = (len(index), self._old_channel_names())
+        return list(cached[1])
+
+    def _old_channel_names(self) -> list[str]:
+        """Names of numbered channels: from the summary, else from the first image of each."""
+        index = self._store.index
+        listed = self._store.summary.get("ChNames")
+        names = []
+        column = index.column("channel")
+        for value in index.values("channel"):
+            if isinstance(listed, list) and 0 <= value < len(listed):
+                names.append(str(listed[value]))
+                continue
+            row = int((column == value).argmax())
+            names.append(str(self._store.metadata(row).get("Channel", value)))
+        return names
+
+    def get_index_keys(self, res_level: int = 0) -> list[Axes]:
+        """Axes of every image, in the order saved."""
+        return self._level(res_level).index.all_axes()
+
+    def get_image_coordinates_list(self) -> list[Axes]:
+        """Axes of every image, in the order saved."""
+        return self.get_index_keys()
+
+    def axes_of(self, row: int) -> Axes:
+        """Axes of a row. Rows are in the order saved, so a row once there never changes."""
+        return self._store.index.axes_of(row)
+
+    def read_row(self, row: int) -> tuple[Image, dict[str, Any]]:
+        """Read pixels and metadata of a row."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row}: the dataset has {len(self)} rows")
+        return self._store.read(row), self._store.metadata(row)
+
+    # ---- one image ----------------------------------------------------------------------------------------------
+
+    def has_image(
+        self,
+        channel: _Value = None,
+        z: _Value = None,
+        time: _Value = None,
+        position: _Value = None,
+        channel_name: str | None = None,
+        resolution_level: int = 0,
+        row: _Value = None,
+        col: _Value = None,
+        **axes: Any,
+    ) -> bool:
+        """Whether there is such an image. Wrong axes and values are plainly no."""
+        try:
+            self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
+        except MissingImageError:
+            return False
+        return True
+
+    @overload
+    def read_image(self, *args: Any, read_metadata: Literal[False] = False, **axes: Any) -> Image: ...
+    @overload
+    def read_image(self, *args: Any, read_metadata: Literal[True], **axes: Any) -> tuple[Image, dict[str, Any]]: ...
+
+    def read_image(  # type: ignore[misc]
+        self,
+        channel: _Value = None,
+        z: _Value = None,
+        time: _Value = None,
+        position: _Value = None,
+        row: _Value = None,
+        col: _Value = None,
+        channel_name: str | None = None,
+        resolution_level: int = 0,
+        memmapped: bool = False,
+        read_metadata: bool = False,
+        **axes: Any,
+    ) -> Image | tuple[Image, dict[str, Any]]:
+        """Read one image.
+
+        Parameters
+        ----------
+        channel, z, time, position, row, col, **axes : int or str
+            Where the image belongs.
+        channel_name : str
+            The channel by name; counts more than ``channel``.
+        resolution_level : int
+            0 is full resolution, n is reduced 2**n times.
+        memmapped : bool
+            Give a read-only view of the file instead of a copy: only what is looked at is read.
+        read_metadata : bool
+            Give (image, metadata).
+
+        Returns
+        -------
+        numpy.ndarray
+            (y, x), or (y, x, 3) for RGB; or a tuple with the metadata.
+
+        Raises
+        ------
+        MissingImageError
+            There is no such image; the message names the nearest.
+        """
+        store, found = self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
+        image = store.view(found) if memmapped else store.read(found)
+        return (image, store.metadata(found)) if read_metadata else image
+
+    def read_metadata(
+        self,
+        channel: _Value = None,
+        z: _Value = None,
+        time: _Value = None,
+        position: _Value = None,
+        channel_name: str | None = None,
+        row: _Value = None,
+        col: _Value = None,
+        resolution_level: int = 0,
+        **axes: Any,
+    ) -> dict[str, Any]:
+        """Read one image's metadata; see `read_image`."""
+        store, found = self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
+        return store.metadata(found)
+
+    async def read_image_async(self, *args: Any, **axes: Any) -> Any:
+        """Read one image without blocking the event loop; see `read_image`."""
+        return await asyncio.to_thread(self.read_image, *args, **axes)
+
+    async def read_metadata_async(self, *args: Any, **axes: Any) -> dict[str, Any]:
+        """Read one image's metadata without blocking the event loop; see `read_metadata`."""
+        return await asyncio.to_thread(self.read_metadata, *args, **axes)
+
+    async def read_row_async(self, row: int) -> tuple[Image, dict[str, Any]]:
+        """Read a row without blocking the event loop; see `read_row`."""
+        return await asyncio.to_thread(self.read_row, row)
+
+    # ---- many images --------------------------------------------------------------------------------------------
+
+    def as_array(
+        self,
+        axes: Sequence[str] | None = None,
+        stitched: bool = False,
+        verbose: bool = False,
+        res_level: int = 0,
+        **slices: Any,
+    ) -> da.Array:
+        """Lay images out as one lazy array; nothing is read until it is computed.
+
+        Parameters
+        ----------
+        axes : sequence of str
+            Axes of the array, in this order; all if None, in the order of `axes`.
+        stitched : bool
+            Join tiles; not supported yet.
+        verbose : bool
+            Accepted for older scripts; nothing is printed.
+        res_level : int
+            Resolution level.
+        **slices : int or str
+            Values to fix axes at.
+
+        Returns
+        -------
+        dask.array.Array
+            The axes, then y, x, and 3 for RGB. Values along an axis are sorted. Missing images are zeros; see `as_mask`.
+
+        Raises
+        ------
+        MissingImageError
+            An axis or a value does not exist, or there are no images.
+        ValueError
+            An axis with several values is left out, or images differ in size.
+        """
+        return arrays.make_array(self._level(res_level), self._grid(axes, stitched, res_level, slices))
+
+    def as_mask(self, axes: Sequence[str] | None = None, res_level: int = 0, **slices: Any) -> np.ndarray:
+        """Say where `as_array` has an image (True) and where it has zeros because there is none (False)."""
+        return self._grid(axes, False, res_level, slices) >= 0
+
+    def numpy(self, axes: Sequence[str] | None = None, res_level: int = 0, **slices: Any) -> np.ndarray:
+        """Read images into one numpy array, without dask; see `as_array`."""
+        return arrays.make_source(self._level(res_level), self._grid(axes, False, res_level, slices))[...]
+
+    async def numpy_async(self, axes: Sequence[str] | None = None, res_level: int = 0, **slices: Any) -> np.ndarray:
+        """Read images into one numpy array without blocking the event loop; see `numpy`."""
+        return await asyncio.to_thread(self.numpy, axes, res_level, **slices)
+
+    def _grid(self, axes: Sequence[str] | None, stitched: bool, res_level: int, slices: dict[str, Any]) -> np.ndarray:
+        if stitched:
+            raise UnsupportedError("stitched=True: tiles cannot be joined yet; take axes row and column as they are")
+        index = self._level(res_level).index
+        name = slices.pop("channel_name", None)
+        if name is not None:
+            slices["channel"] = name
+        for old, new in (("col", "column"),):
+            if old in slices and old not in index.types:
+                slices[new] = slices.pop(old)
+        given = {key: value for key, value in slices.items() if value is not None}
+        return arrays.plan_grid(index, axes, given, self.get_channel_names)[1]
+
+    def _find(
+        self,
+        channel: _Value,
+        z: _Value,
+        time: _Value,
+        position: _Value,
+        channel_name: str | None,
+        level: int,
+        row: _Value,
+        col: _Value,
+        others: dict[str, Any],
+    ) -> tuple[Store, int]:
+        store = self._level(level)
+        given = {"z": z, "time": time, "position": position, "row": row, "column": col}
+        given["channel"] = channel if channel_name is None else channel_name
+        given = {name: value for name, value in given.items() if value is not None}
+        for name, value in others.items():
+            if value is not None:
+                if name in given:
+                    raise TypeError(f"axis {name!r} is given twice")
+                given[name] = value
+        return store, find_row(store.index, given, self.get_channel_names)
+
+    def _level(self, level: int) -> Store:
+        if level == 0:
+            return self._store
+        if not isinstance(level, (int, np.integer)) or isinstance(level, bool):
+            raise TypeError(f"resolution level is {level!r}: it must be an integer")
+        if not 0 <= level < len(self._levels):
+            why = "open it with full_res_only=False" if len(self._levels) == 1 else f"there are levels 0 to {len(self._levels) - 1}"
+            raise MissingImageError(f"there is no resolution level {level}: {why}")
+        return self._levels[level]
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the files. Reads in progress end well; later ones raise ``ClosedError``. Arrays keep working."""
+        for store in self._levels:
+            store.close()
+
+    async def aclose(self) -> None:
+        """Close; see `close`."""
+        self.close()
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Dataset:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = "in memory" if self._path is None else repr(str(self._path))
+        sizes = ", ".join(f"{name} {len(values)}" for name, values in self.axes.items())
+        shape = self.image_shape
+        pixels = "" if shape is None else f" of {'x'.join(map(str, shape))} {self.bit_depth}-bit {self.dtype}"
+        return f"<Dataset {where}: {len(self)} images{pixels}{f'; {sizes}' if sizes else ''}; {'finished' if self.finished else 'not finished'}>"

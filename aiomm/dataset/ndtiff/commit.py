@@ -1,0 +1,176 @@
+"""The second half of writing: a sealed buffer goes to its file, its records to the index, its frames are reported."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from aiomm.dataset.ndtiff.display import display_settings, write_display_settings
+from aiomm.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiomm.dataset.ndtiff.live import LiveStore
+    from aiomm.dataset.ndtiff.output import OutputFile, OutputIndex
+    from aiomm.dataset.ndtiff.ring import Slab
+    from aiomm.dataset.ndtiff.table import Table
+    from aiomm.dataset.queueing import Intake
+    from aiomm.dataset.storage import Durability, Frame
+
+DIRECT_FROM: Final = 2 * 2**20
+"""A write of at least this many bytes goes past the page cache, where that works."""
+
+_Saved = tuple["Frame", tuple[int, ...], bytes]
+
+
+class Committer:
+    """Writes sealed buffers in order. One thread at a time.
+
+    The index never says more than the files hold: pixels and metadata are written before the index record, and synced
+    before it where durability is asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        store: LiveStore,
+        table: Table,
+        index: OutputIndex,
+        durability: Durability,
+        interval: float,
+        settings: Mapping[str, Any] | None,
+    ) -> None:
+        self._intake = intake
+        self._store = store
+        self._table = table
+        self._index = index
+        self._durable = durability != "none"
+        self._interval = interval if durability == "interval" else 0.0
+        self._settings = settings
+        self._files: deque[OutputFile] = deque()  # the first is written to; the others wait for images
+        self._held: list[_Saved] = []  # written, not yet synced
+        self._oldest = 0.0  # when the first of them was written
+        self.hurry = False
+
+    @property
+    def groups(self) -> bool:
+        """Whether frames may be held back to be synced together."""
+        return self._interval > 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether frames are written and not yet synced."""
+        return bool(self._held)
+
+    def due(self) -> float | None:
+        """In how many seconds the frames held back must be synced; None if there are none."""
+        return max(0.0, self._oldest + self._interval - time.monotonic()) if self._held else None
+
+    def opened(self, file: OutputFile) -> None:
+        """Take charge of a new file. The packer calls this before it fills a buffer for it."""
+        self._store.files.append(file.name)
+        self._files.append(file)
+
+    def write(self, slab: Slab) -> None:
+        """Write a sealed buffer. A failure ends the intake; nothing is written after one."""
+        if self._intake.error is not None:
+            return
+        try:
+            while self._files[0] is not slab.file:
+                self.sync()
+                self._files.popleft().finish(sync=self._durable)
+        except OSError as error:
+            self._fail("cannot end a file", error)
+            return
+        whole, failure = self._write_pixels(slab)
+        if whole:
+            self._files[0].written(slab.offset + slab.slots[whole - 1][0], slab.offset + slab.slots[whole - 1][1])
+            saved = list(zip(slab.frames[:whole], slab.parts, slab.records, strict=False))
+            if not self._durable:
+                self._publish(saved, slab)
+            else:
+                if not self._held:
+                    self._oldest = time.monotonic()
+                self._held += saved
+                if failure is not None or self.hurry or self._intake.full or not self.due():
+                    self.sync()
+        if failure is not None:
+            self._fail(f"cannot write image {slab.frames[whole].axes} to {self._files[0].path}", failure)
+
+    def _write_pixels(self, slab: Slab) -> tuple[int, OSError | None]:
+        """Write the buffer; say how many whole images are in the file, and the error that stopped it."""
+        file = self._files[0]
+        direct = slab.used >= DIRECT_FROM
+        done, error = file.write(slab.view[: slab.used], slab.offset, direct=direct)
+        if error is None:
+            return len(slab.frames), None
+        whole = sum(end <= done for _, end in slab.slots)
+        for begin, end in slab.slots[whole:]:  # a large write may fail as a whole where single images still fit
+            done, error = file.write(slab.view[begin:end], slab.offset + begin, direct=False)
+            if error is not None:
+                return whole, error
+            whole += 1
+        return whole, None
+
+    def sync(self) -> None:
+        """Have what is held back put on the device, then in the index, then report it."""
+        self.hurry = False
+        if not self._held or self._intake.error is not None:
+            return
+        held, self._held = self._held, []
+        try:
+            self._files[0].sync()
+        except OSError as error:
+            self._fail(f"cannot sync {self._files[0].path}", error)
+            return
+        self._publish(held, None)
+
+    def _publish(self, saved: list[_Saved], slab: Slab | None) -> None:
+        whole, failure = self._index.append([record for _, _, record in saved])
+        if self._durable and whole:
+            try:
+                self._index.sync()
+            except OSError as error:
+                whole, failure = 0, error
+        table, index = self._table, self._store.index
+        for frame, part, _ in saved[:whole]:
+            table.append(part)
+            index.append(frame.axes)
+        if slab is not None and whole:
+            slab.first_row = saved[0][0].row
+            slab.rows = whole
+        self._intake.saved(whole)
+        if failure is not None:
+            self._fail(f"cannot write the index record of image {saved[whole][0].axes}", failure)
+
+    def _fail(self, what: str, cause: OSError) -> None:
+        error = StorageError(f"{what}: {cause}")
+        error.__cause__ = cause
+        self._intake.fail(error)
+
+    def finish(self) -> None:
+        """Sync what is held back, end the files, write the display settings. Ends every file whatever happens."""
+        failures: list[tuple[str, OSError]] = []
+        try:
+            self.sync()
+        finally:
+            while self._files:
+                file = self._files.popleft()
+                try:
+                    file.finish(sync=self._durable)
+                except OSError as error:
+                    failures.append((f"cannot end {file.path}", error))
+            try:
+                self._index.finish(sync=self._durable)
+            except OSError as error:
+                failures.append(("cannot end the index", error))
+            try:
+                settings = display_settings(self._store) if self._settings is None else dict(self._settings)
+                write_display_settings(self._store.path, settings, sync=self._durable)
+            except OSError as error:
+                failures.append(("cannot write the display settings (every image is saved)", error))
+        if failures:
+            self._fail(*failures[0])

@@ -1,0 +1,122 @@
+"""Read at offsets from files that many threads share: no common position, closed when the last reader lets go."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aiomm.errors import ClosedError, DatasetFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class InputFile:
+    """A file open for reading. It closes itself when nobody holds it any more."""
+
+    __slots__ = ("_fd", "_map", "path")
+
+    def __init__(self, path: Path) -> None:
+        self._fd = -1
+        self.path = path
+        self._map: np.ndarray | None = None
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def size(self) -> int:
+        """Bytes in the file now."""
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes, fewer only at the file's end."""
+        data = os.pread(self._fd, length, offset)
+        if len(data) == length or not data:
+            return data
+        parts = [data]
+        done = len(data)
+        while done < length and (data := os.pread(self._fd, length - done, offset + done)):
+            parts.append(data)
+            done += len(data)
+        return b"".join(parts)
+
+    def read_into(self, out: np.ndarray, offset: int) -> None:
+        """Fill a C-contiguous array.
+
+        Raises
+        ------
+        DatasetFormatError
+            The file ends before.
+        """
+        if os.preadv(self._fd, [out], offset) == out.nbytes:
+            return
+        view = memoryview(out.reshape(-1).view(np.uint8))
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._fd, [view[done:]], offset + done)
+            if count == 0:
+                raise self.too_short(offset, len(view))
+            done += count
+
+    def view(self, offset: int, length: int) -> np.ndarray:
+        """Map bytes, read-only."""
+        whole = self._map
+        if whole is None or offset + length > len(whole):
+            size = self.size()
+            if offset + length > size:
+                raise self.too_short(offset, length)
+            whole = np.frombuffer(mmap.mmap(self._fd, size, access=mmap.ACCESS_READ), dtype=np.uint8)
+            self._map = whole  # another thread may do the same: the last one stays
+        return whole[offset : offset + length]
+
+    def too_short(self, offset: int, length: int) -> DatasetFormatError:
+        """Make the error for bytes that the file does not have."""
+        return DatasetFormatError(f"{self.path}: the index says {length} bytes at {offset}, but the file has {self.size()} bytes")
+
+
+class InputFiles:
+    """The files of a dataset, opened when first read."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder = folder
+        self._names = names
+        self._open: dict[int, InputFile] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def get(self, number: int) -> InputFile:
+        """The file of a number.
+
+        Raises
+        ------
+        DatasetFormatError
+            It is not there.
+        ClosedError
+            The dataset was closed.
+        """
+        file = self._open.get(number)
+        if file is not None:
+            return file
+        with self._lock:
+            if self._closed:
+                raise ClosedError(f"the dataset {self._folder} was closed")
+            if number not in self._open:
+                path = self._folder / self._names[number]
+                try:
+                    self._open[number] = InputFile(path)
+                except FileNotFoundError:
+                    raise DatasetFormatError(f"{path}: the index names this file, but it is not there") from None
+            return self._open[number]
+
+    def close(self) -> None:
+        """Let go of the files; reads in progress end well."""
+        with self._lock:
+            self._closed = True
+            self._open = {}

@@ -1,0 +1,153 @@
+"""Read the images of an NDTiff folder by row: pixels, views, metadata, and many at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aiomm.dataset.index import Index
+from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.files import InputFile, InputFiles
+from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
+from aiomm.errors import DatasetFormatError
+
+
+def decode_metadata(data: bytes, where: str) -> dict[str, Any]:
+    """Decode an image's metadata; older writers did not always use UTF-8.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is not a JSON object.
+    """
+    try:
+        try:
+            metadata = json.loads(data)
+        except UnicodeDecodeError:
+            metadata = json.loads(data.decode("latin-1"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetFormatError(f"{where}: the metadata is not JSON: {error}") from None
+    if not isinstance(metadata, dict):
+        raise DatasetFormatError(f"{where}: the metadata is not a JSON object but {type(metadata).__name__}")
+    return metadata
+
+
+class FolderStore:
+    """The images of one folder, as its index lists them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the index and the TIFF files are.
+    summary : dict
+        The dataset's summary metadata.
+    index : Index
+        Axes of the rows.
+    table : Table
+        Places of the rows.
+    files : list of str
+        Names of the TIFF files, as `table` numbers them.
+    version : tuple of int
+        Of the format.
+    """
+
+    def __init__(self, folder: Path, summary: dict[str, Any], index: Index, table: Table, files: list[str], version: tuple[int, int]) -> None:
+        self.path: Path = folder
+        self.summary = summary
+        self.index = index
+        self.table = table
+        self.files = files
+        self.version = version
+        self._inputs = InputFiles(folder, files)
+        self._finished: bool | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the file says that its last image is the last: its chain of images ends, and so does the file."""
+        if self._finished is None:
+            self._finished = self._ends_well()
+        return self._finished
+
+    def _ends_well(self) -> bool:
+        if not len(self.index):
+            files = sorted(self.path.glob("*.tif"))
+            return bool(files) and InputFile(files[-1]).read(4, 4) == b"\0\0\0\0"
+        rows = self.table.take(np.arange(len(self.index)))
+        last_file = rows[:, FILE].max()
+        of_file = rows[rows[:, FILE] == last_file]
+        last = of_file[of_file[:, PIXELS].argmax()].tolist()
+        record = ndtiff.RGB_RECORD if last[KIND] == ndtiff.RGB else ndtiff.GRAY_RECORD
+        ifd = min(last[PIXELS], last[METADATA]) - record
+        file = self._inputs.get(last[FILE])
+        data = file.read(max(ifd, 0), ndtiff.IFD_BYTES)
+        shape, dtype = ndtiff.shape_and_dtype(last[KIND], last[WIDTH], last[HEIGHT])
+        end = max(last[PIXELS] + int(np.prod(shape)) * dtype.itemsize, last[METADATA] + last[LENGTH])
+        return len(data) == ndtiff.IFD_BYTES and data[:2] == b"\x0d\0" and data[-4:] == b"\0\0\0\0" and file.size() - end < ndtiff.PAGE
+
+    def shape_of(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        place = self.table.row(row)
+        return ndtiff.shape_and_dtype(place[KIND], place[WIDTH], place[HEIGHT])
+
+    def bit_depth_of(self, row: int) -> int:
+        return ndtiff.DEPTH_OF_PIXEL_TYPE[self.table.row(row)[KIND]]
+
+    def read(self, row: int) -> np.ndarray:
+        number, offset, width, height, kind, _, _ = self.table.row(row)
+        shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
+        file = self._inputs.get(number)
+        count = width * height * (3 if len(shape) == 3 else 1) * dtype.itemsize
+        if count > 2**20 and offset + count > file.size():  # before the memory is asked for
+            raise file.too_short(offset, count)
+        out = np.empty(shape, dtype)
+        file.read_into(out, offset)
+        return out
+
+    def view(self, row: int) -> np.ndarray:
+        number, offset, width, height, kind, _, _ = self.table.row(row)
+        shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
+        count = width * height * (3 if len(shape) == 3 else 1) * dtype.itemsize
+        return self._inputs.get(number).view(offset, count).view(dtype).reshape(shape)
+
+    def metadata(self, row: int) -> dict[str, Any]:
+        place = self.table.row(row)
+        file = self._inputs.get(place[FILE])
+        return decode_metadata(file.read(place[METADATA], place[LENGTH]), f"{file.path}, image {self.index.axes_of(row)}")
+
+    def blocks(self, rows: np.ndarray) -> FolderBlocks:
+        return FolderBlocks(self.path, list(self.files), self.table.take(rows))
+
+    def close(self) -> None:
+        self._inputs.close()
+
+
+class FolderBlocks:
+    """Reads many images of a folder into one array; can be pickled."""
+
+    def __init__(self, folder: Path, files: list[str], places: np.ndarray) -> None:
+        self._folder, self._files, self._places = folder, files, places
+        self._inputs = InputFiles(folder, files)
+
+    def __getstate__(self) -> tuple[Path, list[str], np.ndarray]:
+        return self._folder, self._files, self._places
+
+    def __setstate__(self, state: tuple[Path, list[str], np.ndarray]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def read_into(self, rows: list[int], out: np.ndarray, window: tuple[slice, slice]) -> None:
+        wanted = [(i, row) for i, row in enumerate(rows) if row >= 0]
+        if not wanted:
+            return
+        places = self._places[[row for _, row in wanted]]
+        full, dtype = ndtiff.shape_and_dtype(*places[0, [KIND, WIDTH, HEIGHT]].tolist())
+        count = int(np.prod(full)) * dtype.itemsize
+        whole = full == out.shape[1:]
+        get = self._inputs.get
+        numbers, offsets = places[:, FILE].tolist(), places[:, PIXELS].tolist()
+        for (i, _), number, offset in zip(wanted, numbers, offsets, strict=True):
+            if whole:
+                get(number).read_into(out[i], offset)
+            else:
+                out[i] = get(number).view(offset, count).view(dtype).reshape(full)[window]

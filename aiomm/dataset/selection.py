@@ -1,0 +1,166 @@
+"""Find images by what a user says: names of axes, values, the n-th channel, an axis left out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from aiomm.dataset.encode import check_axis_value
+from aiomm.dataset.index import ABSENT, Index, canonical_order
+from aiomm.dataset.storage import Axes
+from aiomm.errors import MissingImageError
+
+ChannelNames = Callable[[], list[str]]
+
+
+def resolve_value(index: Index, name: str, value: Any, channel_names: ChannelNames) -> int | str:
+    """Turn what a user gave for an axis into a value that is on it.
+
+    Raises
+    ------
+    MissingImageError
+        The value is not on the axis.
+    TypeError
+        It is neither an integer nor a string.
+    """
+    plain = check_axis_value(name, value)
+    kind = index.types[name]
+    if kind is str and isinstance(plain, int):
+        names = index.strings(name)
+        if 0 <= plain < len(names):
+            return names[plain]
+        raise MissingImageError(f"axis {name!r} has {len(names)} values ({_some(names)}); there is no number {plain}, counted from 0")
+    if kind is int and isinstance(plain, str):
+        if name == "channel":
+            names = channel_names()
+            if plain in names:
+                return int(index.values(name)[names.index(plain)])
+        else:
+            names = []
+        raise MissingImageError(f"axis {name!r} has integers ({_some(index.values(name))}), not {plain!r}{_close(plain, names)}")
+    return plain
+
+
+def find_row(index: Index, given: Mapping[str, Any], channel_names: ChannelNames) -> int:
+    """Row of the image that a user means.
+
+    An axis left out means its only value. A channel given as a number is the n-th name.
+
+    Raises
+    ------
+    MissingImageError
+        There is no such image; the message says what comes nearest.
+    """
+    types = index.types
+    axes: Axes = {}
+    for name, value in given.items():
+        if name in types:
+            axes[name] = resolve_value(index, name, value, channel_names)
+        elif name == "channel" and isinstance(value, (int, np.integer)) and value == 0:
+            continue  # as the seed's default: the only channel of a dataset without channels
+        else:
+            raise MissingImageError(f"no image has an axis {name!r}; the axes are {_some(list(types)) or 'none'}{_close(name, list(types))}")
+    row = index.find(axes)
+    if row >= 0:
+        return row
+    full = dict(axes)
+    several = []
+    for name in types:
+        if name not in axes:
+            values = index.values(name)
+            if len(values) == 1:
+                full[name] = values[0]
+            elif values:
+                several.append(f"{name!r} ({len(values)} values: {_some(values)})")
+    if full != axes:
+        row = index.find(full)
+        if row >= 0:
+            return row
+    raise MissingImageError(_missing(index, axes, several))
+
+
+def select_rows(index: Index, slices: Mapping[str, Any], channel_names: ChannelNames) -> tuple[np.ndarray, Axes]:
+    """Rows whose image has the given value on each given axis, and those values resolved.
+
+    Raises
+    ------
+    MissingImageError
+        An axis does not exist, or no image has the value.
+    """
+    rows = index.winners()
+    types = index.types
+    fixed: Axes = {}
+    for name, value in slices.items():
+        if name not in types:
+            if name == "channel" and isinstance(value, (int, np.integer)) and value == 0:
+                continue
+            raise MissingImageError(f"no image has an axis {name!r}; the axes are {_some(list(types)) or 'none'}{_close(name, list(types))}")
+        plain = resolve_value(index, name, value, channel_names)
+        fixed[name] = plain
+        code = index.code(name, plain)
+        column = index.column(name)
+        rows = rows[rows < len(column)]
+        rows = rows[column[rows] == code] if code is not None else rows[:0]
+        if not len(rows):
+            values = index.values(name)
+            if plain not in values:
+                raise MissingImageError(f"axis {name!r} has no value {plain!r}; it has {_some(values)}{_close(plain, values)}")
+            raise MissingImageError(f"no image has all of {fixed}")
+    return rows, fixed
+
+
+def axes_of_rows(index: Index, rows: np.ndarray, leave: Axes) -> dict[str, bool]:
+    """Axes that some of the rows have, in canonical order, but those to leave; whether all of them have it."""
+    found = {}
+    for name in index.names:
+        if name not in leave:
+            present = index.column(name)[rows] != ABSENT
+            if present.any():
+                found[name] = bool(present.all())
+    return {name: found[name] for name in canonical_order(found)}
+
+
+def _missing(index: Index, axes: Axes, several: list[str]) -> str:
+    if not len(index):
+        return f"there is no image with axes {axes}: the dataset is empty"
+    text = f"there is no image with axes {axes}"
+    if several:
+        text += "; " + ", ".join(several) + " must be given too"
+    near = nearest(index, axes)
+    if near:
+        text += "; the nearest are " + ", ".join(map(str, near))
+    return text
+
+
+def nearest(index: Index, axes: Axes, count: int = 3) -> list[Axes]:
+    """Images whose axes agree most with those given; among them, those with the nearest integers."""
+    rows = index.winners()
+    if not len(rows):
+        return []
+    differ = np.zeros(len(rows))
+    distance = np.zeros(len(rows))
+    for name in index.names:
+        column = index.column(name)[rows]
+        value = axes.get(name)
+        code = None if value is None else index.code(name, value)
+        if code is None:
+            differ += column != ABSENT if value is None else 1
+            continue
+        differ += column != code
+        if isinstance(value, int):
+            distance += np.where(column == ABSENT, 0, np.abs(column.astype(np.float64) - code))
+    best = np.lexsort((rows, distance, differ))[:count]
+    return [index.axes_of(int(rows[i])) for i in best]
+
+
+def _some(values: list[Any], limit: int = 6) -> str:
+    shown = ", ".join(repr(value) for value in values[:limit])
+    return shown if len(values) <= limit else f"{shown}, ... {values[-1]!r}"
+
+
+def _close(wrong: object, right: list[Any]) -> str:
+    match = difflib.get_close_matches(str(wrong), [str(value) for value in right], 1) if isinstance(wrong, str) else []
+    return f"; did you mean {match[0]!r}?" if match else ""

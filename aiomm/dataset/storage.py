@@ -1,0 +1,137 @@
+"""What a storage is: the frame on its way, the writer that takes it, the store that a dataset reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiomm.dataset.dataset import Dataset
+    from aiomm.dataset.index import Index
+
+Axes = dict[str, int | str]
+Durability = Literal["none", "interval", "every"]
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One image on its way to storage.
+
+    Attributes
+    ----------
+    axes : dict
+        Where the image belongs, e.g. ``{"time": 3, "channel": "DAPI"}``. An axis is all integers or all strings.
+    pixels : numpy.ndarray
+        (y, x) uint8 or uint16, or (y, x, 3) uint8. Must not change until the frame is saved.
+    metadata : dict
+        What belongs to the image, as JSON can hold it; numpy scalars and arrays are welcome. ``Axes`` is set by the writer.
+    bit_depth : int or None
+        Significant bits of a pixel; 8 or 16 by the type of ``pixels`` if None.
+    token : object
+        The caller's; storage never looks at it.
+    row : int
+        Set by the writer when the frame is accepted: its row in the dataset's index.
+    """
+
+    axes: Axes
+    pixels: np.ndarray
+    metadata: dict[str, Any]
+    bit_depth: int | None = None
+    token: Any = None
+    row: int = -1
+
+
+OnSaved = Callable[[list[Frame]], None]
+OnFailed = Callable[[BaseException, list[Frame]], None]
+
+
+class Writer(Protocol):
+    """Takes frames and saves them, in the order put. Every method is thread-safe."""
+
+    dataset: Dataset
+    """The live dataset on what is saved."""
+
+    def try_put(self, frame: Frame) -> bool:
+        """Accept a frame, or say False: ``queue_size`` frames are put and not yet saved. Never waits for the disk.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The frame cannot be stored; the message names what is wrong. Nothing was touched.
+        DuplicateImageError
+            There is an image with these axes.
+        StorageError
+            Writing has failed; the first failure.
+        ClosedError
+            ``finish`` was called.
+        """
+        ...
+
+    def put(self, frame: Frame, timeout: float | None = None) -> None:
+        """Accept a frame; wait while there is no room. ``TimeoutError`` after ``timeout`` seconds."""
+        ...
+
+    def flush(self) -> None:
+        """Somebody waits: write what is there at once. Returns at once."""
+        ...
+
+    def finish(self) -> None:
+        """Save what was put, and close; may be called again. Raises the ``StorageError`` if there was one.
+
+        After it the dataset opens, also after a failure.
+        """
+        ...
+
+
+class BlockReader(Protocol):
+    """Reads many images into one array. Can be pickled, so that other processes read too."""
+
+    def read_into(self, rows: list[int], out: np.ndarray, window: tuple[slice, slice]) -> None:
+        """Fill ``out[i]`` with ``window`` (y, x) of the image in row ``rows[i]``; a negative row is left as it is."""
+        ...
+
+
+class Store(Protocol):
+    """What a `Dataset` reads: an index and the images of its rows. Every method is thread-safe."""
+
+    index: Index
+    summary: dict[str, Any]
+    path: Path | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be written."""
+        ...
+
+    def shape_of(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of the image in a row."""
+        ...
+
+    def bit_depth_of(self, row: int) -> int:
+        """Significant bits of a pixel of the image in a row."""
+        ...
+
+    def read(self, row: int) -> np.ndarray:
+        """Read the image in a row, as a new array."""
+        ...
+
+    def view(self, row: int) -> np.ndarray:
+        """Map the image in a row, as a read-only array that holds no copy."""
+        ...
+
+    def metadata(self, row: int) -> dict[str, Any]:
+        """Read the metadata of the image in a row."""
+        ...
+
+    def blocks(self, rows: np.ndarray) -> BlockReader:
+        """Make a reader for these rows; it numbers them 0, 1, ... in the order given."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files. Reading afterwards raises ``ClosedError``."""
+        ...
