@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aiomm.dataset.index import ABSENT
-from aiomm.dataset.selection import ChannelNames, axes_of_rows, select_rows
+from aiomm.dataset.selection import ChannelNames, axes_of_rows, no_axis, select_rows
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import dask.array as da
 
     from aiomm.dataset.index import Index
@@ -46,7 +47,7 @@ def plan_grid(
     if names is not None:
         for name in names:
             if name not in index.types:
-                raise MissingImageError(f"no image has an axis {name!r}; the axes are {index.names}")
+                raise no_axis(index, name)
             if name in slices:
                 raise ValueError(f"axis {name!r} is in axes and has a fixed value too; it can be one of them")
         if len(set(names)) != len(names):
@@ -75,7 +76,9 @@ def plan_grid(
         points.append(position)
     shape = tuple(len(v) for v in values.values())
     if math.prod(shape) > max(10_000_000, 1000 * len(rows)):
-        raise ValueError(f"{len(rows)} images lie so far apart that an array of them would have {math.prod(shape)} ({shape}); fix some axes")
+        raise ValueError(
+            f"{len(rows)} images lie so far apart that an array of them would have {math.prod(shape)} ({shape}); fix some axes"
+        )
     grid = np.full(shape, -1, dtype=np.int64)
     grid[tuple(points)] = rows
     return values, grid
@@ -95,7 +98,9 @@ def _rows_with(index: Index, rows: np.ndarray, names: list[str], others: list[st
     several = [name for name in others if len(np.unique(index.column(name)[rows])) > 1]
     if several:
         raise ValueError(
-            f"axes={names} leaves out " + ", ".join(map(repr, several)) + f", which has more than one value; add it to axes or fix it ({several[0]}=...)"
+            f"axes={names} leaves out "
+            + ", ".join(map(repr, several))
+            + f", which has more than one value; add it to axes or fix it ({several[0]}=...)"
         )
     return rows
 
@@ -179,9 +184,7 @@ def make_source(store: Store, grid: np.ndarray) -> ImageSource:
         other = store.shape_of(row)
         if other != (image, dtype):
             first, second = store.index.axes_of(int(rows[0])), store.index.axes_of(row)
-            raise ValueError(
-                f"images differ: {first} is {image} {dtype}, {second} is {other[0]} {other[1]}; they make no one array (read them one by one)"
-            )
+            raise ValueError(f"images differ: {first} is {image} {dtype}, {second} is {other[0]} {other[1]}; they make no one array")
     numbers = np.full(grid.shape, -1, dtype=np.int32)
     numbers[there] = np.searchsorted(rows, grid[there])
     return ImageSource(store.blocks(rows), numbers, image, dtype)
@@ -194,4 +197,6 @@ def make_array(store: Store, grid: np.ndarray) -> da.Array:
     source = make_source(store, grid)
     image = source.shape[grid.ndim :]
     chunks = (*chunk_shape(grid.shape, math.prod(image) * source.dtype.itemsize), *image)
-    return da.from_array(source, chunks=chunks, name=False, asarray=False, fancy=False, meta=np.empty((0,) * source.ndim, source.dtype))
+    meta = np.empty((0,) * source.ndim, source.dtype)
+    array: da.Array = da.from_array(source, chunks=chunks, name=False, asarray=False, fancy=False, meta=meta)  # type: ignore[no-untyped-call]
+    return array

@@ -10,6 +10,7 @@ import numpy as np
 
 from aiomm.dataset import arrays
 from aiomm.dataset.ndtiff import reader
+from aiomm.dataset.ndtiff.format import INDEX_NAME
 from aiomm.dataset.selection import find_row
 from aiomm.errors import DatasetFormatError, MissingImageError, UnsupportedError
 
@@ -61,9 +62,11 @@ class Dataset:
             raise TypeError("dataset_path is missing: which folder? (a live dataset comes from an acquisition's get_dataset())")
         path = Path(dataset_path).absolute()
         if not path.is_dir():
-            raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
+            raise DatasetFormatError(
+                f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder")
+            )
         if not reader.is_ndtiff(path):
-            raise DatasetFormatError(f"{path}: no {reader.ndtiff.INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3")
+            raise DatasetFormatError(f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3")
         self._path: Path | None = path
         self._levels: list[Store] = [
             reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))
@@ -430,4 +433,5 @@ class Dataset:
         sizes = ", ".join(f"{name} {len(values)}" for name, values in self.axes.items())
         shape = self.image_shape
         pixels = "" if shape is None else f" of {'x'.join(map(str, shape))} {self.bit_depth}-bit {self.dtype}"
-        return f"<Dataset {where}: {len(self)} images{pixels}{f'; {sizes}' if sizes else ''}; {'finished' if self.finished else 'not finished'}>"
+        state = "finished" if self.finished else "not finished"
+        return f"<Dataset {where}: {len(self)} images{pixels}{f'; {sizes}' if sizes else ''}; {state}>"

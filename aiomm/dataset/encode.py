@@ -9,11 +9,12 @@ import math
 import operator
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.dataset.storage import Axes
+if TYPE_CHECKING:
+    from aiomm.dataset.storage import Axes
 
 AXIS_LIMIT = 1 << 62
 """Integer axis values stay below this, either sign."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.dataset.storage import Axes
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiomm.dataset.storage import Axes
 
 ABSENT = -(1 << 63)
 """The code of an axis that an image does not have."""
@@ -73,7 +75,9 @@ class Index:
                 table_or_absent = {**table, None: ABSENT}
                 columns[: len(rows), column] = [table_or_absent[value] for value in values]
             else:
-                raise TypeError(f"axis {name!r} has values of types {sorted(k.__name__ for k in kinds)}; an axis is all integers or all strings")
+                raise TypeError(
+                    f"axis {name!r} has values of types {sorted(k.__name__ for k in kinds)}; an axis is all integers or all strings"
+                )
             index._types[name] = next(iter(kinds))
         index._names, index._codes, index._count = names, columns, len(rows)
         index._column = {name: i for i, name in enumerate(names)}
@@ -110,16 +114,16 @@ class Index:
             keys = self._add_axes(axes)
         codes = [ABSENT] * len(self._names)
         for name, value in axes.items():
-            if type(value) is str:
+            if isinstance(value, str):
                 table = self._strings[name]
                 code = table.get(value)
                 if code is None:
                     code = len(table)
                     self._labels[name].append(value)  # before the code is known to anybody
                     table[value] = code
+                codes[self._column[name]] = code
             else:
-                code = value  # type: ignore[assignment]
-            codes[self._column[name]] = code
+                codes[self._column[name]] = value
         if row == len(self._codes):
             grown = np.full((2 * row, len(self._names)), ABSENT, dtype=np.int64)
             grown[:row] = self._codes
@@ -188,15 +192,15 @@ class Index:
             i = column.get(name)
             if i is None:
                 return -1
-            if type(value) is str:
+            if isinstance(value, str):
                 code = self._strings.get(name, {}).get(value)
                 if code is None:
                     return -1
+                codes[i] = code
             elif name in self._strings:
                 return -1
             else:
-                code = value  # type: ignore[assignment]
-            codes[i] = code
+                codes[i] = value
         try:
             return keys.rows.get(keys.pack(*codes), -1)
         except struct.error:  # an axis was added in between

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aiomm.dataset.encode import check_axis_value
 from aiomm.dataset.index import ABSENT, Index, canonical_order
-from aiomm.dataset.storage import Axes
 from aiomm.errors import MissingImageError
+
+if TYPE_CHECKING:
+    from aiomm.dataset.storage import Axes
 
 ChannelNames = Callable[[], list[str]]
 
@@ -44,6 +46,12 @@ def resolve_value(index: Index, name: str, value: Any, channel_names: ChannelNam
     return plain
 
 
+def no_axis(index: Index, name: str) -> MissingImageError:
+    """Make the error for an axis that no image has."""
+    names = index.names
+    return MissingImageError(f"no image has an axis {name!r}; the axes are {_some(names) or 'none'}{_close(name, names)}")
+
+
 def find_row(index: Index, given: Mapping[str, Any], channel_names: ChannelNames) -> int:
     """Row of the image that a user means.
 
@@ -62,7 +70,7 @@ def find_row(index: Index, given: Mapping[str, Any], channel_names: ChannelNames
         elif name == "channel" and isinstance(value, (int, np.integer)) and value == 0:
             continue  # as the seed's default: the only channel of a dataset without channels
         else:
-            raise MissingImageError(f"no image has an axis {name!r}; the axes are {_some(list(types)) or 'none'}{_close(name, list(types))}")
+            raise no_axis(index, name)
     row = index.find(axes)
     if row >= 0:
         return row
@@ -97,7 +105,7 @@ def select_rows(index: Index, slices: Mapping[str, Any], channel_names: ChannelN
         if name not in types:
             if name == "channel" and isinstance(value, (int, np.integer)) and value == 0:
                 continue
-            raise MissingImageError(f"no image has an axis {name!r}; the axes are {_some(list(types)) or 'none'}{_close(name, list(types))}")
+            raise no_axis(index, name)
         plain = resolve_value(index, name, value, channel_names)
         fixed[name] = plain
         code = index.code(name, plain)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
 
     from aiomm.dataset.dataset import Dataset
     from aiomm.dataset.index import Index
@@ -101,7 +101,11 @@ class Store(Protocol):
 
     index: Index
     summary: dict[str, Any]
-    path: Path | None
+
+    @property
+    def path(self) -> Path | None:
+        """Folder of the dataset; None in memory."""
+        ...
 
     @property
     def finished(self) -> bool:

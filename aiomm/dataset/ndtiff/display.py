@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.encode import encode_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiomm.dataset.storage import Store
 
 FILE_NAME = "display_settings.txt"

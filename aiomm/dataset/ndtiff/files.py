@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from aiomm.errors import ClosedError, DatasetFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 class InputFile:
@@ -55,9 +55,9 @@ class InputFile:
         DatasetFormatError
             The file ends before.
         """
-        if os.preadv(self._fd, [out], offset) == out.nbytes:
+        if os.preadv(self._fd, [out.data], offset) == out.nbytes:
             return
-        view = memoryview(out.reshape(-1).view(np.uint8))
+        view = out.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(view):
             count = os.preadv(self._fd, [view[done:]], offset + done)

@@ -135,7 +135,15 @@ def lay_out(record: int, metadata: int, pixels: int, align: int) -> Slot:
 
 
 def pack_ifd_into(
-    buffer: memoryview | np.ndarray, at: int, *, start: int, slot: Slot, shape: tuple[int, ...], itemsize: int, metadata: int, per_cm: tuple[int, int]
+    buffer: memoryview,
+    at: int,
+    *,
+    start: int,
+    slot: Slot,
+    shape: tuple[int, ...],
+    itemsize: int,
+    metadata: int,
+    per_cm: tuple[int, int],
 ) -> None:
     """Pack the IFD and the resolution of the image whose slot begins at ``start`` in the file into ``buffer[at:]``."""
     height, width = shape[0], shape[1]
@@ -161,7 +169,7 @@ def pack_ifd_into(
         start + slot.end,
     )  # fmt: skip
     if rgb:
-        buffer[at + IFD_BYTES : at + IFD_BYTES + 6] = np.frombuffer(_THREE_EIGHTS, np.uint8)
+        buffer[at + IFD_BYTES : at + IFD_BYTES + 6] = _THREE_EIGHTS
     _RATIONALS.pack_into(buffer, at + rational - start, *per_cm, *per_cm)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.store import FolderStore, decode_metadata
 from aiomm.dataset.ndtiff.table import LENGTH, METADATA
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
 
     from aiomm.dataset.index import Index
     from aiomm.dataset.ndtiff.ring import Slab

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +15,9 @@ from aiomm.dataset.ndtiff.files import InputFile
 from aiomm.dataset.ndtiff.store import FolderStore
 from aiomm.dataset.ndtiff.table import Table
 from aiomm.errors import DatasetFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LEVEL = "Downsampled_x"
 

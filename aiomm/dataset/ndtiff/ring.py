@@ -20,7 +20,21 @@ class Slab:
     they copy, then ask whether ``generation`` is what it was.
     """
 
-    __slots__ = ("array", "file", "first_row", "frames", "generation", "offset", "parts", "records", "rows", "size", "slots", "used", "view")
+    __slots__ = (
+        "array",
+        "file",
+        "first_row",
+        "frames",
+        "generation",
+        "offset",
+        "parts",
+        "records",
+        "rows",
+        "size",
+        "slots",
+        "used",
+        "view",
+    )
 
     def __init__(self, size: int) -> None:
         memory = mmap.mmap(-1, size)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.dataset.index import Index
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.files import InputFile, InputFiles
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
 from aiomm.errors import DatasetFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiomm.dataset.index import Index
 
 
 def decode_metadata(data: bytes, where: str) -> dict[str, Any]:
@@ -54,7 +57,9 @@ class FolderStore:
         Of the format.
     """
 
-    def __init__(self, folder: Path, summary: dict[str, Any], index: Index, table: Table, files: list[str], version: tuple[int, int]) -> None:
+    def __init__(
+        self, folder: Path, summary: dict[str, Any], index: Index, table: Table, files: list[str], version: tuple[int, int]
+    ) -> None:
         self.path: Path = folder
         self.summary = summary
         self.index = index

@@ -30,4 +30,5 @@ class Table:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Copy some rows."""
-        return self._rows[rows]
+        taken: np.ndarray = self._rows[rows]
+        return taken

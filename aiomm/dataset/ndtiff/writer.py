@@ -303,7 +303,14 @@ class NDTiffWriter:
         at, start = slab.used, self._position
         array = slab.array
         ndtiff.pack_ifd_into(
-            array, at, start=start, slot=slot, shape=pixels.shape, itemsize=pixels.dtype.itemsize, metadata=len(metadata), per_cm=self._per_cm
+            slab.view,
+            at,
+            start=start,
+            slot=slot,
+            shape=pixels.shape,
+            itemsize=pixels.dtype.itemsize,
+            metadata=len(metadata),
+            per_cm=self._per_cm,
         )
         begin = at + slot.metadata
         slab.view[begin : begin + len(metadata)] = metadata
