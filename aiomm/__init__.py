@@ -1,5 +1,5 @@
 """Run microscopes from asyncio."""
 
-from aiomm.core import Core, LocalCore, TaggedImage
+from aiomm.core import BlockingCore, Core, CoreEvents, CoreNotification, LiveFrame, LiveView, LocalCore, TaggedImage, blocking
 
-__all__ = ["Core", "LocalCore", "TaggedImage"]
+__all__ = ["BlockingCore", "Core", "CoreEvents", "CoreNotification", "LiveFrame", "LiveView", "LocalCore", "TaggedImage", "blocking"]

@@ -100,6 +100,9 @@ from numpy.typing import NDArray
 
 from aiomm.core.images import TaggedImage
 
+def bind(snake: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]: ...
+def core_method(snake: str) -> str | None: ...
+
 class Core:
     """A Micro-Manager core whose methods are awaited.
 

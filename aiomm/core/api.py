@@ -83,12 +83,19 @@ def _method(snake: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     return method
 
 
+_NAMES = {snake: name for snake, (name, *_) in METHODS.items()}
+
+
+def core_method(snake: str) -> str | None:
+    """Give MMCore's name for a method of `Core`, or None if it has no such method."""
+    return _NAMES.get(snake)
+
+
 def _fill() -> None:
     """Give `Core` its methods: those that aiomm knows, and those that only the installed pymmcore knows."""
-    names = {name: snake for snake, (name, *_) in METHODS.items()}
     for name in public_methods(dir(pymmcore.CMMCore)):
-        names.setdefault(name, snake_case(name))
-    for name, snake in names.items():
+        _NAMES.setdefault(snake_case(name), name)
+    for snake, name in _NAMES.items():
         setattr(Core, snake, _method(snake, name))
 
 

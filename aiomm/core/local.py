@@ -13,7 +13,11 @@ import pymmcore
 from aiomm.core import adapters, safety
 from aiomm.core.api import Core
 from aiomm.core.calls import Calls
+from aiomm.core.finish import finish
+from aiomm.core.halt import halt
+from aiomm.core.live import LiveView
 from aiomm.core.names import only_reads
+from aiomm.core.notifications import CoreEvents, Hub
 from aiomm.core.thread import HardwareThread
 from aiomm.core.turns import Turns
 from aiomm.core.waits import WAITS, waiting
@@ -95,6 +99,7 @@ class LocalCore(Core):
         self._stop_errors: list[BaseException] = []
         self.users: set[User] = set()
         self._turns = Turns()
+        self._hub = Hub(self)
 
     # ---- opening and closing ------------------------------------------------------------------------------------
 
@@ -191,6 +196,8 @@ class LocalCore(Core):
         if self._calls is None:
             return
         mmc = self._calls.mmc
+        with contextlib.suppress(Exception):
+            self._hub.close()
         if self._adopted is None:
             with contextlib.suppress(Exception):
                 self._stop_errors += safety.stop_cameras(mmc)
@@ -203,6 +210,16 @@ class LocalCore(Core):
     def mmc(self) -> Any:
         """The raw ``pymmcore.CMMCore``. Use it on the hardware thread only: ``await core.run(lambda mmc: ...)``."""
         return self._ready().mmc
+
+    @property
+    def raw(self) -> Any:
+        """The raw core while there is one, also while it is being closed; None before and after."""
+        return None if self._calls is None else self._calls.mmc
+
+    def touched(self) -> None:
+        """Count a change that is made past the methods here; see `epoch`."""
+        if self._calls is not None:
+            self._calls.epoch += 1
 
     @property
     def thread(self) -> HardwareThread:
@@ -248,6 +265,63 @@ class LocalCore(Core):
         calls = self._ready()
         return await self.thread.run(calls.run, fn, args, reads, reads=reads, label=fn)
 
+    async def halt(self, timeout: float = 2.0) -> None:
+        """Stop everything now: close the shutters, stop stages and camera sequences, end acquisitions and live view.
+
+        It does not queue behind the call that the hardware thread is in. The drivers' own locks remain: while a snap is
+        exposing, devices of the camera's adapter can be stopped only when the exposure has ended; other adapters' stop at once.
+        Autoshutter stays as it is.
+
+        Parameters
+        ----------
+        timeout : float
+            How long to try, in s.
+
+        Raises
+        ------
+        CoreError
+            Something could not be stopped in time; it says what and why. What waits for a lock is still stopped once
+            the lock is free.
+        """
+        await halt(self.mmc, list(self.users), timeout)
+
+    def live(self, exposure: float | None = None) -> LiveView:
+        """Look through the camera: an async iterator over its newest frames.
+
+        ::
+
+            async for frame in core.live(exposure=20):
+                show(frame.pixels)          # frame.dropped frames were made meanwhile, and not copied
+
+        It drives the hardware from its first frame to its end, so acquisitions on this core wait until then.
+
+        Parameters
+        ----------
+        exposure : float, optional
+            Exposure in ms while it runs.
+        """
+        self._ready()
+        return LiveView(self, exposure)
+
+    def events(self, kinds: Iterable[str] | str | None = None, *, buffer: int = 1000) -> CoreEvents:
+        """Listen to MMCore's notifications: property changed, stage moved, shutter opened, ...
+
+        ::
+
+            async with core.events("stage_position_changed") as moves:
+                async for move in moves:
+                    print(move.device, move.values["position"])
+
+        Parameters
+        ----------
+        kinds : str or iterable of str, optional
+            Only these kinds, as named in `CoreNotification`. All by default.
+        buffer : int
+            How many may wait to be taken; then the oldest is dropped and counted.
+        """
+        self._ready()
+        return CoreEvents(self, self._hub, kinds, buffer)
+
     async def call_core(self, method: str, args: tuple[Any, ...]) -> Any:
         """Call a method by MMCore's name, as the snake_case methods do."""
         calls = self._ready()
@@ -259,6 +333,8 @@ class LocalCore(Core):
     def call_core_blocking(self, method: str, args: tuple[Any, ...]) -> Any:
         """Call a method by MMCore's name and block the calling thread, which is not the loop's, until it is done."""
         calls = self._ready()
+        if method in WAITS and not self.thread.is_current:
+            return self.thread.run_routine_blocking(lambda cancelled: waiting(calls.mmc, method, args, cancelled))
         self._refuse_while_driven(method, args)
         return self.thread.run_blocking(calls, method, args, reads=only_reads(method), label=(method, args))
 
@@ -302,21 +378,3 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
-
-
-async def finish(task: asyncio.Task[T]) -> T:
-    """Await a task to its end, whatever happens to the caller; then the caller's cancellation goes on."""
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if not task.done():
-                cancelled = error
-        except BaseException:
-            break
-    if cancelled is not None:
-        if not task.cancelled() and task.exception() is not None:
-            raise cancelled from task.exception()
-        raise cancelled
-    return task.result()

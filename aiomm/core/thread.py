@@ -136,7 +136,7 @@ class HardwareThread:
         self._ended: list[Callable[[], None]] = []
         self.last_call: Callable[[], None] | None = None
         """Called on the thread when it is closed and everything else has ended; must not raise."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a finaliser may post while its thread is in here
         self._current: object = ""
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
@@ -203,6 +203,10 @@ class HardwareThread:
         finally:
             call.cancelled = True
 
+    def post(self, fn: Callable[..., Any], *args: Any, label: object = None) -> None:
+        """Have ``fn(*args)`` run on the thread, in its place in the line, and wait for nothing; it must not raise."""
+        self._post(fn, args, False, label, _unheard)
+
     def spawn(self, routine: Routine, done: Deliver) -> None:
         """Start a routine; ``done(result, error)`` is called on the hardware thread when it has ended."""
         with self._lock:
@@ -227,6 +231,16 @@ class HardwareThread:
         except asyncio.CancelledError:
             cancelled.set()
             raise
+
+    def run_routine_blocking(self, make: Callable[[Signal], Routine]) -> Any:
+        """Do as `run_routine` does, and block the calling thread, which is neither this one nor the loop's."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        cancelled = self.signal()
+        self.spawn(make(cancelled), lambda result, error: _settle(future, result, error))
+        try:
+            return future.result()
+        finally:
+            cancelled.set()
 
     def close(self, timeout: float | None = None) -> bool:
         """Refuse new work, finish the calls that wait, end the routines, and join the thread.
@@ -354,7 +368,7 @@ class HardwareThread:
         try:
             task.deliver(result, error)
         except BaseException as wrong:  # a mistake in `done` must not end the thread that others need, nor stay unseen
-            threading.excepthook(threading.ExceptHookArgs((type(wrong), wrong, wrong.__traceback__, self._thread)))
+            _show(wrong)
 
     def _end_routines(self) -> None:
         """End each routine by an error inside it, so that its ``finally`` runs."""
@@ -388,6 +402,15 @@ class HardwareThread:
 
 _OVER: list[Callable[[], None]] = []
 """In the place of a thread's list of those who wait for its end, once it has ended."""
+
+
+def _unheard(result: Any, error: BaseException | None) -> None:
+    if error is not None:
+        _show(error)
+
+
+def _show(error: BaseException) -> None:
+    threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread())))
 
 
 def _to_loop(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> Deliver:

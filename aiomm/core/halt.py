@@ -1,0 +1,145 @@
+"""Stop everything now, past the hardware thread: shutters, stages, camera sequences.
+
+MMCore has one lock per adapter module, and a device call holds it until it returns: a snap keeps all devices of the
+camera's module for the whole exposure. So each module gets a short-lived thread of its own, and one that is locked
+holds up no other. Within a module the order is shutter, stages, cameras: stopping a sequence waits for the exposure in
+progress. Autoshutter is left alone: switched off in the middle of a snap, it would leave the shutter open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pymmcore
+
+from aiomm.core.translate import core_error
+from aiomm.errors import CoreError
+
+_KINDS = (
+    (pymmcore.ShutterDevice, "shutter"),
+    (pymmcore.XYStageDevice, "stage"),
+    (pymmcore.StageDevice, "stage"),
+    (pymmcore.CameraDevice, "camera"),
+)
+
+
+class Halt:
+    """One attempt to stop everything.
+
+    Parameters
+    ----------
+    mmc : pymmcore.CMMCore
+        The raw core.
+    """
+
+    def __init__(self, mmc: Any) -> None:
+        self.mmc = mmc
+        self.pending: set[str] = {"looking for devices"}
+        self.errors: list[BaseException] = []
+        self.lock = threading.Lock()
+        self.ended: asyncio.Future[None] | None = None
+
+    async def run(self, timeout: float) -> None:
+        """Stop what can be stopped within ``timeout`` (s).
+
+        Raises
+        ------
+        CoreError
+            Something could not be stopped; it names all of it, and what each is waiting for or has answered.
+        """
+        loop = asyncio.get_running_loop()
+        self.ended = loop.create_future()
+        threading.Thread(target=self._find, args=(loop,), name="aiomm-halt", daemon=True).start()
+        try:
+            await asyncio.wait([self.ended], timeout=timeout)
+        finally:
+            with self.lock:
+                late = sorted(self.pending)
+        problems = [str(error) for error in self.errors]
+        if late:
+            problems.append(f"not within {timeout:g} s, because a call to the same adapter is in progress: {'; '.join(late)}")
+        if problems:
+            raise CoreError(f"halt: {'. '.join(problems)}", method="")
+
+    def _find(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On a thread of its own: see which module has what, and give each module a thread."""
+        modules: dict[str, list[tuple[str, str]]] = {}
+        try:
+            for kind, what in _KINDS:
+                for label in self.mmc.getLoadedDevicesOfType(kind):
+                    modules.setdefault(self.mmc.getDeviceLibrary(label), []).append((what, label))
+        except Exception as error:
+            self._failed(error, "getLoadedDevicesOfType", ())
+        threads = []
+        for devices in modules.values():
+            names = [f"{what} {label!r}" for what, label in devices]
+            with self.lock:
+                self.pending.update(names)
+            threads.append(threading.Thread(target=self._module, args=(loop, devices), name="aiomm-halt", daemon=True))
+        for thread in threads:
+            thread.start()
+        self._finished("looking for devices", loop)
+
+    def _module(self, loop: asyncio.AbstractEventLoop, devices: list[tuple[str, str]]) -> None:
+        for what, label in devices:
+            stop = {"shutter": self._close, "stage": self._stop, "camera": self._end}[what]
+            stop(label)
+            self._finished(f"{what} {label!r}", loop)
+
+    def _close(self, label: str) -> None:
+        try:
+            if self.mmc.getShutterOpen(label):
+                self.mmc.setShutterOpen(label, False)
+        except Exception as error:
+            self._failed(error, "setShutterOpen", (label, False))
+
+    def _stop(self, label: str) -> None:
+        try:
+            self.mmc.stop(label)
+        except Exception as error:  # many stages cannot be stopped; that matters only while they move
+            try:
+                moving = self.mmc.deviceBusy(label)
+            except Exception:
+                moving = True
+            if moving:
+                self._failed(error, "stop", (label,))
+
+    def _end(self, label: str) -> None:
+        try:
+            if self.mmc.isSequenceRunning(label):
+                self.mmc.stopSequenceAcquisition(label)
+        except Exception as error:
+            self._failed(error, "stopSequenceAcquisition", (label,))
+
+    def _failed(self, error: BaseException, method: str, args: tuple[Any, ...]) -> None:
+        with self.lock:
+            self.errors.append(core_error(error, method, args))
+
+    def _finished(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
+        with self.lock:
+            self.pending.discard(what)
+            over = not self.pending
+        if over:
+            try:
+                loop.call_soon_threadsafe(self._settle)
+            except RuntimeError:
+                return  # the loop was closed: nobody waits
+
+    def _settle(self) -> None:
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
+
+
+async def halt(mmc: Any, users: list[Any], timeout: float) -> None:
+    """Tell what drives the core to end, stop everything, and look again when it has ended."""
+    until = time.monotonic() + timeout
+    for user in users:
+        abort = getattr(user, "abort", None)
+        if abort is not None:
+            abort()
+    await Halt(mmc).run(timeout)
+    if users:
+        await Halt(mmc).run(max(0.1, until - time.monotonic()))
