@@ -257,7 +257,7 @@ class UserFunction:
                     "Leave bridge out of its arguments, or leave out process=True"
                 )
             self._extra: tuple[Any, ...] = ()
-            self._caller: Caller = ProcessCaller(fn, self.label, is_async=is_async, queue=queue if wants_queue else None)
+            self._caller: Caller = ProcessCaller(fn, self.label, queue=queue if wants_queue else None)
             return
         if executor is not None:
             from aiomm.acquire.executors import executor_caller
