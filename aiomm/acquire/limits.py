@@ -69,7 +69,7 @@ class Limits:
 
     def check_devices(self, caps: Capabilities) -> None:
         """Raise for a limit of something that is no stage: it would guard nothing."""
-        kinds = {"Stage": self.single, "XYStage": self.double}
+        kinds: dict[str, Mapping[str, object]] = {"Stage": self.single, "XYStage": self.double}
         for key in [*self.single, *self.double]:
             if key in ("x", "y", "z"):
                 if not (caps.focus if key == "z" else caps.xy_stage):
