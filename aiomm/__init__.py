@@ -1,5 +1,39 @@
 """Run microscopes from asyncio."""
 
+from aiomm.acquire import (
+    Acquisition,
+    AcquisitionEvent,
+    Image,
+    ImageStream,
+    Notification,
+    NotificationStream,
+    Status,
+    Submission,
+    SubmissionStatus,
+    multi_d_acquisition_events,
+)
 from aiomm.core import BlockingCore, Core, CoreEvents, CoreNotification, LiveFrame, LiveView, LocalCore, TaggedImage, blocking
+from aiomm.dataset import Dataset
 
-__all__ = ["BlockingCore", "Core", "CoreEvents", "CoreNotification", "LiveFrame", "LiveView", "LocalCore", "TaggedImage", "blocking"]
+__all__ = [
+    "Acquisition",
+    "AcquisitionEvent",
+    "BlockingCore",
+    "Core",
+    "CoreEvents",
+    "CoreNotification",
+    "Dataset",
+    "Image",
+    "ImageStream",
+    "LiveFrame",
+    "LiveView",
+    "LocalCore",
+    "Notification",
+    "NotificationStream",
+    "Status",
+    "Submission",
+    "SubmissionStatus",
+    "TaggedImage",
+    "blocking",
+    "multi_d_acquisition_events",
+]

@@ -1,0 +1,536 @@
+"""The user's handle on an acquisition: open it, submit events, listen, abort, close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiomm.acquire import parameters as check
+from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
+from aiomm.acquire.engine import Engine
+from aiomm.acquire.feeder import Feeder
+from aiomm.acquire.hooks import EventQueue, Kind, UserFunction
+from aiomm.acquire.mailbox import outlast
+from aiomm.acquire.metadata import summary_metadata as read_summary
+from aiomm.acquire.processing import Processing
+from aiomm.acquire.run import Run
+from aiomm.acquire.sources import open_source
+from aiomm.acquire.status import Status
+from aiomm.acquire.streams import ImageStream, NotificationStream, Policy
+from aiomm.acquire.submission import Submission
+from aiomm.acquire.supervisor import Supervisor, in_thread
+from aiomm.core.turns import current_turn
+from aiomm.dataset.memory import MemoryWriter
+from aiomm.dataset.ndtiff.writer import NDTiffWriter
+from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from aiomm.acquire.plan import Plan
+    from aiomm.core.local import LocalCore
+    from aiomm.dataset import Dataset
+    from aiomm.dataset.storage import Durability
+
+SUBMISSIONS_LIMIT = 10_000
+
+logger = logging.getLogger("aiomm")
+
+
+class Acquisition:
+    """Acquire images and save them.
+
+    ::
+
+        async with aiomm.Acquisition("data", "first", core=core) as acq:
+            await acq.acquire(aiomm.multi_d_acquisition_events(num_time_points=5, z_start=0, z_end=4, z_step=1))
+
+    Equally ``acq = await Acquisition.open(...)`` and ``await acq.aclose()``, from any task of the loop. Leaving the block
+    finishes what was submitted; an exception in the block, or a cancellation, stops everything safely and keeps what is
+    saved. An error of a hook, processor, device or of the storage ends the acquisition and interrupts the block.
+
+    Parameters
+    ----------
+    directory : str or path, optional
+        Folder in which to save; without it images are kept in memory.
+    name : str, optional
+        The dataset becomes ``directory/name_1``, or the next free number.
+    image_process_fn : callable, optional
+        ``(image, metadata)``, ``(image, metadata, queue)`` or ``(image, metadata, bridge, queue)``; returns
+        ``(image, metadata)``, a list of such tuples, or None (the image is not saved). Coroutine or plain function.
+    event_generation_hook_fn, pre_hardware_hook_fn, post_hardware_hook_fn : callable, optional
+        ``(event)``, ``(event, queue)`` or ``(event, bridge, queue)``; get an event, or a list of events that were merged
+        into a hardware sequence; return it, changed or not, or None: it is skipped and the sample is not exposed.
+    post_camera_hook_fn : callable, optional
+        The same, called when the camera is armed and before its images are waited for; what it returns is not used.
+    show_display : bool
+        Show the images; without a viewer this is one line in the log.
+    storage_monitor_callback_fn : callable, optional
+        ``(axes)``, called for each saved image.
+    tile_overlap, max_multi_res_index, magellan_acq_index, magellan_explore
+        Refused for now, with the reason.
+    process : bool
+        Run hooks and the image processor in worker processes.
+    saving_queue_size : int
+        How many images may wait in memory for the writer, and as many for the image processor.
+    bridge_timeout, port
+        For a running Micro-Manager; refused with ``core=``.
+    debug : bool
+        Log what happens.
+    core_log_debug : bool
+        Have MMCore write debug messages to its log.
+    core : LocalCore
+        The microscope.
+    bridge
+        A running Micro-Manager; not made yet.
+    image_saved_fn : callable, optional
+        ``(axes, dataset)`` or ``(axes, dataset, queue)``, called for each saved image.
+    notification_callback_fn : callable, optional
+        ``(notification)``, called for everything that happens; see `Notification`.
+    format : {"ndtiff", "memory"}
+        How images are saved; ``"memory"`` goes without ``directory``.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Run the image processor there; results are saved in order.
+    on_error : {"raise", "continue"}
+        What a device's failure or a missed frame does: end the acquisition, or fail the events it concerns.
+    durability : {"none", "interval", "every"}
+        Whether *saved* survives a loss of power too; see the writer.
+    look_ahead : int
+        How many events are pulled from an iterator before their turn; also the longest run of them that is merged.
+    limits : dict, optional
+        Soft limits in µm: ``{"Z": (0, 100), "XY": ((0, 1000), (0, 1000))}`` by device; nothing moves past them.
+    clock : {"submission", "acquisition"}
+        From whose start ``min_start_time`` counts.
+    sequencing : {"auto", "off"}
+        Whether events may be merged into hardware sequences.
+    allow_duplicates : bool
+        Whether axes may be acquired again; the last image counts then.
+    summary_metadata : dict, optional
+        Added to the dataset's summary metadata.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is misspelt or cannot be right.
+    UnsupportedError
+        A parameter cannot have its effect here; with the reason.
+    """
+
+    @check.suggest_parameters
+    def __init__(
+        self,
+        directory: str | Path | None = None,
+        name: str | None = None,
+        image_process_fn: Callable[..., Any] | None = None,
+        event_generation_hook_fn: Callable[..., Any] | None = None,
+        pre_hardware_hook_fn: Callable[..., Any] | None = None,
+        post_hardware_hook_fn: Callable[..., Any] | None = None,
+        post_camera_hook_fn: Callable[..., Any] | None = None,
+        show_display: bool = True,
+        storage_monitor_callback_fn: Callable[..., Any] | None = None,
+        tile_overlap: int | tuple[int, int] | None = None,
+        max_multi_res_index: int | None = None,
+        magellan_acq_index: int | None = None,
+        magellan_explore: bool = False,
+        process: bool = False,
+        saving_queue_size: int = 20,
+        bridge_timeout: int = check.DEFAULT_TIMEOUT_MS,
+        port: int = check.DEFAULT_PORT,
+        debug: bool = False,
+        core_log_debug: bool = False,
+        *,
+        core: LocalCore | None = None,
+        bridge: Any = None,
+        image_saved_fn: Callable[..., Any] | None = None,
+        notification_callback_fn: Callable[..., Any] | None = None,
+        format: Literal["ndtiff", "memory"] = "ndtiff",
+        executor: Any = None,
+        on_error: Literal["raise", "continue"] = "raise",
+        durability: Durability = "none",
+        look_ahead: int = 64,
+        limits: Mapping[str, Any] | None = None,
+        clock: Literal["submission", "acquisition"] = "submission",
+        sequencing: Literal["auto", "off"] = "auto",
+        allow_duplicates: bool = False,
+        summary_metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        check.refuse_java_only(locals(), on_core=core is not None)
+        assert core is not None
+        check.one_of("format", format, check.FORMATS)
+        check.one_of("on_error", on_error, ("raise", "continue"))
+        check.one_of("durability", durability, ("none", "interval", "every"))
+        check.one_of("clock", clock, ("submission", "acquisition"))
+        check.one_of("sequencing", sequencing, ("auto", "off"))
+        if directory is not None and not name:
+            raise ValueError("directory= needs name=: the dataset becomes the folder directory/name_1")
+        if directory is not None and format == "memory":
+            raise ValueError('format="memory" saves nothing: leave out directory=')
+        self._core = core
+        self._directory = None if directory is None else Path(directory).expanduser().absolute()
+        self._name = name or "acquisition"
+        self._functions = {
+            "image_process_fn": image_process_fn,
+            "event_generation": event_generation_hook_fn,
+            "pre_hardware": pre_hardware_hook_fn,
+            "post_hardware": post_hardware_hook_fn,
+            "post_camera": post_camera_hook_fn,
+            "storage_monitor_callback_fn": storage_monitor_callback_fn,
+            "image_saved_fn": image_saved_fn,
+            "notification_callback_fn": notification_callback_fn,
+        }
+        self._show_display = show_display
+        self._process = process
+        self._executor = executor
+        self._queue_size = check.at_least_one("saving_queue_size", saving_queue_size)
+        self._look_ahead = check.at_least_one("look_ahead", look_ahead)
+        self._debug = debug
+        self._core_log_debug = core_log_debug
+        self._on_error = on_error
+        self._durability = durability
+        self._limits = limits
+        self._clock = clock
+        self._sequencing = sequencing
+        self._allow_duplicates = allow_duplicates
+        self._summary = dict(summary_metadata or {})
+        self._run: Run | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._callbacks: list[SavedCallback | NotificationCallback] = []
+        self._log_was_debug = False
+
+    # ---- opening and closing ------------------------------------------------------------------------------------
+
+    @classmethod
+    async def open(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an acquisition and open it; the parameters are those of the class."""
+        acquisition = cls(*args, **kwargs)
+        await acquisition._start()
+        return acquisition
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        assert self._run is not None
+        self._run.enter_body()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        run = self._ready()
+        run.leave_body()
+        if error is not None and not run.ended:
+            run.abort()
+        cancelled = await self._finish()
+        task = asyncio.current_task()
+        if run.interrupted and isinstance(error, asyncio.CancelledError) and task is not None:
+            if task.uncancel() == 0 and cancelled is None:
+                assert run.error is not None
+                run.delivered(run.error)
+                raise run.error
+            return
+        if error is not None:
+            if error is run.error:
+                run.delivered(error)
+            elif run.error is not None:
+                error.add_note(f"the acquisition had ended before: {type(run.error).__name__}: {run.error}")
+            return
+        if cancelled is not None:
+            raise cancelled
+        run.raise_error()
+
+    async def aclose(self) -> None:
+        """Finish what was submitted and close; again and again does no harm.
+
+        Cancelling it aborts the acquisition; the clean-up is done before the cancellation goes on.
+
+        Raises
+        ------
+        Exception
+            The first error that nobody was told of yet: what ended the acquisition, or one of its submissions.
+        """
+        if self._run is None:
+            return
+        cancelled = await self._finish()
+        if cancelled is not None:
+            raise cancelled
+        self._run.raise_error()
+
+    async def await_completion(self) -> None:
+        """Finish: take no more events, wait until all are done and everything is cleaned up. The same as `aclose`."""
+        self._ready()
+        await self.aclose()
+
+    async def abort_for_close(self) -> None:
+        """Abort and wait for the end; a core that closes calls this."""
+        if self._run is not None:
+            self._run.abort()
+            await self._finish()
+
+    async def _finish(self) -> asyncio.CancelledError | None:
+        """Wait for the end, whatever happens to the caller; a cancellation aborts. Returns the cancellation."""
+        run, task = self._ready(), self._task
+        assert task is not None
+        run.finish()
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+                run.abort()
+        return cancelled
+
+    async def _start(self) -> None:
+        if self._run is not None:
+            raise RuntimeError("this Acquisition is open already, or was: make another one for another dataset")
+        core = self._core
+        run = Run(core, allow_duplicates=self._allow_duplicates)
+        self._run = run
+        hooks = frozenset(which for which in ("pre_hardware", "post_hardware", "post_camera") if self._functions[which] is not None)
+        run.engine = Engine(
+            core,
+            run,
+            hooks=hooks,
+            limits=self._limits,
+            on_error=self._on_error,
+            clock_scope=self._clock,
+            sequencing=self._sequencing,
+        )
+        functions: dict[str, UserFunction] = {}
+        try:
+            functions = self._make_functions(run)
+            for function in functions.values():
+                await function.start()
+            await self._open_storage(run)
+        except BaseException:
+            self._run = None
+            for function in functions.values():
+                await function.aclose(0)
+            raise
+        processor = functions.get("image_process_fn")
+        if processor is not None:
+            run.processing = Processing(run, processor, self._queue_size)
+        self._callbacks = [
+            SavedCallback(run, functions[key]) for key in ("storage_monitor_callback_fn", "image_saved_fn") if key in functions
+        ]
+        if "notification_callback_fn" in functions:
+            stream = run.add_listener(NotificationStream(run))
+            self._callbacks.append(NotificationCallback(run, functions["notification_callback_fn"], stream))
+        feeder = Feeder(run, functions.get("event_generation"), self._look_ahead)
+        supervisor = Supervisor(run, feeder, {which: functions[which] for which in hooks}, self._callbacks, list(functions.values()))
+        self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._name}")
+        core.users.add(self)
+        if self._show_display:
+            logger.info("show_display: no viewer is installed; images are not shown")
+
+    async def _supervise(self, supervisor: Supervisor) -> None:
+        try:
+            await supervisor.supervise()
+        finally:
+            self._core.users.discard(self)
+
+    def _make_functions(self, run: Run) -> dict[str, UserFunction]:
+        queue = EventQueue(run.put)
+        made: dict[str, UserFunction] = {}
+        for key, fn in self._functions.items():
+            if fn is None:
+                continue
+            kind: Kind = "hook"
+            name = f"{key}_hook_fn"
+            match key:
+                case "image_process_fn":
+                    kind, name = "processor", key
+                case "storage_monitor_callback_fn":
+                    kind, name = "monitor", key
+                case "image_saved_fn":
+                    kind, name = "saved", key
+                case "notification_callback_fn":
+                    kind, name = "notification", key
+            process = self._process and kind in ("hook", "processor")
+            executor = self._executor if kind == "processor" else None
+            made[key] = UserFunction(fn, kind, name=name, core=self._core, queue=queue, process=process, executor=executor)
+        if self._executor is not None and "image_process_fn" not in made:
+            raise ValueError("executor= runs the image processor: give image_process_fn= too")
+        return made
+
+    async def _open_storage(self, run: Run) -> None:
+        core = self._core
+        clock = run.engine.clock
+        summary = await core.run(lambda mmc: read_summary(mmc, clock, self._name), reads=True)
+        summary.update(self._summary)
+        options: dict[str, Any] = {
+            "queue_size": self._queue_size,
+            "on_saved": run.on_saved,
+            "on_room": run.room if self._functions["image_process_fn"] is None else lambda: run.post(("room",)),
+            "on_failed": run.on_failed,
+            "allow_duplicates": self._allow_duplicates,
+        }
+
+        def make() -> None:
+            if self._directory is None:
+                run.writer = MemoryWriter(summary, **options)
+            else:
+                writer = NDTiffWriter(self._directory, self._name, summary, durability=self._durability, **options)
+                run.writer = writer
+                run.folder = writer.path
+
+        made = in_thread(make)
+        cancelled = await outlast(made)
+        made.result()
+        run.dataset = run.writer.dataset
+        if cancelled is not None:
+            await outlast(in_thread(run.writer.finish))
+            raise cancelled
+
+    def _ready(self) -> Run:
+        if self._run is None:
+            raise ClosedError("this Acquisition is not open: use `async with Acquisition(...) as acq` or `await Acquisition.open(...)`")
+        return self._run
+
+    # ---- acquiring ----------------------------------------------------------------------------------------------
+
+    def acquire(self, events: Any, keep_shutter_open: bool = False) -> Submission:
+        """Submit events; returns at once.
+
+        Parameters
+        ----------
+        events : dict, list, iterable, async iterable, or useq.MDASequence
+            A list is one scope of hardware sequencing; see the documentation of events.
+        keep_shutter_open : bool
+            Keep the shutter open from the first event of this submission to its last, but for events that say otherwise.
+
+        Returns
+        -------
+        Submission
+            Await it, or iterate over its images with ``async for``.
+
+        Raises
+        ------
+        AcquisitionFinished
+            The acquisition has ended, or was told to.
+        TypeError
+            These are no events.
+        """
+        run = self._ready()
+        if run.finishing or run.ended:
+            reason = f": {run.error}" if run.error is not None else ""
+            raise AcquisitionFinished(f"the acquisition takes no more events, it has ended or was told to finish{reason}") from run.error
+        if len(run.submissions) >= SUBMISSIONS_LIMIT:
+            raise QueueFull(f"{SUBMISSIONS_LIMIT} submissions are waiting already: await some, or submit a list or a generator")
+        submission = Submission(run, open_source(events), keep_shutter_open=keep_shutter_open, turn=current_turn.get())
+        run.submissions.append(submission)
+        run.bell.ring()
+        return submission
+
+    async def plan(self, events: Any) -> Plan:
+        """Say what would happen to these events, moving nothing.
+
+        Parameters
+        ----------
+        events
+            As for `acquire`, but nothing that can be read only once.
+
+        Returns
+        -------
+        Plan
+            The groups, why each ends where it does, what is out of limits, and estimates of duration and size.
+        """
+        from aiomm.acquire.plan import make_plan
+
+        self._ready()
+        source = open_source(events)
+        if source.scope != "list":
+            raise TypeError("plan() needs a dict, a list or a useq sequence: a generator could be read only once")
+        listed = [event for event in source]  # noqa: C416 - reading it raises what is wrong with it
+        return await self._core.run(make_plan, listed, self._limits, self._sequencing, reads=True)
+
+    def mark_finished(self) -> None:
+        """Take no more events; the acquisition ends when those it has are done."""
+        self._ready().finish()
+
+    def abort(self) -> None:
+        """Stop now: camera and stages stop, what was saved is kept, what waits gets `AcquisitionAborted`."""
+        self._ready().abort()
+
+    def pause(self) -> None:
+        """Stop before the next group of events, until `resume`; a hardware sequence that runs is finished first."""
+        self._ready().engine.paused = True
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        engine = self._ready().engine
+        engine.paused = False
+        engine.signal.set()
+
+    # ---- looking and listening ----------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        """The dataset's folder; None in memory."""
+        return self._ready().folder
+
+    def get_dataset(self) -> Dataset:
+        """Give the dataset on what is saved: live while the acquisition runs, complete when it has ended."""
+        return self._ready().dataset
+
+    def images(self, policy: Policy = "block", buffer: int = 20) -> ImageStream:
+        """Every saved image from now on, as an async iterator.
+
+        Parameters
+        ----------
+        policy : {"block", "latest", "drop"}
+            What happens when the reader is slower than the acquisition: it waits once ``buffer`` images are unread; only
+            the newest image is kept; or what comes while ``buffer`` images are unread is left out.
+        buffer : int
+            Images that may be unread.
+        """
+        run = self._ready()
+        return run.add_stream(ImageStream(run, policy, buffer))
+
+    def notifications(self) -> NotificationStream:
+        """Everything that happens from now on, as an async iterator of `Notification`."""
+        run = self._ready()
+        return run.add_listener(NotificationStream(run))
+
+    @property
+    def status(self) -> Status:
+        """What is going on at this moment."""
+        run = self._ready()
+        elapsed = (run.ended_at or time.monotonic()) - run.started_at
+        counts = run.counts
+        waiting = 0 if run.processing is None else len(run.processing)
+        return Status(
+            state=self._state(run),
+            waiting_for="nothing" if run.ended else run.engine.waiting_for,
+            events_known=counts["events"],
+            events_done=counts["events_done"],
+            images_acquired=counts["acquired"],
+            images_saved=run.saved,
+            skipped=counts["skipped"],
+            diverted=counts["diverted"],
+            failed=counts["failed"],
+            waiting_for_processor=waiting,
+            waiting_for_saving=max(0, counts["acquired"] - counts["diverted"] - run.saved - waiting),
+            images_per_s=run.saved / elapsed if elapsed > 0 else 0.0,
+            elapsed_s=elapsed,
+            last_image_s_ago=None if run.last_frame is None else time.monotonic() - run.last_frame,
+            callbacks_behind=sum(callback.behind for callback in self._callbacks),
+            notes=tuple(run.notes),
+            error=run.error,
+        )
+
+    @staticmethod
+    def _state(run: Run) -> str:
+        if run.ended:
+            return "failed" if run.error is not None else "aborted" if run.aborted else "finished"
+        if run.stopping:
+            return "stopping"
+        if run.finishing:
+            return "finishing"
+        return "paused" if run.engine.paused else "running"
+
+    def __repr__(self) -> str:
+        where = "memory" if self._directory is None else str((self._run and self._run.folder) or self._directory / self._name)
+        return f"<Acquisition to {where}: {'not open' if self._run is None else self._state(self._run)}>"

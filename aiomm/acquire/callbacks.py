@@ -1,0 +1,72 @@
+"""The user's callbacks: each told of every saved image, or of what happens, at its own pace; none slows the saving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiomm.acquire.run import current_submission
+
+if TYPE_CHECKING:
+    from aiomm.acquire.hooks import UserFunction
+    from aiomm.acquire.run import Run
+    from aiomm.acquire.streams import NotificationStream
+
+
+class SavedCallback:
+    """Calls ``image_saved_fn`` or ``storage_monitor_callback_fn`` for every saved image, in order.
+
+    It keeps no images, only its place in the dataset's index.
+    """
+
+    def __init__(self, run: Run, function: UserFunction) -> None:
+        self._run = run
+        self._function = function
+        self._next = 0
+
+    @property
+    def behind(self) -> int:
+        """Images saved that it was not told of yet."""
+        return self._run.saved - self._next
+
+    async def serve(self) -> None:
+        """Serve until cancelled; an exception of the callback ends the acquisition."""
+        run = self._run
+        monitor = "dataset" not in self._function.form
+        try:
+            while True:
+                await run.wait_until(lambda: self.behind > 0)
+                axes = run.dataset.axes_of(self._next)
+                current_submission.set(run.hook_submission)
+                await (self._function(axes) if monitor else self._function(axes, run.dataset))
+                self._next += 1
+                run.bell.ring()
+        except Exception as error:
+            run.fail(error)
+
+
+class NotificationCallback:
+    """Calls ``notification_callback_fn`` for everything that happens."""
+
+    def __init__(self, run: Run, function: UserFunction, stream: NotificationStream) -> None:
+        self._run = run
+        self._function = function
+        self._stream = stream
+        self._busy = False
+
+    @property
+    def behind(self) -> int:
+        """Notifications that it was not told of yet."""
+        return len(self._stream) + self._busy
+
+    async def serve(self) -> None:
+        """Serve until cancelled; an exception of the callback ends the acquisition."""
+        run = self._run
+        try:
+            while True:
+                await run.wait_until(lambda: len(self._stream) > 0)
+                self._busy = True
+                await self._function(self._stream.take())
+                self._busy = False
+                run.bell.ring()
+        except Exception as error:
+            run.fail(error)

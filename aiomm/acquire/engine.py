@@ -1,0 +1,574 @@
+"""The local engine: carries out events on a core's hardware, as one routine on its hardware thread.
+
+It takes windows of events (see `Window`), checks each whole before anything moves, cuts it into groups, and brings
+each group through its hooks, the devices and the camera. What happens goes to the loop as messages:
+
+=================================  ====================================================================
+message                            meaning
+=================================  ====================================================================
+``("window", window, error)``      a window has ended; the error, if any, ends its submission only
+``("group", window, done)``        a group has ended: how many frames it gave, events skipped and failed
+``("note", milestone, payload)``   a notification, sent only while somebody listens
+=================================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiomm.acquire.camera import Camera
+from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
+from aiomm.acquire.events import AcquisitionEvent
+from aiomm.acquire.hardware import Hardware, Stopped
+from aiomm.acquire.limits import Limits
+from aiomm.acquire.metadata import CameraFacts, Clock, camera_tags, image_tags, pixel_type
+from aiomm.acquire.sequencing import Group, iter_groups
+from aiomm.core.safety import remember, restore
+from aiomm.core.thread import Routine, Wait
+from aiomm.core.turns import Turn
+from aiomm.dataset.storage import Frame
+from aiomm.errors import EventError, HardwareError, HookError, StorageError, SubmissionCancelled, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiomm.acquire.submission import Submission
+    from aiomm.core.local import LocalCore
+
+CHECK_CHUNK = 200
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """Events that may be merged with each other: one scope of sequencing."""
+
+    submission: Submission
+    events: list[AcquisitionEvent]
+    number: int = 0  # of its first event within the submission
+    turn: Turn | None = None  # the turn in whose hook it was submitted
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of the events of one group."""
+
+    events: int = 0
+    frames: int = 0
+    taken: int = 0  # events of which a frame came
+    skipped: int = 0
+    failed: int = 0
+    errors: list[BaseException] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class HookCall:
+    """A hook that the loop is asked to run; the engine waits for ``done``."""
+
+    which: str
+    argument: Any
+    submission: Submission
+    turn: Turn | None
+    done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Outlet(Protocol):
+    """Where frames go, and what the engine says of itself; every method may be called on the hardware thread."""
+
+    def try_put(self, frame: Frame) -> bool:
+        """Take a frame; False when there is no room now (the engine's signal is set when there is)."""
+
+    def post(self, message: Any, *, wake: bool = True) -> None:
+        """Tell the loop."""
+
+    def run_hook(self, call: HookCall) -> None:
+        """Have the loop run a hook; it sets the engine's signal when ``call.done``."""
+
+    def claim(self, events: Iterable[AcquisitionEvent]) -> None:
+        """Reserve the axes of events; DuplicateImageError if an image or event has them."""
+
+    def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
+        """Give axes back: no image comes of these events."""
+
+    def room_for(self, images: int, image_bytes: int) -> None:
+        """Check the free disk; StorageError if these images cannot fit."""
+
+
+class Engine:
+    """Carries out windows of events on one core.
+
+    Parameters
+    ----------
+    core
+        The microscope.
+    outlet
+        Where frames, messages and hook calls go.
+    hooks
+        Which of ``pre_hardware``, ``post_hardware`` and ``post_camera`` there are.
+    limits
+        Soft stage limits; see `check_events`.
+    on_error
+        ``"raise"``: a hardware error ends the acquisition; ``"continue"``: it fails the events of its group only.
+    clock_scope
+        Whether ``min_start_time`` counts from the start of its ``"submission"`` or of the ``"acquisition"``.
+    sequencing
+        ``"auto"``, or ``"off"`` to take every event by itself.
+    """
+
+    def __init__(
+        self,
+        core: LocalCore,
+        outlet: Outlet,
+        *,
+        hooks: frozenset[str],
+        limits: Any = None,
+        on_error: str = "raise",
+        clock_scope: str = "submission",
+        sequencing: str = "auto",
+    ) -> None:
+        self.core = core
+        self._mmc = core.mmc
+        self._outlet = outlet
+        self._hooks = hooks
+        self._limits = Limits(limits)
+        self._survive = (HardwareError,) if on_error == "continue" else ()
+        self._clock_scope = clock_scope
+        self._sequencing = sequencing
+        self.signal = core.thread.signal()
+        self._turn_signal = core.thread.signal()
+        self.lane: deque[Window] = deque()
+        self.feedback: deque[Window] = deque()
+        self.clock = Clock()
+        self.listening = False  # whether anybody wants notifications
+        self.paused = False
+        self._finishing = False
+        self._aborting = False
+        self.started = 0  # events whose group has begun, or that were dropped
+        self._doing = "work"
+        self._hardware = Hardware(self._mmc, self._is_stopping)
+        self._camera = Camera(self._mmc, self._hardware, self._is_stopping)
+        self._facts = CameraFacts(self._mmc)
+        self._turn: Turn | None = None
+        self._epoch = -1
+        self._left: dict[str, Any] | None = None
+        self._last: Submission | None = None
+        self._start: float | None = None
+        self._ring_ready: tuple[Any, ...] | None = None
+        self._safety_errors: list[BaseException] = []
+
+    # ---- from the loop ------------------------------------------------------------------------------------------
+
+    @property
+    def waiting_for(self) -> str:
+        """What the engine is waiting for or doing at this moment, in words."""
+        return self._hardware.doing or self._camera.doing or self._doing
+
+    def _is_stopping(self) -> bool:
+        return self._aborting
+
+    def finish(self) -> None:
+        """End when the lanes are empty."""
+        self._finishing = True
+        self.signal.set()
+
+    def abort(self) -> None:
+        """End as soon as the device call in progress allows."""
+        self._aborting = True
+        self.signal.set()
+        self._turn_signal.set()
+
+    # ---- the routine --------------------------------------------------------------------------------------------
+
+    def routine(self) -> Routine:
+        """Everything, from the first event to hardware that is as it was found."""
+        found = remember(self._mmc)
+        try:
+            self._note("acq_started", None)
+            while True:
+                window = yield from self._next_window()
+                if window is None:
+                    break
+                yield from self._run_window(window)
+        except Stopped:
+            pass
+        finally:
+            self._hardware.stop_sequences()
+            self._safety_errors = restore(self._mmc, found)
+            self._drop_turn()
+            self._doing = "nothing: ended"
+        self._note("acq_events_finished", None)
+        if self._safety_errors:
+            raise self._safety_errors[0]
+
+    def _until(self, ready: Callable[[], bool], doing: str) -> Routine:
+        """Wait until ``ready()``; whoever makes it true sets the signal."""
+        while True:
+            self.signal.clear()
+            if self._aborting:
+                raise Stopped
+            if ready():
+                return
+            self._doing = doing
+            yield Wait(self.signal)
+            self._doing = "work"
+
+    def _next_window(self) -> Routine:
+        """Wait for work; a shutter that is held open is given back when its submission has ended."""
+        hardware = self._hardware
+        while True:
+            if hardware.holds_shutter and self._last_submission_over():
+                yield from hardware.release_shutter()
+            yield from self._until(
+                lambda: bool(self.feedback or self.lane or self._finishing or (hardware.holds_shutter and self._last_submission_over())),
+                "events",
+            )
+            if self.feedback:
+                return self.feedback.popleft()
+            if self.lane:
+                return self.lane.popleft()
+            if self._finishing:
+                return None
+
+    def _last_submission_over(self) -> bool:
+        last = self._last
+        return last is None or last.source_done or last.cancelling
+
+    def _run_window(self, window: Window, *, inner: bool = False) -> Routine:
+        """One window, with the feedback of its hooks in between; an error of its own ends its submission only."""
+        self._last = window.submission
+        error: BaseException | None = None
+        rest = deque(window.events)
+        try:
+            try:
+                caps = yield from self._check(window)
+            except (EventError, UnsupportedError, StorageError) as ended:
+                error = ended
+                return
+            for group in iter_groups(window.events, caps, self._sequencing):
+                yield from self._between(window.submission, inner)
+                for _ in group.events:
+                    rest.popleft()
+                self.started += len(group.events)
+                yield from self._run_group(group, window, caps)
+                yield None
+        except SubmissionCancelled as ended:
+            error = ended
+        finally:
+            self.started += len(rest)
+            self._outlet.unclaim(rest)
+            self._outlet.post(("window", window, error))
+
+    def _between(self, submission: Submission, inner: bool) -> Routine:
+        """Before each group: pause, cancellation, and what hooks have put comes first."""
+        while True:
+            if self.paused:
+                yield from self._until(lambda: not self.paused, "resume()")
+            if self._aborting:
+                raise Stopped
+            if submission.cancelling:
+                raise SubmissionCancelled("submission.cancel() was called")
+            if inner or not (self.feedback or submission.feedback_pending):
+                return
+            yield from self._until(lambda: bool(self.feedback or not submission.feedback_pending), "the events that a hook has put")
+            if self.feedback:
+                yield from self._run_window(self.feedback.popleft(), inner=True)
+
+    def _check(self, window: Window) -> Routine:
+        """Look at a window whole before anything moves: devices, presets, limits, pixels, disk."""
+        events = window.events
+        caps = yield from self._read_capabilities(events)
+        for first in range(0, len(events), CHECK_CHUNK):
+            check_events(events[first : first + CHECK_CHUNK], caps, self._limits, first=window.number + first)
+            if first:
+                yield None
+        images = sum(event.acquire for event in events)
+        if images:
+            pixel_type(self._mmc)
+            self._outlet.room_for(images, self._mmc.getImageBufferSize())
+        return caps
+
+    def _read_capabilities(self, events: list[AcquisitionEvent]) -> Routine:
+        wanted = needs(events[:CHECK_CHUNK])
+        for first in range(CHECK_CHUNK, len(events), CHECK_CHUNK):
+            yield None
+            wanted = wanted | needs(events[first : first + CHECK_CHUNK])
+        return read_capabilities(self._mmc, wanted)
+
+    # ---- one group ----------------------------------------------------------------------------------------------
+
+    def _run_group(self, group: Group, window: Window, caps: Capabilities) -> Routine:
+        done = Done(events=len(group.events))
+        submission = window.submission
+        try:
+            yield from self._wait_for_start(group.events[0], submission)
+            yield from self._take_turn(window)
+            try:
+                yield from self._with_hooks(group, window, caps, done)
+            except BaseException:
+                self._drop_turn()
+                raise
+            yield from self._give_back_turn()
+        except self._survive as error:
+            done.errors.append(error)
+            done.failed = done.events - done.skipped - done.taken
+            self._outlet.unclaim(group.events[done.taken :])
+            self._hardware.forget()
+            self._note("event_failed", [event.axes for event in group.events])
+        finally:
+            self._outlet.post(("group", window, done), wake=not done.frames)
+
+    def _wait_for_start(self, event: AcquisitionEvent, submission: Submission) -> Routine:
+        now = time.monotonic()
+        if submission.clock_start is None:
+            submission.clock_start = now
+            self._start = self._start or now
+        if event.reset_event_timer:
+            submission.clock_start = now
+        if event.min_start_time is None:
+            return
+        due = self._due(event, submission)
+        while (now := time.monotonic()) < due:
+            self.signal.clear()
+            if self._aborting:
+                raise Stopped
+            if submission.cancelling:
+                raise SubmissionCancelled("submission.cancel() was called")
+            self._doing = f"min_start_time, {due - now:.3g} s from now"
+            yield Wait(self.signal, until=due)
+        self._doing = "work"
+
+    def _due(self, event: AcquisitionEvent, submission: Submission) -> float:
+        start = self._start if self._clock_scope == "acquisition" else submission.clock_start
+        return (start or 0.0) + (event.min_start_time or 0.0)
+
+    def _take_turn(self, window: Window) -> Routine:
+        turns = self.core.turns
+        turn = Turn(self, window.turn)
+        while not (yield from turns.take(turn, self._turn_signal)):
+            if self._aborting:
+                raise Stopped
+        self._turn = turn
+        left, self._left = self._left, None
+        if turn.after is not self and left is not None:
+            yield from self._hardware.take_over(left)
+        elif turn.after is not self or self.core.epoch != self._epoch:
+            self._hardware.forget()
+        self._epoch = self.core.epoch
+
+    def _give_back_turn(self) -> Routine:
+        """End the turn; where there are other acquisitions, what is in force here is kept for the next turn."""
+        try:
+            if self.core.epoch != self._epoch:
+                self._hardware.forget()
+                self._epoch = self.core.epoch
+            if len(self.core.users) > 1:
+                self._left = yield from self._hardware.hand_over()
+        finally:
+            self._drop_turn()
+
+    def _drop_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self.core.turns.give_back(turn)
+
+    def _with_hooks(self, group: Group, window: Window, caps: Capabilities, done: Done) -> Routine:
+        groups: list[tuple[Group, Capabilities]] = [(group, caps)]
+        if "pre_hardware" in self._hooks:
+            self._note("pre_hardware", group)
+            changed = yield from self._ask("pre_hardware", group, window)
+            if changed is None:
+                self._skip(group.events, done)
+                return
+            if changed is not group.events:
+                groups = yield from self._replan(group.events, changed, window, done)
+        else:
+            self._note("pre_hardware", group)
+        for part, part_caps in groups:
+            yield from self._expose(part, part_caps, window, done)
+
+    def _skip(self, events: Iterable[AcquisitionEvent], done: Done) -> None:
+        events = list(events)
+        done.skipped += len(events)
+        self._outlet.unclaim(events)
+        self._note("event_skipped", [event.axes for event in events])
+
+    def _ask(self, which: str, group: Group, window: Window) -> Routine:
+        """Run a hook. Gives the group's own events if it changed nothing, other events if it did, None to skip."""
+        single = len(group.events) == 1
+        shown = [event.to_dict() for event in group.events]
+        before = shown[0] if single else shown
+        call = HookCall(which, _copy(before), window.submission, self._turn)
+        self._outlet.run_hook(call)
+        yield from self._until(lambda: call.done, f"{which}_hook_fn to return")
+        if call.error is not None:
+            raise call.error
+        if self.core.epoch != self._epoch or self.core.turns.last_owner is not self:  # the hook has used the hardware
+            self.core.turns.last_owner = self
+            self._epoch = self.core.epoch
+            yield from self._hardware.look_again()
+        result = call.result
+        if result is None:
+            return None
+        if which == "post_camera" or _same(result, before):
+            return group.events
+        try:
+            answers = result if isinstance(result, list | tuple) else [result]
+            return tuple(AcquisitionEvent.from_dict(answer) for answer in answers)
+        except (EventError, TypeError) as error:
+            raise HookError(f"{which}_hook_fn returned an event that cannot be used: {error}") from error
+
+    def _replan(self, before: tuple[AcquisitionEvent, ...], changed: tuple[AcquisitionEvent, ...], window: Window, done: Done) -> Routine:
+        self._outlet.unclaim(before)
+        self._outlet.claim(changed)
+        done.events += len(changed) - len(before)
+        caps = yield from self._read_capabilities(list(changed))
+        try:
+            check_events(changed, caps, self._limits, first=window.number)
+        except EventError as error:
+            raise HookError(f"a hook returned an event that cannot be carried out: {error}") from error
+        return [(group, caps) for group in iter_groups(changed, caps, self._sequencing)]
+
+    def _expose(self, group: Group, caps: Capabilities, window: Window, done: Done, *, hooks: bool = True) -> Routine:
+        """Bring the devices to a group, ask the post-hardware hook, and take its images."""
+        first = group.events[0]
+        submission = window.submission
+        self._hardware.retries = 0
+        try:
+            yield from self._hardware.apply(first, caps)
+            if len(group.events) > 1:
+                yield from self._hardware.load(group)
+            self._note("post_hardware", group)
+            again = None
+            if hooks and "post_hardware" in self._hooks:
+                changed = yield from self._ask("post_hardware", group, window)
+                if changed is None:
+                    self._skip(group.events, done)
+                    return
+                if changed is not group.events:
+                    again = yield from self._replan(group.events, changed, window, done)
+                elif first.min_start_time is not None:
+                    yield from self._wait_for_start(first, submission)
+            if again is None:
+                keep = first.keep_shutter_open
+                yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
+                if first.acquire:
+                    yield from self._take_images(group, window, done)
+        except BaseException:
+            self._hardware.stop_sequences()
+            raise
+        for error in self._hardware.stop_sequences():
+            raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
+        for part, part_caps in again or ():
+            yield from self._expose(part, part_caps, window, done, hooks=False)
+
+    def _take_images(self, group: Group, window: Window, done: Done) -> Routine:
+        first, events, submission = group.events[0], group.events, window.submission
+        mmc = self._mmc
+        camera = first.camera or mmc.getCameraDevice()
+        focus, xy_stage = mmc.getFocusDevice(), mmc.getXYStageDevice()
+        facts: dict[str, Any] = {}
+
+        def ready() -> None:
+            facts.update(self._facts.of(camera, (self._hardware.version, self.core.epoch)))
+
+        began = time.monotonic()
+        lateness = (began - self._due(first, submission)) * 1000 if first.min_start_time is not None else None
+        retries = self._hardware.retries
+        shared = image_tags(first, self._hardware, focus, xy_stage) if len(events) == 1 else None
+
+        def take(pixels: Any, index: int, channel: str, raw: dict[str, str], moment: float) -> Routine:
+            event = events[index]
+            axes = {**event.axes, "camera": channel} if channel else event.axes
+            tags = {**facts, **camera_tags(raw)} if raw else {**facts}
+            tags.update(shared if shared is not None else image_tags(event, self._hardware, focus, xy_stage))
+            if len(events) > 1:
+                self._sequenced_places(tags, group, index)
+            elapsed = float(raw["ElapsedTime-ms"]) + (began - self.clock.start) * 1000 if "ElapsedTime-ms" in raw else None
+            tags["Axes"] = axes
+            tags["Exposure"] = event.exposure if event.exposure is not None else facts["ExposureActual-ms"]
+            tags["Width"], tags["Height"] = pixels.shape[1], pixels.shape[0]
+            tags["ElapsedTime-ms"] = (moment - self.clock.start) * 1000 if elapsed is None else elapsed
+            tags["MonotonicTime-s"] = moment
+            tags["Time"] = self.clock.stamp(moment)
+            if lateness is not None:
+                tags["Lateness-ms"] = lateness
+            if retries:
+                tags["Retries"] = retries
+            frame = Frame(axes, pixels, tags, facts["BitDepth"], (submission, event, moment))
+            yield from self._hand_on(frame)
+            done.frames += 1
+            done.taken = max(done.taken, index + 1)
+
+        if len(events) == 1 and "post_camera" not in self._hooks:
+            self._note("pre_snap", group)
+            yield from self._camera.snap(first.camera, ready, take)
+            self._note("post_snap", group)
+            return
+
+        def started() -> Routine:
+            if "post_camera" in self._hooks:
+                yield from self._ask("post_camera", group, window)
+
+        self._prepare_ring()
+        began = time.monotonic()
+        self._note("pre_sequence_started", group)
+        yield from self._camera.sequence(first.camera, len(events), first.timeout, (ready, started), take)
+        self._note("post_sequence_stopped", group)
+
+    def _sequenced_places(self, tags: dict[str, Any], group: Group, index: int) -> None:
+        """While a stage is driven by triggers nobody can read it: only what was asked is recorded."""
+        tags["Sequenced"] = True
+        if group.z is not None:
+            tags["ZPosition_um_Intended"] = group.z[index]
+            tags.pop("ZPosition_um", None)
+        if group.xy is not None:
+            tags["XPosition_um_Intended"], tags["YPosition_um_Intended"] = group.xy[index]
+            tags.pop("XPosition_um", None)
+            tags.pop("YPosition_um", None)
+
+    def _prepare_ring(self) -> None:
+        """MMCore's buffer is allocated at the first sequence, which takes long: do it before the clock runs."""
+        mmc = self._mmc
+        size = (mmc.getImageWidth(), mmc.getImageHeight(), mmc.getBytesPerPixel(), mmc.getCircularBufferMemoryFootprint())
+        if self._ring_ready != size:
+            mmc.initializeCircularBuffer()
+            self._ring_ready = size
+
+    def _hand_on(self, frame: Frame) -> Routine:
+        """Give a frame to the next stage; while it has no room the camera's own buffer fills."""
+        while True:
+            self.signal.clear()
+            if self._outlet.try_put(frame):
+                return
+            if self._aborting:
+                raise Stopped
+            self._doing = "room for a frame: saving or processing is slower than the camera"
+            yield Wait(self.signal)
+            self._doing = "work"
+
+    def _note(self, milestone: str, about: Any) -> None:
+        if self.listening:
+            payload = [event.axes for event in about.events] if isinstance(about, Group) else about
+            if isinstance(payload, list) and len(payload) == 1:
+                payload = payload[0]
+            self._outlet.post(("note", milestone, payload))
+
+
+def _copy(value: Any) -> Any:
+    """Copy an event as dict, or a list of them, so that what a hook changes can be seen."""
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays inside
+        return False

@@ -1,0 +1,217 @@
+"""From submissions to the engine: pull their sources, no further ahead than allowed, and hand over windows of events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from aiomm.acquire.engine import Window
+from aiomm.acquire.events import AcquisitionEvent
+from aiomm.acquire.hooks import check_hook_result
+from aiomm.acquire.run import current_submission
+from aiomm.acquire.sources import open_source
+from aiomm.errors import EventError, HookError, SubmissionCancelled
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Sequence
+
+    from aiomm.acquire.hooks import UserFunction
+    from aiomm.acquire.run import Run
+    from aiomm.acquire.sources import Source
+    from aiomm.acquire.submission import Submission
+
+CHUNK = 500
+
+
+class Feeder:
+    """Feeds the engine from the submissions, one after the other, and from what hooks put.
+
+    Parameters
+    ----------
+    run
+        The acquisition.
+    generation_hook
+        ``event_generation_hook_fn``, or None.
+    look_ahead
+        How many events may be pulled from an iterator and not begun.
+    """
+
+    def __init__(self, run: Run, generation_hook: UserFunction | None, look_ahead: int) -> None:
+        self._run = run
+        self._hook = generation_hook
+        self._look_ahead = look_ahead
+        self._pulled = 0
+        self._feeding: tuple[Submission, asyncio.Task[None]] | None = None
+
+    async def feed(self) -> None:
+        """Serve the submissions in order, until the acquisition takes no more."""
+        run = self._run
+        while True:
+            await run.wait_until(lambda: bool(run.submissions or (run.finishing and run.idle)))
+            if not run.submissions:
+                return
+            submission = run.submissions.popleft()
+            run.active[submission] = None
+            task = asyncio.create_task(self._feed_one(submission, submission.source, run.engine.lane), name="aiomm: feeding")
+            self._feeding = (submission, task)
+            try:
+                while not task.done():
+                    ring = asyncio.ensure_future(run.bell.wait())
+                    try:
+                        await asyncio.wait({task, ring}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        ring.cancel()
+                    if submission.cancelling:
+                        task.cancel()
+                self._see(submission, task)
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
+                submission.source_done = True
+                run.look_again()
+
+    async def feed_back(self) -> None:
+        """Serve what hooks and processors put, in order."""
+        run = self._run
+        while True:
+            await run.wait_until(lambda: bool(run.feedback))
+            submission, events = run.feedback[0]
+            try:
+                if not submission.cancelling:
+                    await self._feed_one(submission, events, run.engine.feedback)
+            except Exception as error:
+                run.refuse(submission, error)
+            finally:
+                run.feedback.popleft()
+                run.taken(submission)
+
+    def _see(self, submission: Submission, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, _HookFailed):
+            self._run.fail(error.cause)
+        elif isinstance(error, Exception):
+            self._run.refuse(submission, error)
+        elif error is not None:
+            self._run.fail(error)
+
+    async def _feed_one(self, submission: Submission, events: Any, lane: deque[Window]) -> None:
+        source = open_source(events)
+        try:
+            if source.scope == "list":
+                await self._feed_list(submission, source, lane)
+            elif source.scope == "windows":
+                await self._feed_windows(submission, source, lane)
+            else:
+                await self._feed_items(submission, source, lane)
+        finally:
+            if source.scope == "windows":
+                source.close()
+            elif source.scope == "items":
+                await source.aclose()
+
+    async def _feed_list(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+        events: list[AcquisitionEvent] = []
+        for number, event in enumerate(source):
+            if number and number % CHUNK == 0:
+                await asyncio.sleep(0)
+            events.append(event)
+        if events:
+            await self._wait_for_engine(0)
+            await self._send(submission, events, lane)
+
+    async def _feed_windows(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+        window: list[AcquisitionEvent] = []
+        while True:
+            wanted = self._look_ahead - len(window)
+            await self._wait_for_engine(min(wanted, max(1, self._look_ahead // 2)))
+            room = min(wanted, self._look_ahead - self._ahead)
+            events = await anyio.to_thread.run_sync(source.next_items, room, abandon_on_cancel=True)
+            self._pulled += len(events)
+            if len(events) > room or not events:  # a list is a scope by itself; nothing more is the end
+                if window:
+                    await self._send(submission, window, lane, pulled=True)
+                    window = []
+                if not events:
+                    return
+                await self._send(submission, events, lane, pulled=True)
+                continue
+            window += events
+            if len(window) >= self._look_ahead:
+                await self._send(submission, window, lane, pulled=True)
+                window = []
+
+    async def _feed_items(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+        while True:
+            await self._run.wait_until(lambda: self._engine_free(submission, lane))
+            try:
+                events = await source.anext()
+            except StopAsyncIteration:
+                return
+            await self._send(submission, events, lane)
+
+    @property
+    def _ahead(self) -> int:
+        return self._pulled - self._run.engine.started
+
+    async def _wait_for_engine(self, room: int) -> None:
+        """Wait until ``room`` events more may be pulled; with 0, until the engine has begun nearly all it has."""
+        await self._run.wait_until(lambda: self._ahead <= max(0, self._look_ahead - max(room, 1)))
+
+    @staticmethod
+    def _engine_free(submission: Submission, lane: deque[Window]) -> bool:
+        return submission.windows_open == 0 and not lane
+
+    async def _send(self, submission: Submission, events: list[AcquisitionEvent], lane: deque[Window], *, pulled: bool = False) -> None:
+        """Hand a window to the engine, through the generation hook; its axes are reserved first."""
+        run = self._run
+        if self._hook is not None:
+            before = len(events)
+            events = await self._generate(submission, events)
+            if pulled:
+                self._pulled += len(events) - before
+        if submission.cancelling:
+            raise SubmissionCancelled("submission.cancel() was called")
+        run.claim(events)
+        if not pulled:
+            self._pulled += len(events)
+        number = submission.events
+        run.count_events(submission, len(events))
+        submission.windows_open += 1
+        lane.append(Window(submission, events, number, submission.turn))
+        run.engine.signal.set()
+
+    async def _generate(self, submission: Submission, events: Sequence[AcquisitionEvent]) -> list[AcquisitionEvent]:
+        """Ask ``event_generation_hook_fn`` about each event, before any merging."""
+        assert self._hook is not None
+        current_submission.set(submission)
+        kept: list[AcquisitionEvent] = []
+        for event in events:
+            try:
+                answers = check_hook_result(await self._hook(event.to_dict()), False, "event_generation_hook_fn")
+            except Exception as error:
+                raise _HookFailed(error) from error
+            if answers is None:
+                submission.skipped += 1
+                self._run.counts["skipped"] += 1
+                self._run.count_events(submission, 1)
+                self._run.note("event_skipped", event.axes)
+                continue
+            try:
+                kept += [AcquisitionEvent.from_dict(answer) for answer in answers]
+            except EventError as error:
+                failure = HookError(f"event_generation_hook_fn returned an event that cannot be used: {error}")
+                failure.__cause__ = error
+                raise _HookFailed(failure) from error
+        return kept
+
+
+class _HookFailed(Exception):
+    """Carries a hook's error past those that end a submission only: it ends the acquisition."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause

@@ -1,0 +1,343 @@
+"""Bring the devices to what an event asks: one device call after the other, on the hardware thread.
+
+Every function here is a routine (see `aiomm.core.thread`): it yields where it waits, so that others can read the
+hardware meanwhile, and it ends soon after an abort. Nothing is believed that was not told or read: a position is
+commanded again when the stage is not where it was last seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.core.thread import Routine, Wait
+from aiomm.core.translate import core_error
+from aiomm.errors import HardwareError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiomm.acquire.capabilities import Capabilities
+    from aiomm.acquire.events import AcquisitionEvent
+    from aiomm.acquire.sequencing import Group
+
+ATTEMPTS = 6
+RETRY_PAUSE_S = 0.005
+BUSY_STEP_S = 0.0005
+SAME_PLACE_UM = 0.01
+
+
+class Stopped(Exception):
+    """The engine was told to stop; unwinds a routine to its clean-up. Never leaves the engine."""
+
+
+class Hardware:
+    """The devices of one acquisition: what they were told last, and what they read.
+
+    Parameters
+    ----------
+    mmc
+        The raw ``pymmcore.CMMCore``.
+    stopping
+        Says whether to give up.
+    """
+
+    def __init__(self, mmc: Any, stopping: Callable[[], bool]) -> None:
+        self._mmc = mmc
+        self._stopping = stopping
+        self.retries = 0
+        self.version = 0  # changes whenever a setting may have: what was derived from settings is then stale
+        self.doing = ""
+        self._settings: dict[tuple[str, str], str] = {}
+        self._exposures: dict[str, float] = {}
+        self._stages: dict[str, tuple[float, float]] = {}  # label: (asked, read)
+        self._xy: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}
+        self._held: str | None = None  # the shutter that is held open
+        self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop the sequences that run
+
+    # ---- knowing ------------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Somebody else may have changed anything."""
+        self._settings.clear()
+        self._exposures.clear()
+        self._stages.clear()
+        self._xy.clear()
+        self.version += 1
+
+    def _forget_device(self, label: str) -> None:
+        if label == "Core":
+            self.forget()
+            return
+        for key in [key for key in self._settings if key[0] == label]:
+            del self._settings[key]
+        self._exposures.pop(label, None)
+        self._stages.pop(label, None)
+        self._xy.pop(label, None)
+        self.version += 1
+
+    def look_again(self) -> Routine:
+        """A hook has used the devices: forget what they were told, and read where the stages are now."""
+        stages, xy = dict(self._stages), dict(self._xy)
+        self.forget()
+        for label, (asked, read) in stages.items():
+            um = yield from self.attempt("getPosition", label)
+            self._stages[label] = (asked if abs(um - read) <= SAME_PLACE_UM else math.nan, um)
+        for label, (target, place) in xy.items():
+            x, y = yield from self.attempt("getXYPosition", label)
+            self._xy[label] = (target if math.dist((x, y), place) <= SAME_PLACE_UM else (math.nan, math.nan), (x, y))
+
+    def position(self, label: str) -> tuple[float, float] | None:
+        """Position asked and position read (µm) of a single-axis stage, if it was used."""
+        return self._stages.get(label)
+
+    def xy_position(self, label: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Position asked and position read (µm) of an XY stage, if it was used."""
+        return self._xy.get(label)
+
+    # ---- asking -------------------------------------------------------------------------------------------------
+
+    def attempt(self, method: str, *args: Any) -> Routine:
+        """Make one call to MMCore, up to six times, 5 ms apart."""
+        call = getattr(self._mmc, method)
+        for left in range(ATTEMPTS - 1, -1, -1):
+            try:
+                return call(*args)
+            except Exception as error:
+                cause = core_error(error, method, args)
+                if not left or self._stopping():
+                    raise HardwareError(f"{cause} (tried {ATTEMPTS - left} times)") from cause
+            self.retries += 1
+            yield Wait(until=time.monotonic() + RETRY_PAUSE_S, readers_only=True)
+        raise AssertionError("unreachable")
+
+    def settle(self, labels: Iterable[str]) -> Routine:
+        """Wait until none of these devices is busy, in steps of half a millisecond; MMCore's time limit holds."""
+        for label in labels:
+            if label == "Core" or not self._busy(label):
+                continue
+            limit_s = self._mmc.getTimeoutMs() / 1000
+            deadline = time.monotonic() + limit_s
+            self.doing = f"device {label!r} to be ready"
+            while self._busy(label):
+                if self._stopping():
+                    with contextlib.suppress(Exception):  # not every device can be stopped
+                        self._mmc.stop(label)
+                    raise Stopped
+                now = time.monotonic()
+                if now > deadline:
+                    raise HardwareError(f"device {label!r} is still busy after {limit_s:g} s (MMCore's TimeoutMs)")
+                yield Wait(until=now + BUSY_STEP_S, readers_only=True)
+            self.doing = ""
+
+    def _busy(self, label: str) -> bool:
+        try:
+            return bool(self._mmc.deviceBusy(label))
+        except Exception as error:
+            cause = core_error(error, "deviceBusy", (label,))
+            raise HardwareError(str(cause)) from cause
+
+    # ---- one event ----------------------------------------------------------------------------------------------
+
+    def apply(self, event: AcquisitionEvent, caps: Capabilities) -> Routine:
+        """Bring everything to what the event asks; the focus last, when all else has arrived."""
+        touched: list[str] = []
+        focus = self._mmc.getFocusDevice() if event.z is not None else ""
+        for label, um in event.stage_positions:
+            if label != focus:
+                yield from self._go(label, um, touched)
+        if event.x is not None or event.y is not None:
+            yield from self._go_xy(event.x, event.y, touched)
+        if event.config is not None:
+            yield from self._preset(event.config, caps.presets[event.config], touched)
+        for label, name, value in event.properties:
+            yield from self.attempt("setProperty", label, name, value)
+            self._forget_device(label)
+            self._settings[label, name] = value
+            touched.append(label)
+        if event.exposure is not None:
+            camera = event.camera or self._mmc.getCameraDevice()
+            if self._exposures.get(camera) != event.exposure:
+                yield from self.attempt("setExposure", camera, event.exposure)
+                self._exposures[camera] = event.exposure
+                self.version += 1
+        if event.slm_pattern is not None:
+            slm = self._mmc.getSLMDevice()
+            yield from self.attempt("setSLMImage", slm, self._pattern(slm, event.slm_pattern))
+            yield from self.attempt("displaySLMImage", slm)
+            touched.append(slm)
+        if touched:
+            yield from self._arrive(touched)
+        if event.z is not None:
+            moved: list[str] = []
+            yield from self._go(focus, event.z, moved)
+            if moved:
+                yield from self._arrive(moved)
+
+    def _go(self, label: str, um: float, touched: list[str]) -> Routine:
+        known = self._stages.get(label)
+        if known is not None and known[0] == um:
+            here = yield from self.attempt("getPosition", label)
+            if abs(here - known[1]) <= SAME_PLACE_UM:
+                return
+        yield from self.attempt("setPosition", label, um)
+        self._stages[label] = (um, math.nan)
+        touched.append(label)
+
+    def _go_xy(self, x: float | None, y: float | None, touched: list[str]) -> Routine:
+        label = self._mmc.getXYStageDevice()
+        known = self._xy.get(label)
+        if x is None or y is None or known is not None:
+            here = yield from self.attempt("getXYPosition", label)
+            still = known is not None and math.dist(here, known[1]) <= SAME_PLACE_UM
+            stay = known[0] if known is not None and still and not math.isnan(known[0][0]) else here
+            x = stay[0] if x is None else x
+            y = stay[1] if y is None else y
+            if known is not None and still and known[0] == (x, y):
+                return
+        yield from self.attempt("setXYPosition", label, x, y)
+        self._xy[label] = ((x, y), (math.nan, math.nan))
+        touched.append(label)
+
+    def _preset(self, config: tuple[str, str], settings: tuple[tuple[str, str, str], ...], touched: list[str]) -> Routine:
+        if settings and all(self._settings.get((label, name)) == value for label, name, value in settings):
+            return
+        yield from self.attempt("setConfig", *config)
+        for label in {label for label, _, _ in settings}:
+            self._forget_device(label)
+            touched.append(label)
+        for label, name, value in settings:
+            self._settings[label, name] = value
+
+    def _arrive(self, labels: list[str]) -> Routine:
+        yield from self.settle(labels)
+        for label in labels:
+            if label in self._stages:
+                um = yield from self.attempt("getPosition", label)
+                self._stages[label] = (self._stages[label][0], um)
+            elif label in self._xy:
+                x, y = yield from self.attempt("getXYPosition", label)
+                self._xy[label] = (self._xy[label][0], (x, y))
+
+    def _pattern(self, slm: str, pattern: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Give an SLM's pattern the shape it wants: (height, width), or (height, width, 4) for a colour SLM."""
+        mmc = self._mmc
+        height, width = mmc.getSLMHeight(slm), mmc.getSLMWidth(slm)
+        pixels = np.frombuffer(pattern, np.uint8) if isinstance(pattern, bytes | bytearray) else np.asarray(pattern, np.uint8)
+        depth = mmc.getSLMBytesPerPixel(slm)
+        shape = (height, width) if depth == 1 else (height, width, depth)
+        if pixels.size != math.prod(shape):
+            raise HardwareError(f"slm_pattern has {pixels.size} values; SLM {slm!r} takes {shape}")
+        return np.ascontiguousarray(pixels.reshape(shape))
+
+    # ---- hardware sequences -------------------------------------------------------------------------------------
+
+    def load(self, group: Group) -> Routine:
+        """Load what changes within a group into the devices, and start them; they wait for the camera's triggers."""
+        mmc = self._mmc
+        plans: list[tuple[str, str, str, tuple[Any, ...], tuple[Any, ...]]] = []
+        if group.z is not None:
+            label = mmc.getFocusDevice()
+            plans.append(("loadStageSequence", "startStageSequence", "stopStageSequence", (label,), (list(group.z),)))
+        for label, places in group.stages.items():
+            plans.append(("loadStageSequence", "startStageSequence", "stopStageSequence", (label,), (list(places),)))
+        if group.xy is not None:
+            label = mmc.getXYStageDevice()
+            xs, ys = [x for x, _ in group.xy], [y for _, y in group.xy]
+            plans.append(("loadXYStageSequence", "startXYStageSequence", "stopXYStageSequence", (label,), (xs, ys)))
+        if group.exposure is not None:
+            label = group.events[0].camera or mmc.getCameraDevice()
+            plans.append(("loadExposureSequence", "startExposureSequence", "stopExposureSequence", (label,), (list(group.exposure),)))
+        for (label, name), values in group.properties.items():
+            where = (label, name)
+            plans.append(("loadPropertySequence", "startPropertySequence", "stopPropertySequence", where, (list(values),)))
+        if group.slm is not None:
+            label = mmc.getSLMDevice()
+            patterns = [self._pattern(label, pattern) for pattern in group.slm]
+            plans.append(("loadSLMSequence", "startSLMSequence", "stopSLMSequence", (label,), (patterns,)))
+        for load, _, _, where, what in plans:
+            yield from self.attempt(load, *where, *what)
+        for _, start, stop, where, _ in plans:
+            self._running.append((stop, where))
+            yield from self.attempt(start, *where)
+
+    def stop_sequences(self) -> list[BaseException]:
+        """Stop every hardware sequence that was started; each is tried, and what failed is returned."""
+        errors: list[BaseException] = []
+        while self._running:
+            stop, where = self._running.pop()
+            try:
+                getattr(self._mmc, stop)(*where)
+            except Exception as error:
+                errors.append(core_error(error, stop, where))
+            self._forget_device(where[0])
+        return errors
+
+    # ---- the shutter --------------------------------------------------------------------------------------------
+
+    @property
+    def holds_shutter(self) -> bool:
+        """Whether a shutter is held open."""
+        return self._held is not None
+
+    def hold_shutter(self, hold: bool) -> Routine:
+        """Keep the shutter open across events, or give it back to autoshutter. Without autoshutter it is the user's."""
+        mmc = self._mmc
+        if hold:
+            shutter = mmc.getShutterDevice()
+            if self._held == shutter or (self._held is None and not (shutter and mmc.getAutoShutter())):
+                return
+            if self._held is not None:  # a preset chose another shutter
+                yield from self.attempt("setShutterOpen", self._held, False)
+            yield from self.attempt("setAutoShutter", False)
+            self._held = shutter
+            yield from self.attempt("setShutterOpen", shutter, True)
+            yield from self.settle((shutter,))
+        else:
+            yield from self.release_shutter()
+
+    def release_shutter(self) -> Routine:
+        """Close a held shutter and turn autoshutter on again."""
+        if self._held is not None:
+            shutter, self._held = self._held, None
+            yield from self.attempt("setShutterOpen", shutter, False)
+            yield from self.attempt("setAutoShutter", True)
+
+    # ---- turns --------------------------------------------------------------------------------------------------
+
+    def hand_over(self) -> Routine:
+        """Before another acquisition's turn: close a held shutter, and remember what is in force here."""
+        mmc = self._mmc
+        yield from self.release_shutter()
+        camera = mmc.getCameraDevice()
+        return {
+            "settings": dict(self._settings),
+            "exposure": (camera, mmc.getExposure(camera)) if camera else None,
+            "stages": {label: mmc.getPosition(label) for label in [*self._stages]},
+            "xy": {label: tuple(mmc.getXYPosition(label)) for label in [*self._xy]},
+        }
+
+    def take_over(self, left: dict[str, Any]) -> Routine:
+        """After another acquisition's turn: bring back what was in force, so that its events do not change ours."""
+        self.forget()
+        touched = []
+        for (label, name), value in left["settings"].items():
+            yield from self.attempt("setProperty", label, name, value)
+            self._settings[label, name] = value
+            touched.append(label)
+        if left["exposure"] is not None:
+            yield from self.attempt("setExposure", *left["exposure"])
+            self._exposures[left["exposure"][0]] = left["exposure"][1]
+        for label, (x, y) in left["xy"].items():
+            yield from self.attempt("setXYPosition", label, x, y)
+            self._xy[label] = ((x, y), (x, y))
+            touched.append(label)
+        yield from self._arrive(touched)
+        for label, um in left["stages"].items():
+            yield from self.attempt("setPosition", label, um)
+            self._stages[label] = (um, um)
+            yield from self._arrive([label])

@@ -1,0 +1,82 @@
+"""Check the parameters of an acquisition: each has its effect, or is refused by name with the reason."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from aiomm.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_PORT = 4827
+DEFAULT_TIMEOUT_MS = 500
+FORMATS = ("ndtiff", "memory")
+LATER_FORMATS = ("ome-zarr",)
+
+logger = logging.getLogger("aiomm")
+
+
+def suggest_parameters(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a misspelt keyword argument's error suggest the right one."""
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; the parameters are {', '.join(names)}"
+                raise TypeError(f"Acquisition has no parameter {name!r}{hint}")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Refuse a word that is not among those allowed."""
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}{hint}")
+
+
+def at_least_one(name: str, value: Any) -> int:
+    """Refuse what is not a whole number of 1 or more."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(f"{name} must be a whole number, 1 or more, not {value!r}")
+    return int(value)
+
+
+def refuse_java_only(parameters: dict[str, Any], *, on_core: bool) -> None:
+    """Refuse what needs a running Micro-Manager, or comes later.
+
+    Raises
+    ------
+    UnsupportedError
+        Naming the parameter and the reason.
+    """
+    if not on_core:
+        raise UnsupportedError(
+            "this acquisition was given no core=: acquisitions on a running Micro-Manager (port=, bridge=) are not made yet; "
+            "give core=, a LocalCore"
+        )
+    if parameters["bridge"] is not None:
+        raise UnsupportedError("core= and bridge= are two microscopes: give one of them")
+    if parameters["port"] != DEFAULT_PORT:
+        raise UnsupportedError("port= chooses a running Micro-Manager, and core= is a microscope in this process: give one of them")
+    if parameters["bridge_timeout"] != DEFAULT_TIMEOUT_MS:
+        raise UnsupportedError("bridge_timeout= is for a running Micro-Manager; a microscope in this process has no bridge to wait for")
+    if parameters["tile_overlap"] is not None or parameters["max_multi_res_index"] is not None:
+        raise UnsupportedError("tile_overlap= and max_multi_res_index= (XY tiling with a pyramid) are not made yet")
+    if parameters["magellan_acq_index"] is not None or parameters["magellan_explore"]:
+        raise UnsupportedError("magellan_acq_index= and magellan_explore= need Micro-Magellan in a running Micro-Manager; not made yet")
+    if parameters["format"] in LATER_FORMATS:
+        raise UnsupportedError(f"format={parameters['format']!r} is not made yet; there are {', '.join(map(repr, FORMATS))}")

@@ -1,0 +1,118 @@
+"""Between camera and storage: the user's image processor, fed by a bounded queue, its results saved in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from aiomm.acquire.hooks import check_processor_result
+from aiomm.acquire.run import current_submission
+from aiomm.dataset.storage import Frame
+from aiomm.errors import HookError
+
+if TYPE_CHECKING:
+    from aiomm.acquire.hooks import UserFunction
+    from aiomm.acquire.run import Run
+
+
+class Processing:
+    """Calls the image processor for each frame and puts what it returns into the storage.
+
+    Parameters
+    ----------
+    run
+        The acquisition.
+    function
+        The image processor; up to ``function.concurrent`` calls are under way at once, results are saved in order.
+    queue_size
+        How many frames may wait for it.
+    """
+
+    def __init__(self, run: Run, function: UserFunction, queue_size: int) -> None:
+        self._run = run
+        self._function = function
+        self._limit = queue_size
+        self._waiting: deque[Frame] = deque()
+        self._under_way: deque[tuple[Frame, asyncio.Task[Any]]] = deque()
+        self._refused = False
+        self.closing = False
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._under_way)
+
+    def try_put(self, frame: Frame) -> bool:
+        """Take a frame, if there is room; on the hardware thread."""
+        if len(self._waiting) >= self._limit:
+            self._refused = True
+            if len(self._waiting) >= self._limit:  # it may have been taken meanwhile, before the flag was seen
+                return False
+        self._waiting.append(frame)
+        self._run.post(("frame",))
+        return True
+
+    async def serve(self) -> None:
+        """Process frames until told to close and none is left."""
+        run = self._run
+        try:
+            while True:
+                await run.wait_until(lambda: bool(self._waiting or self._under_way or self.closing), run.frame_bell)
+                while self._waiting and len(self._under_way) < self._function.concurrent:
+                    self._begin(self._waiting.popleft())
+                    if self._refused:
+                        self._refused = False
+                        run.room()
+                if self._under_way:
+                    await self._finish_first()
+                elif self.closing and not self._waiting:
+                    return
+        except Exception as error:
+            run.fail(error)
+        finally:
+            for _, task in self._under_way:
+                task.cancel()
+            if self._under_way:
+                await asyncio.gather(*(task for _, task in self._under_way), return_exceptions=True)
+
+    def _begin(self, frame: Frame) -> None:
+        current_submission.set(frame.token[0])
+        task = asyncio.create_task(self._call(frame), name="aiomm: image_process_fn")
+        self._under_way.append((frame, task))
+
+    async def _call(self, frame: Frame) -> Any:
+        return await self._function(frame.pixels, {**frame.metadata, "Axes": dict(frame.axes)})
+
+    async def _finish_first(self) -> None:
+        """Wait for the oldest call and save what it returned; more may be begun meanwhile."""
+        run = self._run
+        frame, task = self._under_way[0]
+        if self._function.concurrent > 1:
+            await self._first_done(task)
+            if not task.done():
+                return
+        result = await task
+        self._under_way.popleft()
+        outputs = check_processor_result(result)
+        submission, event, _ = frame.token
+        for pixels, metadata in outputs:
+            axes = metadata.get("Axes")
+            if not isinstance(axes, dict):
+                raise HookError(f"image_process_fn returned metadata whose 'Axes' is {axes!r}: it must be the dict of the image's axes")
+            if pixels.shape[:2] != frame.pixels.shape[:2]:
+                metadata = {**metadata, "Width": pixels.shape[1], "Height": pixels.shape[0]}
+            depth = frame.bit_depth if pixels.dtype == frame.pixels.dtype else None
+            await self._save(Frame(dict(axes), pixels, metadata, depth, frame.token))
+        run.diverted(submission, event, len(outputs))
+
+    async def _first_done(self, task: asyncio.Task[Any]) -> None:
+        """Wait for the oldest call, or for another frame to begin with."""
+        more = asyncio.ensure_future(self._run.frame_bell.wait())
+        try:
+            await asyncio.wait({task, more}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            more.cancel()
+
+    async def _save(self, frame: Frame) -> None:
+        run = self._run
+        while not run.writer.try_put(frame):
+            await run.frame_bell.wait()

@@ -1,0 +1,420 @@
+"""A running acquisition as the loop sees it: accounts, who waits for what, and the first error.
+
+The engine, the writer and worker threads post messages (`Mailbox`); everything here but the methods marked
+*any thread* happens on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from aiomm.acquire.mailbox import Bell, Mailbox
+from aiomm.acquire.streams import MILESTONES, ImageStream, Notification, NotificationStream
+from aiomm.acquire.submission import Image, Submission
+from aiomm.errors import AcquisitionAborted, AcquisitionFinished, DuplicateImageError, QueueFull, StorageError, SubmissionCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from aiomm.acquire.engine import Done, Engine, HookCall, Window
+    from aiomm.acquire.events import AcquisitionEvent
+    from aiomm.acquire.processing import Processing
+    from aiomm.core.local import LocalCore
+    from aiomm.dataset import Dataset
+    from aiomm.dataset.storage import Frame, Writer
+
+FEEDBACK_LIMIT = 1000
+RECENT_IMAGES = 8
+METADATA_BYTES = 8192
+
+current_submission: ContextVar[Submission | None] = ContextVar("aiomm_current_submission", default=None)
+"""The submission in whose hook or processor the current task or worker thread runs."""
+
+
+class Run:
+    """What the parts of one acquisition share.
+
+    Parameters
+    ----------
+    core
+        The microscope.
+    allow_duplicates
+        Whether axes may be acquired again; the last image counts.
+    """
+
+    def __init__(self, core: LocalCore, *, allow_duplicates: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.core = core
+        self.mailbox = Mailbox(self.loop, self._handle, self._after)
+        self.engine: Engine
+        self.writer: Writer
+        self.dataset: Dataset
+        self.folder: Path | None = None
+        self.processing: Processing | None = None
+        self.bell = Bell()  # rings whenever something changed
+        self.hook_bell = Bell()
+        self.frame_bell = Bell()
+        self.submissions: deque[Submission] = deque()  # in order, not fed yet
+        self.active: dict[Submission, None] = {}
+        self.feedback: deque[tuple[Submission, Any]] = deque()
+        self.hook_calls: deque[HookCall] = deque()
+        self.hook_submission: Submission | None = None
+        self.finishing = False
+        self.aborted = False
+        self.stopping = False  # no stage goes on: aborted or failed
+        self.ended = False
+        self.error: BaseException | None = None
+        self.notes: deque[str] = deque(maxlen=100)
+        self.last_frame: float | None = None
+        self.saved = 0  # rows, in the order saved
+        self.counts = dict.fromkeys(("events", "events_done", "acquired", "skipped", "diverted", "failed"), 0)
+        self.started_at = time.monotonic()
+        self.ended_at: float | None = None
+        self._undelivered: list[BaseException] = []
+        self._allow_duplicates = allow_duplicates
+        self._claimed: set[int] = set()
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._recent: OrderedDict[int, Frame] = OrderedDict()
+        self._streams: weakref.WeakSet[ImageStream] = weakref.WeakSet()
+        self._blocking: tuple[weakref.ref[ImageStream], ...] = ()  # those that may hold up the acquisition
+        self._listeners: weakref.WeakSet[NotificationStream] = weakref.WeakSet()
+        self._body: asyncio.Task[Any] | None = None
+        self._body_waits = 0
+        self.interrupted = False
+
+    # ---- any thread ---------------------------------------------------------------------------------------------
+
+    def post(self, message: Any, *, wake: bool = True) -> None:
+        """Leave a message for the loop. Any thread."""
+        self.mailbox.post(message, wake=wake)
+
+    def try_put(self, frame: Frame) -> bool:
+        """Take a frame from the hardware thread, if there is room."""
+        for reference in self._blocking:
+            stream = reference()
+            if stream is not None and stream.full:
+                return False
+        if self.processing is not None:
+            return self.processing.try_put(frame)
+        return self.writer.try_put(frame)
+
+    def run_hook(self, call: HookCall) -> None:
+        """Have the loop run a hook. Any thread."""
+        self.mailbox.post(("hook", call))
+
+    def claim(self, events: Iterable[AcquisitionEvent]) -> None:
+        """Reserve the axes of events. Any thread.
+
+        Only hashes are kept: a day's axes would fill the memory that images need.
+        """
+        if self._allow_duplicates:
+            return
+        taken: list[int] = []
+        with self._lock:
+            for event in events:
+                if not event.acquire:
+                    continue
+                key = hash(event.key)
+                if key in self._claimed:
+                    self._claimed.difference_update(taken)
+                    raise DuplicateImageError(
+                        f"two images with the axes {event.axes}: each image needs axes of its own, "
+                        "or the acquisition allow_duplicates=True (the last one counts then)"
+                    )
+                self._claimed.add(key)
+                taken.append(key)
+
+    def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
+        """Give the axes of events back: no image came of them. Any thread."""
+        if not self._allow_duplicates:
+            with self._lock:
+                self._claimed.difference_update(hash(event.key) for event in events if event.acquire)
+
+    def room_for(self, images: int, image_bytes: int) -> None:
+        """Check that so many images fit on the disk. Any thread."""
+        if self.folder is None:
+            return
+        free = shutil.disk_usage(self.folder).free
+        wanted = images * (image_bytes + METADATA_BYTES)
+        if wanted > free:
+            raise StorageError(
+                f"{images} images take {wanted / 1e9:.2f} GB; {self.folder} has {free / 1e9:.2f} GB free: nothing was acquired"
+            )
+
+    def put(self, events: Any) -> None:
+        """Take events from a hook or processor, for the submission that runs it. Any thread; never waits."""
+        if self.ended or self.stopping:
+            raise AcquisitionFinished("the acquisition has ended and takes no more events")
+        if events is None:
+            self.loop.call_soon_threadsafe(self.finish)
+            return
+        submission = current_submission.get() or self.hook_submission
+        if submission is None:
+            raise AcquisitionFinished("queue.put() was called outside a hook or image processor of a running submission")
+        with self._lock:
+            if submission.feedback_pending >= FEEDBACK_LIMIT:
+                raise QueueFull(f"{FEEDBACK_LIMIT} put()s are waiting to be acquired already: put fewer, or lists of events")
+            submission.feedback_pending += 1
+        self.loop.call_soon_threadsafe(self._accept, submission, events)
+
+    def taken(self, submission: Submission) -> None:
+        """One put of a submission's hooks is with the engine now, or was refused."""
+        with self._lock:
+            submission.feedback_pending -= 1
+        self.engine.signal.set()
+        self._look(submission)
+
+    def room(self) -> None:
+        """There is room for frames again. Any thread."""
+        self.engine.signal.set()
+
+    def on_saved(self, frames: list[Frame]) -> None:
+        """Hear from the writer. Any thread."""
+        self.mailbox.post(("saved", frames))
+
+    def on_failed(self, error: BaseException, frames: list[Frame]) -> None:
+        """Hear from the writer that frames are lost. Any thread."""
+        self.mailbox.post(("lost", error, frames))
+
+    # ---- messages -----------------------------------------------------------------------------------------------
+
+    def _handle(self, message: Any) -> None:
+        match message:
+            case ("saved", frames):
+                self._saved(frames)
+            case ("group", window, done):
+                self._group(window, done)
+            case ("window", window, error):
+                window.submission.windows_open -= 1
+                if error is not None:
+                    self.refuse(window.submission, error)
+                self._look(window.submission)
+            case ("hook", call):
+                self.hook_calls.append(call)
+                self.hook_bell.ring()
+            case ("lost", error, frames):
+                self.counts["failed"] += len(frames)
+                self.fail(error)
+            case ("note", milestone, payload):
+                self.note(milestone, payload)
+            case ("frame",) | ("room",):
+                self.frame_bell.ring()
+
+    def _after(self) -> None:
+        self.bell.ring()
+
+    def _saved(self, frames: list[Frame]) -> None:
+        touched: dict[Submission, None] = {}
+        wanted = self._readers > 0 or len(self._streams) > 0
+        for frame in frames:
+            submission, _, moment = frame.token
+            submission.rows.append(frame.row)
+            self.last_frame = moment
+            touched[submission] = None
+            if wanted:
+                self._recent[frame.row] = frame
+                if len(self._recent) > RECENT_IMAGES:
+                    self._recent.popitem(last=False)
+                for stream in self._streams:
+                    stream.offer(frame.row)
+            if self._listeners:
+                self.note("image_saved", frame.axes)
+        self.saved += len(frames)
+        for submission in touched:
+            submission.bell.ring()
+            self._look(submission)
+
+    def _group(self, window: Window, done: Done) -> None:
+        submission = window.submission
+        submission.frames_out += done.frames
+        submission.acquired += done.frames
+        submission.skipped += done.skipped
+        submission.failed += done.failed
+        self.counts["acquired"] += done.frames
+        self.counts["skipped"] += done.skipped
+        self.counts["failed"] += done.failed
+        self.counts["events_done"] += done.events
+        for error in done.errors:
+            self.notes.append(str(error))
+        self._look(submission)
+
+    def _accept(self, submission: Submission, events: Any) -> None:
+        self.feedback.append((submission, events))
+        self.bell.ring()
+
+    # ---- accounts -----------------------------------------------------------------------------------------------
+
+    def count_events(self, submission: Submission, events: int) -> None:
+        """So many events more are known."""
+        submission.events += events
+        self.counts["events"] += events
+
+    def diverted(self, submission: Submission, event: AcquisitionEvent, images: int) -> None:
+        """A processor made ``images`` images of one frame."""
+        submission.frames_out += images - 1
+        if not images:
+            submission.diverted += 1
+            self.counts["diverted"] += 1
+            self.unclaim([event])
+            self.note("image_diverted", event.axes)
+        self._look(submission)
+        self.bell.ring()
+
+    def refuse(self, submission: Submission, error: BaseException) -> None:
+        """End a submission with an error of its own; the acquisition goes on."""
+        if submission.error is None:
+            submission.error = error
+            if not isinstance(error, SubmissionCancelled):  # that one was asked for
+                self._undelivered.append(error)
+        submission.cancelling = True
+        self.engine.signal.set()
+
+    def _look(self, submission: Submission) -> None:
+        if submission.look():
+            self._end(submission)
+
+    def look_again(self) -> None:
+        """A submission was cancelled or fed to its end."""
+        for submission in list(self.active):
+            self._look(submission)
+        self.engine.signal.set()
+        self.bell.ring()
+
+    def _end(self, submission: Submission) -> None:
+        self.active.pop(submission, None)
+        submission.bell.ring()
+        self.bell.ring()
+
+    # ---- states -------------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self.active or self.submissions or self.feedback)
+
+    def finish(self) -> None:
+        """Take no more submissions; end when those there are are done."""
+        self.finishing = True
+        self.bell.ring()
+
+    def abort(self) -> None:
+        """End now."""
+        if not self.ended and not self.aborted:
+            self.aborted = True
+            self.note("aborted", None)
+            self._stop()
+
+    def fail(self, error: BaseException) -> None:
+        """End now, with an error; the first one counts, later ones are noted with it."""
+        if self.error is None:
+            self.error = error
+            self._undelivered.insert(0, error)
+            self.note("error", error)
+        elif error is not self.error and hasattr(self.error, "add_note"):
+            self.error.add_note(f"then also: {type(error).__name__}: {error}")
+        self._stop()
+
+    def _stop(self) -> None:
+        self.finishing = self.stopping = True
+        self.engine.abort()
+        self.bell.ring()
+        self.frame_bell.ring()
+
+    def end(self) -> None:
+        """Everything has ended: give whoever waits its answer."""
+        self.ended = True
+        self.ended_at = time.monotonic()
+        reason = self.error or AcquisitionAborted(f"the acquisition was aborted: {self.saved} images were saved before")
+        for submission in [*self.active, *self.submissions]:
+            submission.end(reason)
+            submission.bell.ring()
+        self.active.clear()
+        self.submissions.clear()
+        self.bell.ring()
+        body = self._body
+        if self.error is not None and body is not None and not body.done() and not self._body_waits and self.error in self._undelivered:
+            self.interrupted = True
+            body.cancel(f"the acquisition has ended: {self.error}")
+
+    def delivered(self, error: BaseException) -> None:
+        """An error has been raised where the user can see it."""
+        self._undelivered = [other for other in self._undelivered if other is not error]
+
+    def raise_error(self) -> None:
+        """Raise the first error that nobody has seen yet."""
+        if self._undelivered:
+            error = self._undelivered[0]
+            self._undelivered.clear()
+            raise error
+
+    # ---- waiting ------------------------------------------------------------------------------------------------
+
+    def enter_body(self) -> None:
+        """The current task has entered ``async with``: an error may interrupt it."""
+        self._body = asyncio.current_task()
+
+    def leave_body(self) -> None:
+        """It has left, by itself."""
+        self._body = None
+
+    async def wait_until(self, ready: Callable[[], bool], bell: Bell | None = None) -> None:
+        """Wait until ``ready()``; what makes it true rings the bell."""
+        mine = self._body is not None and asyncio.current_task() is self._body
+        self._body_waits += mine
+        try:
+            while not ready():
+                await (bell or self.bell).wait()
+        finally:
+            self._body_waits -= mine
+
+    @contextmanager
+    def reader_waiting(self) -> Iterator[None]:
+        """Somebody waits for the next image: write at once, and keep the newest at hand."""
+        self._readers += 1
+        self.writer.flush()
+        try:
+            yield
+        finally:
+            self._readers -= 1
+
+    async def image(self, row: int) -> Image:
+        """Give the image in a row of the index, from memory if it is at hand."""
+        frame = self._recent.get(row)
+        if frame is not None:
+            pixels, axes, metadata = frame.pixels.view(), frame.axes, frame.metadata
+        else:
+            pixels, metadata = await asyncio.to_thread(self.dataset.read_row, row)
+            axes = self.dataset.axes_of(row)
+        pixels.flags.writeable = False
+        return Image(dict(axes), pixels, metadata)
+
+    # ---- listening ----------------------------------------------------------------------------------------------
+
+    def add_stream(self, stream: ImageStream) -> ImageStream:
+        self._streams.add(stream)
+        if stream.policy == "block":  # one that is dropped in the middle holds up nothing
+            alive = [reference for reference in self._blocking if reference() is not None]
+            self._blocking = (*alive, weakref.ref(stream, lambda _: self.room()))
+        return stream
+
+    def add_listener(self, listener: NotificationStream) -> NotificationStream:
+        self._listeners.add(listener)
+        self.engine.listening = True
+        return listener
+
+    def note(self, milestone: str, payload: Any) -> None:
+        """Tell who listens."""
+        if self._listeners:
+            notification = Notification(MILESTONES[milestone], milestone, payload)
+            for listener in self._listeners:
+                listener.offer(notification)

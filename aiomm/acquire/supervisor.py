@@ -1,0 +1,213 @@
+"""One task that owns every stage of an acquisition, and brings each to its end, however the acquisition ends.
+
+The stages record their first error in the `Run` and return; none of them raises into the task group. What has to
+happen at the end happens here, in this order: the engine ends (hardware as it was found), the processor ends, the
+writer finishes the dataset, the callbacks catch up, whoever waits gets its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from aiomm.acquire.hooks import UserFunction, check_hook_result
+from aiomm.acquire.mailbox import outlast
+from aiomm.acquire.run import current_submission
+from aiomm.core.turns import current_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
+    from aiomm.acquire.feeder import Feeder
+    from aiomm.acquire.run import Run
+
+GRACE_S = 0.4  # what processor and callbacks get to catch up after an abort or an error
+LEAVE_S = 0.2  # what a function in progress gets to return before it is left behind
+
+logger = logging.getLogger("aiomm")
+
+
+class Supervisor:
+    """Owns the stages.
+
+    Parameters
+    ----------
+    run
+        The acquisition.
+    feeder
+        Feeds the engine.
+    hooks
+        The hooks by name: ``pre_hardware``, ``post_hardware``, ``post_camera``.
+    callbacks
+        Those who are told of saved images and notifications.
+    functions
+        All of the user's functions, to be closed at the end.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        feeder: Feeder,
+        hooks: dict[str, UserFunction],
+        callbacks: list[SavedCallback | NotificationCallback],
+        functions: list[UserFunction],
+    ) -> None:
+        self._run = run
+        self._feeder = feeder
+        self._hooks = hooks
+        self._callbacks = callbacks
+        self._functions = functions
+        self._engine_end: asyncio.Future[None] = run.loop.create_future()
+
+    async def supervise(self) -> None:
+        """Everything, to the end. Cancelling this task aborts the acquisition and its clean-up goes on."""
+        run = self._run
+        try:
+            run.core.thread.spawn(run.engine.routine(), self._engine_ended)
+            async with anyio.create_task_group() as stages:
+                self._start(stages, self._feeder.feed)
+                self._start(stages, self._feeder.feed_back)
+                if self._hooks:
+                    self._start(stages, self._serve_hooks)
+                processed = self._start(stages, run.processing.serve) if run.processing is not None else None
+                for callback in self._callbacks:
+                    self._start(stages, callback.serve)
+                await self._until(lambda: run.stopping or (run.finishing and run.idle))
+                run.engine.finish()
+                await self._outlast(self._engine_end)
+                if run.processing is not None and processed is not None:
+                    run.processing.closing = True
+                    run.frame_bell.ring()
+                    await self._catch_up(processed.done)
+                written = in_thread(run.writer.finish)
+                await self._outlast(written)
+                if (failure := written.exception()) is not None:
+                    run.fail(failure)
+                run.mailbox.read()
+                run.note("data_sink_finished", None)
+                await self._catch_up(lambda: not any(callback.behind for callback in self._callbacks))
+                stages.cancel_scope.cancel()
+        except BaseException as error:  # a fault of aiomm's own: nobody may wait for ever because of it
+            run.fail(error)
+        finally:
+            await self._outlast(asyncio.ensure_future(self._close_functions()))
+            run.end()
+
+    # ---- stages -------------------------------------------------------------------------------------------------
+
+    def _start(self, stages: anyio.abc.TaskGroup, serve: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+        ended: asyncio.Future[None] = self._run.loop.create_future()
+
+        async def stage() -> None:
+            try:
+                await serve()
+            except Exception as error:
+                self._run.fail(error)
+            finally:
+                if not ended.done():
+                    ended.set_result(None)
+                self._run.bell.ring()
+
+        stages.start_soon(stage, name=f"aiomm: {getattr(serve, '__qualname__', 'stage')}")
+        return ended
+
+    async def _serve_hooks(self) -> None:
+        """Run the hooks that the engine asks for, one at a time."""
+        run = self._run
+        while True:
+            await run.wait_until(lambda: bool(run.hook_calls), run.hook_bell)
+            call = run.hook_calls.popleft()
+            current_turn.set(call.turn)
+            current_submission.set(call.submission)
+            run.hook_submission = call.submission
+            name = f"{call.which}_hook_fn"
+            try:
+                result = await self._hooks[call.which](call.argument)
+                if call.which != "post_camera":
+                    call.result = check_hook_result(result, isinstance(call.argument, list), name)
+            except Exception as error:
+                call.error = error
+            call.done = True
+            run.engine.signal.set()
+
+    def _engine_ended(self, result: Any, error: BaseException | None) -> None:
+        """Hear of the engine's end; on the hardware thread."""
+
+        def hear() -> None:
+            if error is not None:
+                self._run.fail(error)
+            if not self._engine_end.done():
+                self._engine_end.set_result(None)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
+            self._run.loop.call_soon_threadsafe(hear)
+
+    # ---- waiting ------------------------------------------------------------------------------------------------
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
+        """Wait; a cancellation aborts the acquisition and the wait goes on to where that leads."""
+        while not ready():
+            try:
+                await self._run.wait_until(ready)
+            except asyncio.CancelledError:
+                self._cancelled()
+
+    async def _outlast(self, future: asyncio.Future[Any]) -> None:
+        while not future.done():
+            if await outlast(future) is not None:
+                self._cancelled()
+
+    async def _catch_up(self, caught_up: Callable[[], bool]) -> None:
+        """Wait for a consumer: as long as it takes when all is well, a short time after an abort or an error."""
+        run = self._run
+        await self._until(lambda: caught_up() or run.stopping)
+        if caught_up():
+            return
+        late = run.loop.call_later(GRACE_S, run.bell.ring)
+        deadline = late.when()
+        try:
+            await self._until(lambda: caught_up() or run.loop.time() >= deadline)
+        finally:
+            late.cancel()
+
+    def _cancelled(self) -> None:
+        """Somebody cancelled this task, as a loop does that shuts down: abort, and go on with the clean-up."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        self._run.abort()
+
+    async def _close_functions(self) -> None:
+        left = [function for function in self._functions if not await function.aclose(LEAVE_S)]
+        for function in left:
+            logger.warning("%s is still running: a function in progress cannot be interrupted; its result is dropped", function.label)
+
+
+def in_thread(fn: Callable[[], None]) -> asyncio.Future[None]:
+    """Run a function in a thread of its own; the future has its outcome when it has returned."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    def main() -> None:
+        error: BaseException | None = None
+        try:
+            fn()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=main, name="aiomm storage", daemon=True).start()
+    return future
