@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from aiomm.dataset import Dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 MOST = 12  # values named, of one axis
+NOT_FINISHED = "no: it is still being written, or its writer was killed; what is there can be read"
 
 
 def describe(path: Path) -> str:
@@ -21,32 +23,34 @@ def describe(path: Path) -> str:
     DatasetFormatError
         There is no dataset that aiomm can read.
     """
-    with Dataset(str(path)) as dataset:
-        images = len(dataset)
-        values: dict[str, dict[int | str, None]] = {}
-        for row in range(images):
-            for name, value in dataset.axes_of(row).items():
-                values.setdefault(name, {})[value] = None
-        lines = [("dataset", str(path)), ("images", str(images))]
-        lines += [(f"axis {name}", axis(list(found))) for name, found in values.items()]
-        full = math.prod(len(found) for found in values.values())
-        if images and full != images:
-            lines.append(("gaps", f"{full - images} of {full} places on these axes have no image"))
-        if images:
-            pixels = dataset.read_row(0)[0]
-            lines.append(("image", f"{pixels.shape[1]} x {pixels.shape[0]} {'RGB' if pixels.ndim == 3 else pixels.dtype}"))
-        lines.append(("on disk", size(sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))))
+    with Dataset(path) as dataset:
+        keys, shape, channels = dataset.get_index_keys(), dataset.image_shape, dataset.get_channel_names()
+        lines = [("dataset", str(dataset.path)), ("images", str(len(keys)))]
+        lines += [(f"axis {name}", values(found, channels if name == "channel" else [])) for name, found in dataset.axes.items()]
+        if gaps := math.prod(map(len, dataset.axes.values())) - len({frozenset(key.items()) for key in keys}):
+            lines.append(("gaps", f"{gaps} places on these axes have no image"))
+        if shape is not None:
+            kind = "RGB" if len(shape) == 3 else dataset.dtype
+            lines.append(("pixels", f"{shape[1]} x {shape[0]} {kind}, {dataset.bit_depth} bit"))
+        lines.append(("on disk", size(sum(room(file) for file in path.rglob("*") if file.is_file()))))
+        lines.append(
+            ("finished", "yes" if dataset.finished else "no: still being written, or its writer was killed; what is there can be read")
+        )
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
 
-def axis(values: list[int | str]) -> str:
-    """Say how many values an axis has, and which."""
-    if all(isinstance(value, str) for value in values):
-        shown = ", ".join(map(str, values[:MOST])) + (", ..." if len(values) > MOST else "")
-    else:
-        numbers = sorted(value for value in values if isinstance(value, int))
-        shown = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-    return f"{len(values)}: {shown}"
+def room(file: Path) -> int:
+    """Bytes that a file takes on the disk; a file that is being written may be mostly holes."""
+    found = file.stat()
+    return int(getattr(found, "st_blocks", found.st_size / 512) * 512)
+
+
+def values(found: Sequence[int | str], channels: Sequence[str]) -> str:
+    """Say how many values an axis has, and which; names in the order they were saved."""
+    if channels or isinstance(found[0], str):
+        names = channels or list(map(str, found))
+        return f"{len(found)}: {', '.join(names[:MOST])}{', ...' if len(names) > MOST else ''}"
+    return f"{len(found)}: {found[0]}" + (f" to {found[-1]}" if len(found) > 1 else "")
 
 
 def size(count: float) -> str:

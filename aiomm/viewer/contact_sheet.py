@@ -11,7 +11,6 @@ import numpy as np
 from aiomm.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from PIL.Image import Image
@@ -22,7 +21,6 @@ Value = int | str
 Axes = dict[str, Value]
 Limits = tuple[float, float]
 
-OUTER_TO_INNER = ("row", "column", "position", "time", "channel", "", "z")  # "" is every other axis
 GAP, HEADER, LABEL, FONT_SIZE = 6, 44, 16, 12  # pixels
 SMALLEST_WIDTH = 480  # pixels; room for the heading
 BACKGROUND, BRIGHT, FAINT = (24, 24, 28), (235, 235, 235), (150, 150, 155)
@@ -60,13 +58,14 @@ def draw_contact_sheet(dataset: Dataset, *, thumbnail: int = 160, columns: int =
         from PIL import Image, ImageDraw, ImageFont, ImageOps
     except ImportError:
         raise UnsupportedError("drawing a picture of a dataset needs Pillow: pip install 'aiomm[preview]'") from None
-    found: list[Axes] = [dict(dataset.axes_of(row)) for row in range(len(dataset))]
+    found = dataset.get_index_keys()
     if not found:
         raise ValueError("a dataset without images has no contact sheet")
 
     row_of = {frozenset(axes.items()): row for row, axes in enumerate(found)}
     fixed = set(found[0].items()).intersection(*(axes.items() for axes in found[1:]))
-    varying = values_of_axes(found, {name for name, _ in fixed})
+    values = {**dataset.axes, **({"channel": dataset.get_channel_names()} if dataset.axes_types.get("channel") is str else {})}
+    varying: dict[str, list[Value]] = {name: list(some) for name, some in values.items() if name not in dict(fixed)}
     lines = lay_out(varying, columns, rows)
     cells = [(x, y, cell, row_of.get(frozenset(fixed.union(cell.items())))) for y, line in enumerate(lines) for x, cell in enumerate(line)]
     shown = [row for *_, row in cells if row is not None]
@@ -114,16 +113,6 @@ def fit(shape: tuple[int, ...], side: int) -> tuple[int, int]:
     """Return width and height of an image whose longer side is ``side``."""
     height, width = shape[:2]
     return max(1, round(width * side / max(shape[:2]))), max(1, round(height * side / max(shape[:2])))
-
-
-def values_of_axes(found: Sequence[Axes], fixed: set[str]) -> dict[str, list[Value]]:
-    """Return the values of each axis that varies, outermost axis first; numbers sorted, names in the order they were saved."""
-    values: dict[str, list[Value]] = {}
-    for name in dict.fromkeys(name for axes in found for name in axes if name not in fixed):
-        known = list(dict.fromkeys(axes[name] for axes in found if name in axes))
-        values[name] = known if any(isinstance(value, str) for value in known) else sorted(known)
-    rank = {name: place for place, name in enumerate(OUTER_TO_INNER)}
-    return dict(sorted(values.items(), key=lambda item: rank.get(item[0], rank[""])))
 
 
 def lay_out(varying: dict[str, list[Value]], columns: int, rows: int) -> list[list[Axes]]:
