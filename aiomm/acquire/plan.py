@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from aiomm.acquire.sequencing import Group, iter_groups
 from aiomm.errors import EventError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from aiomm.acquire.capabilities import Capabilities
     from aiomm.acquire.events import AcquisitionEvent
 
@@ -20,7 +21,8 @@ __all__ = ["Plan", "make_plan"]
 
 # Rough times in s, for estimates: a usual motorised microscope, not the fastest one.
 Z_MOVE, XY_MOVE, STAGE_MOVE, PRESET, PROPERTY, SLM, SNAP, SEQUENCE_START = 0.02, 0.2, 0.1, 0.1, 0.01, 0.02, 0.01, 0.1
-SHOWN = 20  # groups that are printed before the rest is summed up
+SHOWN = 20  # lines that are printed before the rest is summed up
+LIMITS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +68,33 @@ class Plan:
             f"about {span(self.duration)}, sample exposed for {span(self.light_dose)}"
         ]
         lines += [f"  out of limits: {sentence}" for sentence in shortened(self.out_of_limits)]
-        rows = [("group", "events", "sequenced", "ends because")]
-        number = 0
-        for index, group in enumerate(self.groups[:SHOWN]):
-            last = number + len(group.events) - 1
-            rows.append(
-                (str(index), str(number) if last == number else f"{number}-{last}", what_varies(group), group.boundary or "it is the last")
-            )
-            number = last + 1
+        rows, rest = self._table()
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines += ["  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
-        rest = self.groups[SHOWN:]
         if rest:
             lines.append(
-                f"  and {plural(len(rest), 'group')} more with {plural(sum(len(group.events) for group in rest), 'event')}. All reasons:"
+                f"  and {plural(len(rest), 'more group')} with {plural(sum(len(group.events) for group in rest), 'event')}. All reasons:"
             )
             common = self.reasons.most_common(SHOWN)
             lines += [f"  {count:>7} x {reason}" for reason, count in common]
             if len(self.reasons) > len(common):
                 lines.append(f"          and {len(self.reasons) - len(common)} other reasons")
         return "\n".join(lines)
+
+    def _table(self) -> tuple[list[tuple[str, ...]], tuple[Group, ...]]:
+        """Return the lines of the table, groups of one kind in one line, and the groups that are left out of it."""
+        rows: list[tuple[str, ...]] = [("group", "events", "sequenced", "ends because")]
+        number = index = 0
+        while index < len(self.groups) and len(rows) <= SHOWN:
+            group = self.groups[index]
+            kind = (len(group.events), what_varies(group), group.boundary)
+            first, first_event = index, number
+            while index < len(self.groups) and kind == (len((same := self.groups[index]).events), what_varies(same), same.boundary):
+                number += len(same.events)
+                index += 1
+            each = f" ({kind[0]} each)" if index - first > 1 and kind[0] > 1 else ""
+            rows.append((between(first, index - 1), between(first_event, number - 1) + each, kind[1], group.boundary or "it is the last"))
+        return rows, self.groups[index:]
 
 
 def make_plan(
@@ -172,8 +181,12 @@ def what_varies(group: Group) -> str:
 
 
 def shortened(sentences: tuple[str, ...]) -> list[str]:
-    rest = len(sentences) - SHOWN
-    return [*sentences[:SHOWN], f"and {rest} more"] if rest > 0 else list(sentences)
+    rest = len(sentences) - LIMITS_SHOWN
+    return [*sentences[:LIMITS_SHOWN], f"and {rest} more"] if rest > 0 else list(sentences)
+
+
+def between(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def plural(count: int, word: str) -> str:
