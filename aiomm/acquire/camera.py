@@ -22,14 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiomm.acquire.hardware import Hardware
+    from aiomm.acquire.metadata import CameraFacts
 
 DRAIN_STEP_S = 0.0005
-
-
-def channel_names(mmc: Any) -> list[str]:
-    """The channels that the core's camera delivers at once; a single one has no name."""
-    count = mmc.getNumberOfCameraChannels()
-    return [""] if count <= 1 else [mmc.getCameraChannelName(i) for i in range(count)]
 
 
 class Camera:
@@ -51,13 +46,16 @@ class Camera:
         self._stopping = stopping
         self.doing = ""
 
-    def snap(self, label: str | None, ready: Callable[[], None], take: Callable[..., Routine]) -> Routine:
-        """Expose once, with the core's camera or with another one for this image only; ``ready`` is called before."""
+    def snap(self, label: str | None, facts_of: Callable[[], CameraFacts], take: Callable[..., Routine]) -> Routine:
+        """Expose once, with the core's camera or with another one for this image only.
+
+        ``facts_of`` is asked when that is chosen.
+        """
         mmc = self._mmc
-        usual = mmc.getCameraDevice()
+        usual = self._hardware.camera
         try:
             yield from self._choose(label)
-            ready()
+            facts = facts_of()
             self.doing = "the exposure"
             try:
                 mmc.snapImage()
@@ -65,10 +63,9 @@ class Camera:
                 cause = core_error(error, "snapImage", ())
                 raise HardwareError(f"camera {label or usual!r} took no image: {cause}") from cause
             moment = time.monotonic()
-            names = channel_names(mmc)
-            for number, name in enumerate(names):
+            for number, name in enumerate(facts.channels):
                 try:
-                    pixels = to_image(mmc.getImage(number) if name else mmc.getImage(), mmc.getNumberOfComponents(), mmc.getBytesPerPixel())
+                    pixels = to_image(mmc.getImage(number) if name else mmc.getImage(), facts.components, facts.bytes_per_pixel)
                 except Exception as error:
                     cause = core_error(error, "getImage", (number,))
                     raise HardwareError(f"camera {label or usual!r} gave no image: {cause}") from cause
@@ -76,12 +73,15 @@ class Camera:
                 yield from take(pixels, 0, name, {}, moment)
         finally:
             self.doing = ""
-            if mmc.getCameraDevice() != usual:
-                mmc.setCameraDevice(usual)
+            self._choose_again(label, usual)
+
+    def _choose_again(self, label: str | None, usual: str) -> None:
+        if label is not None and label != usual:
+            self._mmc.setCameraDevice(usual)
 
     def _choose(self, label: str | None) -> Routine:
         """Make a camera named by an event the core's camera; the caller puts the usual one back."""
-        if label is not None and label != self._mmc.getCameraDevice():
+        if label is not None and label != self._hardware.camera:
             yield from self._hardware.attempt("setCameraDevice", label)
 
     def sequence(
@@ -89,10 +89,11 @@ class Camera:
         label: str | None,
         count: int,
         timeout_ms: float | None,
-        when: tuple[Callable[[], None], Callable[[], Routine]],
+        facts_of: Callable[[], CameraFacts],
+        started: Callable[[], Routine],
         take: Callable[..., Routine],
     ) -> Routine:
-        """Take ``count`` images at the camera's own pace; ``when`` is called before the camera is armed, and after.
+        """Take ``count`` images at the camera's own pace; ``started`` is called when the camera is armed.
 
         Raises
         ------
@@ -102,39 +103,35 @@ class Camera:
             The frames came faster than they were taken; those that had arrived were taken.
         """
         mmc = self._mmc
-        ready, started = when
-        usual = mmc.getCameraDevice()
+        usual = self._hardware.camera
         camera = label or usual
         if mmc.isSequenceRunning(camera) or mmc.isSequenceRunning():
             raise HardwareError(f"camera {camera!r} is already running a sequence (live view?): stop it first")
         try:
             yield from self._choose(label)
-            ready()
-            names = channel_names(mmc)
-            components, depth = mmc.getNumberOfComponents(), mmc.getBytesPerPixel()
+            facts = facts_of()
             mmc.clearCircularBuffer()
             yield from self._hardware.attempt("prepareSequenceAcquisition", camera)
             yield from self._hardware.attempt("startSequenceAcquisition", camera, count, 0.0, True)
             yield from started()
-            yield from self._drain(camera, names, count, timeout_ms, (components, depth), take)
+            yield from self._drain(camera, facts, count, timeout_ms, take)
         finally:
             self.doing = ""
             with contextlib.suppress(Exception):  # a camera that has stopped by itself may say so
                 mmc.stopSequenceAcquisition(camera)
             mmc.clearCircularBuffer()
-            if mmc.getCameraDevice() != usual:
-                mmc.setCameraDevice(usual)
+            self._choose_again(label, usual)
 
     def _drain(
         self,
         camera: str,
-        names: list[str],
+        facts: CameraFacts,
         count: int,
         timeout_ms: float | None,
-        pixels: tuple[int, int],
         take: Callable[..., Routine],
     ) -> Routine:
-        mmc = self._mmc
+        mmc, names = self._mmc, facts.channels
+        components, depth = facts.components, facts.bytes_per_pixel
         seen = dict.fromkeys(names, 0)
         first_number: dict[str, int] = {}
         total, expected = 0, count * len(names)
@@ -150,7 +147,7 @@ class Camera:
                 self._in_order(tags, name, index, first_number, camera)
                 seen[name] = index + 1
                 total += 1
-                yield from take(to_image(raw, *pixels), index, name, tags, last)
+                yield from take(to_image(raw, components, depth), index, name, tags, last)
                 continue
             if self._stopping():
                 raise Stopped
@@ -170,7 +167,7 @@ class Camera:
             yield Wait(until=now + DRAIN_STEP_S)
 
     @staticmethod
-    def _channel(tags: dict[str, str], names: list[str]) -> str:
+    def _channel(tags: dict[str, str], names: tuple[str, ...]) -> str:
         if len(names) == 1:
             return names[0]
         for key in ("CameraChannelName", "Camera"):

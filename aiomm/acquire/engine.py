@@ -24,7 +24,7 @@ from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_c
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hardware import Hardware, Stopped
 from aiomm.acquire.limits import Limits
-from aiomm.acquire.metadata import CameraFacts, Clock, camera_tags, image_tags, pixel_type
+from aiomm.acquire.metadata import CameraFacts, Clock, camera_tags, image_tags, pixel_type, read_camera_facts
 from aiomm.acquire.sequencing import Group, iter_groups
 from aiomm.core.safety import remember, restore
 from aiomm.core.thread import Routine, Wait
@@ -151,7 +151,7 @@ class Engine:
         self._doing = "work"
         self._hardware = Hardware(self._mmc, self._is_stopping)
         self._camera = Camera(self._mmc, self._hardware, self._is_stopping)
-        self._facts = CameraFacts(self._mmc)
+        self._facts: dict[str, tuple[tuple[int, int], CameraFacts]] = {}
         self._turn: Turn | None = None
         self._epoch = -1
         self._left: dict[str, Any] | None = None
@@ -467,13 +467,14 @@ class Engine:
 
     def _take_images(self, group: Group, window: Window, done: Done) -> Routine:
         first, events, submission = group.events[0], group.events, window.submission
-        mmc = self._mmc
-        camera = first.camera or mmc.getCameraDevice()
-        focus, xy_stage = mmc.getFocusDevice(), mmc.getXYStageDevice()
+        camera = first.camera or self._hardware.camera
+        focus, xy_stage = self._hardware.focus, self._hardware.xy_stage
         facts: dict[str, Any] = {}
 
-        def ready() -> None:
-            facts.update(self._facts.of(camera, (self._hardware.version, self.core.epoch)))
+        def facts_of() -> CameraFacts:
+            found = self._facts_of(camera)
+            facts.update(found.tags)
+            return found
 
         began = time.monotonic()
         lateness = (began - self._due(first, submission)) * 1000 if first.min_start_time is not None else None
@@ -505,7 +506,7 @@ class Engine:
 
         if len(events) == 1 and "post_camera" not in self._hooks:
             self._note("pre_snap", group)
-            yield from self._camera.snap(first.camera, ready, take)
+            yield from self._camera.snap(first.camera, facts_of, take)
             self._note("post_snap", group)
             return
 
@@ -516,8 +517,16 @@ class Engine:
         self._prepare_ring()
         began = time.monotonic()
         self._note("pre_sequence_started", group)
-        yield from self._camera.sequence(first.camera, len(events), first.timeout, (ready, started), take)
+        yield from self._camera.sequence(first.camera, len(events), first.timeout, facts_of, started, take)
         self._note("post_sequence_stopped", group)
+
+    def _facts_of(self, camera: str) -> CameraFacts:
+        """What the camera's images share; read again only when a setting may have changed."""
+        version = (self._hardware.version, self.core.epoch)
+        known = self._facts.get(camera)
+        if known is None or known[0] != version:
+            known = self._facts[camera] = (version, read_camera_facts(self._mmc, camera))
+        return known[1]
 
     def _sequenced_places(self, tags: dict[str, Any], group: Group, index: int) -> None:
         """While a stage is driven by triggers nobody can read it: only what was asked is recorded."""

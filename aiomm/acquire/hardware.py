@@ -56,6 +56,7 @@ class Hardware:
         self._exposures: dict[str, float] = {}
         self._stages: dict[str, tuple[float, float]] = {}  # label: (asked, read)
         self._xy: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}
+        self._roles: dict[str, str] = {}
         self._held: str | None = None  # the shutter that is held open
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop the sequences that run
 
@@ -67,7 +68,30 @@ class Hardware:
         self._exposures.clear()
         self._stages.clear()
         self._xy.clear()
+        self._roles.clear()
         self.version += 1
+
+    def _role(self, method: str) -> str:
+        """Ask which device has a role, once: every call into MMCore gives the interpreter away, which costs."""
+        label = self._roles.get(method)
+        if label is None:
+            label = self._roles[method] = str(getattr(self._mmc, method)())
+        return label
+
+    @property
+    def camera(self) -> str:
+        """Label of the core's camera; empty if there is none."""
+        return self._role("getCameraDevice")
+
+    @property
+    def focus(self) -> str:
+        """Label of the core's focus stage; empty if there is none."""
+        return self._role("getFocusDevice")
+
+    @property
+    def xy_stage(self) -> str:
+        """Label of the core's XY stage; empty if there is none."""
+        return self._role("getXYStageDevice")
 
     def _forget_device(self, label: str) -> None:
         if label == "Core":
@@ -146,7 +170,7 @@ class Hardware:
     def apply(self, event: AcquisitionEvent, caps: Capabilities) -> Routine:
         """Bring everything to what the event asks; the focus last, when all else has arrived."""
         touched: list[str] = []
-        focus = self._mmc.getFocusDevice() if event.z is not None else ""
+        focus = self.focus if event.z is not None else ""
         for label, um in event.stage_positions:
             if label != focus:
                 yield from self._go(label, um, touched)
@@ -160,7 +184,7 @@ class Hardware:
             self._settings[label, name] = value
             touched.append(label)
         if event.exposure is not None:
-            camera = event.camera or self._mmc.getCameraDevice()
+            camera = event.camera or self.camera
             if self._exposures.get(camera) != event.exposure:
                 yield from self.attempt("setExposure", camera, event.exposure)
                 self._exposures[camera] = event.exposure
@@ -189,7 +213,7 @@ class Hardware:
         touched.append(label)
 
     def _go_xy(self, x: float | None, y: float | None, touched: list[str]) -> Routine:
-        label = self._mmc.getXYStageDevice()
+        label = self.xy_stage
         known = self._xy.get(label)
         if x is None or y is None or known is not None:
             here = yield from self.attempt("getXYPosition", label)
@@ -241,16 +265,16 @@ class Hardware:
         mmc = self._mmc
         plans: list[tuple[str, str, str, tuple[Any, ...], tuple[Any, ...]]] = []
         if group.z is not None:
-            label = mmc.getFocusDevice()
+            label = self.focus
             plans.append(("loadStageSequence", "startStageSequence", "stopStageSequence", (label,), (list(group.z),)))
         for label, places in group.stages.items():
             plans.append(("loadStageSequence", "startStageSequence", "stopStageSequence", (label,), (list(places),)))
         if group.xy is not None:
-            label = mmc.getXYStageDevice()
+            label = self.xy_stage
             xs, ys = [x for x, _ in group.xy], [y for _, y in group.xy]
             plans.append(("loadXYStageSequence", "startXYStageSequence", "stopXYStageSequence", (label,), (xs, ys)))
         if group.exposure is not None:
-            label = group.events[0].camera or mmc.getCameraDevice()
+            label = group.events[0].camera or self.camera
             plans.append(("loadExposureSequence", "startExposureSequence", "stopExposureSequence", (label,), (list(group.exposure),)))
         for (label, name), values in group.properties.items():
             where = (label, name)
@@ -313,7 +337,7 @@ class Hardware:
         """Before another acquisition's turn: close a held shutter, and remember what is in force here."""
         mmc = self._mmc
         yield from self.release_shutter()
-        camera = mmc.getCameraDevice()
+        camera = self.camera
         return {
             "settings": dict(self._settings),
             "exposure": (camera, mmc.getExposure(camera)) if camera else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiomm.errors import UnsupportedError
@@ -22,39 +23,53 @@ class Clock:
     def __init__(self) -> None:
         self.start = time.monotonic()
         self._wall = datetime.datetime.now().astimezone()
+        self._second = (-1, "", "")
 
     def stamp(self, moment: float) -> str:
         """Wall-clock text of a moment on the monotonic clock."""
-        when = self._wall + datetime.timedelta(seconds=moment - self.start)
-        return when.strftime("%Y-%m-%d %H:%M:%S.%f %z")
+        passed, fraction = divmod(moment - self.start + self._wall.microsecond / 1e6, 1)
+        if self._second[0] != passed:  # the text of a second is made once
+            when = self._wall.replace(microsecond=0) + datetime.timedelta(seconds=passed)
+            self._second = (int(passed), when.strftime("%Y-%m-%d %H:%M:%S."), when.strftime(" %z"))
+        return f"{self._second[1]}{int(fraction * 1e6):06d}{self._second[2]}"
 
 
+@dataclass(frozen=True, slots=True)
 class CameraFacts:
-    """What all images of one camera share until a setting changes; read once per change, not once per image."""
+    """What all images of one camera share until a setting changes.
 
-    def __init__(self, mmc: Any) -> None:
-        self._mmc = mmc
-        self._known: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
+    Attributes
+    ----------
+    tags : dict
+        What goes into the metadata of each.
+    channels : tuple of str
+        The channels that the camera delivers at once; a single one has no name.
+    components, bytes_per_pixel : int
+        As MMCore gives the pixels.
+    """
 
-    def of(self, camera: str, version: tuple[int, int]) -> dict[str, Any]:
-        known = self._known.get(camera)
-        if known is not None and known[0] == version:
-            return known[1]
-        mmc = self._mmc
-        depth = mmc.getImageBitDepth()
-        x, y, _, _ = mmc.getROI(camera)
-        facts = {
-            "Camera": camera,
-            "PixelType": pixel_type(mmc),
-            "BitDepth": depth,
-            "Binning": int(mmc.getProperty(camera, "Binning")) if mmc.hasProperty(camera, "Binning") else 1,
-            "ROI-X-start": x,
-            "ROI-Y-start": y,
-            "PixelSize_um": mmc.getPixelSizeUm(True),
-            "ExposureActual-ms": mmc.getExposure(camera),
-        }
-        self._known[camera] = (version, facts)
-        return facts
+    tags: dict[str, Any]
+    channels: tuple[str, ...]
+    components: int
+    bytes_per_pixel: int
+
+
+def read_camera_facts(mmc: Any, camera: str) -> CameraFacts:
+    """Read them of the core's camera."""
+    x, y, _, _ = mmc.getROI(camera)
+    count = mmc.getNumberOfCameraChannels()
+    tags = {
+        "Camera": camera,
+        "PixelType": pixel_type(mmc),
+        "BitDepth": mmc.getImageBitDepth(),
+        "Binning": int(mmc.getProperty(camera, "Binning")) if mmc.hasProperty(camera, "Binning") else 1,
+        "ROI-X-start": x,
+        "ROI-Y-start": y,
+        "PixelSize_um": mmc.getPixelSizeUm(True),
+        "ExposureActual-ms": mmc.getExposure(camera),
+    }
+    channels = ("",) if count <= 1 else tuple(mmc.getCameraChannelName(i) for i in range(count))
+    return CameraFacts(tags, channels, mmc.getNumberOfComponents(), mmc.getBytesPerPixel())
 
 
 def pixel_type(mmc: Any) -> str:
