@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ _NOT_IN_SEQUENCE = {
     "reset": "the camera still delivers images",
     "loadSystemConfiguration": "the camera still delivers images",
 }
+_LOADS = frozenset({"loadDevice", "loadSystemConfiguration", "unloadDevice", "unloadAllDevices", "reset"})
 _NAMES_A_CAMERA = {"setExposure": 2, "setROI": 5, "setBinning": 2}
 
 
@@ -50,6 +52,9 @@ class Calls:
     def __init__(self, mmc: Any) -> None:
         self.mmc = mmc
         self.epoch = 0
+        self.modules: dict[str, str] = {}
+        """The adapter module of each device. Noted when devices are loaded: to ask takes the module's own lock."""
+        self.note_modules()
 
     def __call__(self, method: str, args: tuple[Any, ...]) -> Any:
         """Call ``method`` by MMCore's name; see `aiomm.core.api` for what is given back."""
@@ -63,12 +68,23 @@ class Calls:
             fn = getattr(self.mmc, method, None)
             if fn is None:
                 raise UnsupportedError(f"{type(self.mmc).__name__} {pymmcore.__version__} has no {method}")
-            return plain_result(fn(*map(plain_argument, args)))
+            result = plain_result(fn(*map(plain_argument, args)))
+            if method in _LOADS:
+                self.note_modules()
+            return result
         except Exception as error:
             translated = core_error(error, method, args, forms=FORMS.get(method, ()))
             if translated is error:
                 raise
             raise translated from error
+
+    def note_modules(self) -> None:
+        """See which module each device is from; on the hardware thread, when devices were loaded."""
+        modules: dict[str, str] = {}
+        for label in self.mmc.getLoadedDevices():
+            with contextlib.suppress(Exception):
+                modules[label] = self.mmc.getDeviceLibrary(label)
+        self.modules = modules
 
     def run(self, fn: Callable[..., Any], args: tuple[Any, ...], reads: bool) -> Any:
         """Call a user's function with the raw core; its exceptions are its own."""

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
 from aiomm.core.translate import core_error
 from aiomm.errors import CoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _KINDS = (
     (pymmcore.ShutterDevice, "shutter"),
@@ -33,10 +36,13 @@ class Halt:
     ----------
     mmc : pymmcore.CMMCore
         The raw core.
+    modules : dict
+        The adapter module of each device, as far as it is known; a device whose module is not known gets its own thread.
     """
 
-    def __init__(self, mmc: Any) -> None:
+    def __init__(self, mmc: Any, modules: Mapping[str, str]) -> None:
         self.mmc = mmc
+        self.known = modules
         self.pending: set[str] = {"looking for devices"}
         self.errors: list[BaseException] = []
         self.lock = threading.Lock()
@@ -70,7 +76,7 @@ class Halt:
         try:
             for kind, what in _KINDS:
                 for label in self.mmc.getLoadedDevicesOfType(kind):
-                    modules.setdefault(self.mmc.getDeviceLibrary(label), []).append((what, label))
+                    modules.setdefault(self.known.get(label, label), []).append((what, label))
         except Exception as error:
             self._failed(error, "getLoadedDevicesOfType", ())
         threads = []
@@ -133,13 +139,13 @@ class Halt:
             self.ended.set_result(None)
 
 
-async def halt(mmc: Any, users: list[Any], timeout: float) -> None:
+async def halt(mmc: Any, modules: Mapping[str, str], users: list[Any], timeout: float) -> None:
     """Tell what drives the core to end, stop everything, and look again when it has ended."""
     until = time.monotonic() + timeout
     for user in users:
         abort = getattr(user, "abort", None)
         if abort is not None:
             abort()
-    await Halt(mmc).run(timeout)
+    await Halt(mmc, modules).run(timeout)
     if users:
-        await Halt(mmc).run(max(0.1, until - time.monotonic()))
+        await Halt(mmc, modules).run(max(0.1, until - time.monotonic()))

@@ -21,7 +21,7 @@ from aiomm.core.notifications import CoreEvents, Hub
 from aiomm.core.thread import HardwareThread
 from aiomm.core.turns import Turns
 from aiomm.core.waits import WAITS, waiting
-from aiomm.errors import ClosedError, CoreError
+from aiomm.errors import AiommError, ClosedError, CoreError
 
 if TYPE_CHECKING:
     import os
@@ -96,7 +96,7 @@ class LocalCore(Core):
         self._thread: HardwareThread | None = None
         self._end: asyncio.Task[None] | None = None
         self._closed = False
-        self._stop_errors: list[BaseException] = []
+        self._stop_errors: list[Exception] = []
         self.users: set[User] = set()
         self._turns = Turns()
         self._hub = Hub(self)
@@ -116,7 +116,7 @@ class LocalCore(Core):
         return await cls(config, adapter_paths=adapter_paths, buffer_mb=buffer_mb, mmcore=mmcore).__aenter__()
 
     async def __aenter__(self) -> Self:
-        if self._closed:
+        if self._closed or self._end is not None:
             raise ClosedError("this LocalCore was closed: make another one with LocalCore(...)")
         if self._thread is not None:
             raise RuntimeError("this LocalCore is open already: enter it once, or use what `await LocalCore.open(...)` gave")
@@ -126,7 +126,8 @@ class LocalCore(Core):
         try:
             await self._thread.run(self._start, label="opening the core")
         except BaseException:
-            await self.aclose()
+            with contextlib.suppress(AiommError):  # why it does not open says more
+                await self.aclose()
             raise
         return self
 
@@ -143,19 +144,26 @@ class LocalCore(Core):
         CoreError
             A device could not be stopped or unloaded; the core is closed nevertheless.
         """
-        if self._end is None:
-            self._closed = True
-            self._end = asyncio.get_running_loop().create_task(self._close(), name="aiomm: closing a core")
+        if self._end is not None:
+            with contextlib.suppress(AiommError):  # its first caller hears of it
+                await finish(self._end)
+            return
+        self._end = asyncio.get_running_loop().create_task(self._close(), name="aiomm: closing a core")
         await finish(self._end)
 
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not open yet" if self._calls is None else "open"
+        return f"<LocalCore {self._config!s}: {state}>"
+
     async def _close(self) -> None:
-        errors: list[BaseException] = []
+        errors: list[Exception] = []
         while self.users:
             user = self.users.pop()
             try:
                 await user.abort_for_close()
             except Exception as error:
                 errors.append(error)
+        self._closed = True
         if self._thread is not None:
             await self._thread.aclose()
         _open_cores.discard(self)
@@ -179,6 +187,7 @@ class LocalCore(Core):
                 raise CoreError(
                     adapters.explain(str(error).strip(), file, paths), method="loadSystemConfiguration", arguments=(str(file),)
                 ) from error
+            self._calls.note_modules()
 
     def _set_search_paths(self, mmc: Any) -> list[Path]:
         if self._adopted is None or self._adapter_paths is not None:
@@ -283,7 +292,8 @@ class LocalCore(Core):
             Something could not be stopped in time; it says what and why. What waits for a lock is still stopped once
             the lock is free.
         """
-        await halt(self.mmc, list(self.users), timeout)
+        calls = self._ready()
+        await halt(calls.mmc, calls.modules, list(self.users), timeout)
 
     def live(self, exposure: float | None = None) -> LiveView:
         """Look through the camera: an async iterator over its newest frames.

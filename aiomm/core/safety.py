@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
-from aiomm.core.translate import core_error
+from aiomm.core.translate import core_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,7 +62,7 @@ def remember(mmc: Any) -> Found:
     )
 
 
-def restore(mmc: Any, found: Found, sequences: Sequences | None = None) -> list[BaseException]:
+def restore(mmc: Any, found: Found, sequences: Sequences | None = None) -> list[Exception]:
     """Stop what runs and put back what `remember` noted; on the hardware thread.
 
     Each step is tried although others fail: cameras are stopped first, because nothing else can be changed while a
@@ -98,9 +98,9 @@ def restore(mmc: Any, found: Found, sequences: Sequences | None = None) -> list[
     return errors
 
 
-def stop_cameras(mmc: Any) -> list[BaseException]:
+def stop_cameras(mmc: Any) -> list[Exception]:
     """Stop each camera whose sequence runs."""
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
     for label in mmc.getLoadedDevicesOfType(pymmcore.CameraDevice):
         try:
             running = mmc.isSequenceRunning(label)
@@ -111,9 +111,9 @@ def stop_cameras(mmc: Any) -> list[BaseException]:
     return errors
 
 
-def stop_sequences(mmc: Any, sequences: Sequences | None) -> list[BaseException]:
+def stop_sequences(mmc: Any, sequences: Sequences | None) -> list[Exception]:
     """Stop the hardware sequences in ``sequences``; those that were stopped are taken out of it."""
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
     if sequences is None:
         return errors
     kinds: Iterable[tuple[str, set[Any]]] = (
@@ -132,13 +132,13 @@ def stop_sequences(mmc: Any, sequences: Sequences | None) -> list[BaseException]
     return errors
 
 
-def attempt(mmc: Any, method: str, *args: Any) -> list[BaseException]:
+def attempt(mmc: Any, method: str, *args: Any) -> list[Exception]:
     """Make one call; give its error as a list of one, or an empty list."""
     fn: Callable[..., Any] = getattr(mmc, method)
     try:
         fn(*args)
     except Exception as error:
-        return [core_error(error, method, args)]
+        return [core_exception(error, method, args)]
     return []
 
 

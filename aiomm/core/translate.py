@@ -46,6 +46,12 @@ def core_error(error: BaseException, method: str = "", args: tuple[object, ...] 
     return CoreError(text, method=method, arguments=args, device=device_of(text, args, forms))
 
 
+def core_exception(error: Exception, method: str = "", args: tuple[object, ...] = ()) -> Exception:
+    """Do as `core_error`, for what was caught as an ``Exception``."""
+    translated = core_error(error, method, args)
+    return translated if isinstance(translated, Exception) else error
+
+
 def device_of(text: str, args: tuple[object, ...], forms: Sequence[str]) -> str | None:
     """Find the label of the device that refused: in MMCore's text, else in the call's first argument."""
     if found := _DEVICE.search(text):
