@@ -180,11 +180,10 @@ def make_source(store: Store, grid: np.ndarray) -> ImageSource:
     there = grid >= 0
     rows = np.unique(grid[there])
     image, dtype = store.shape_of(int(rows[0]))
-    for row in rows[1:].tolist():
-        other = store.shape_of(row)
-        if other != (image, dtype):
-            first, second = store.index.axes_of(int(rows[0])), store.index.axes_of(row)
-            raise ValueError(f"images differ: {first} is {image} {dtype}, {second} is {other[0]} {other[1]}; they make no one array")
+    odd = store.differing(rows)
+    if odd >= 0:
+        first, second, other = store.index.axes_of(int(rows[0])), store.index.axes_of(odd), store.shape_of(odd)
+        raise ValueError(f"images differ: {first} is {image} {dtype}, {second} is {other[0]} {other[1]}; they make no one array")
     numbers = np.full(grid.shape, -1, dtype=np.int32)
     numbers[there] = np.searchsorted(rows, grid[there])
     return ImageSource(store.blocks(rows), numbers, image, dtype)

@@ -66,6 +66,10 @@ class MemoryStore:
         self._image(row)
         return json.loads(self._metadata[row])  # type: ignore[no-any-return]
 
+    def differing(self, rows: np.ndarray) -> int:
+        first = self.shape_of(int(rows[0]))
+        return next((row for row in rows.tolist() if self.shape_of(row) != first), -1)
+
     def blocks(self, rows: np.ndarray) -> MemoryBlocks:
         return MemoryBlocks([self._image(row) for row in rows.tolist()])
 

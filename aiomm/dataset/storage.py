@@ -132,6 +132,10 @@ class Store(Protocol):
         """Read the metadata of the image in a row."""
         ...
 
+    def differing(self, rows: np.ndarray) -> int:
+        """First of these rows whose image has another shape or type than that of the first row; -1 if none has."""
+        ...
+
     def blocks(self, rows: np.ndarray) -> BlockReader:
         """Make a reader for these rows; it numbers them 0, 1, ... in the order given."""
         ...

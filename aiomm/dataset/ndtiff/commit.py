@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from aiomm.dataset.queueing import Intake
     from aiomm.dataset.storage import Durability, Frame
 
-DIRECT_FROM: Final = 2 * 2**20
-"""A write of at least this many bytes goes past the page cache, where that works."""
+DIRECT_FROM: Final = 256 * 2**10
+"""A write of at least this many bytes goes past the page cache, where that works: buffered writes stall when the cache
+is full of what the disk has not taken yet."""
 
 _Saved = tuple["Frame", tuple[int, ...], bytes]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class FolderStore:
         file = self._inputs.get(last[FILE])
         data = file.read(max(ifd, 0), ndtiff.IFD_BYTES)
         shape, dtype = ndtiff.shape_and_dtype(last[KIND], last[WIDTH], last[HEIGHT])
-        end = max(last[PIXELS] + int(np.prod(shape)) * dtype.itemsize, last[METADATA] + last[LENGTH])
+        end = max(last[PIXELS] + math.prod(shape) * dtype.itemsize, last[METADATA] + last[LENGTH])
         return len(data) == ndtiff.IFD_BYTES and data[:2] == b"\x0d\0" and data[-4:] == b"\0\0\0\0" and file.size() - end < ndtiff.PAGE
 
     def shape_of(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -121,8 +122,23 @@ class FolderStore:
         file = self._inputs.get(place[FILE])
         return decode_metadata(file.read(place[METADATA], place[LENGTH]), f"{file.path}, image {self.index.axes_of(row)}")
 
+    def differing(self, rows: np.ndarray) -> int:
+        places = self.table.take(rows)
+        kinds = np.where((places[:, KIND] == ndtiff.GRAY8) | (places[:, KIND] == ndtiff.RGB), places[:, KIND], ndtiff.GRAY16)
+        differ = (kinds != kinds[0]) | (places[:, WIDTH] != places[0, WIDTH]) | (places[:, HEIGHT] != places[0, HEIGHT])
+        return int(rows[differ.argmax()]) if differ.any() else -1
+
     def blocks(self, rows: np.ndarray) -> FolderBlocks:
-        return FolderBlocks(self.path, list(self.files), self.table.take(rows))
+        places = self.table.take(rows)
+        for number in np.unique(places[:, FILE]).tolist():  # before memory is asked for, and in one error for all
+            of_file = places[places[:, FILE] == number]
+            last = of_file[of_file[:, PIXELS].argmax()].tolist()
+            shape, dtype = ndtiff.shape_and_dtype(last[KIND], last[WIDTH], last[HEIGHT])
+            count = math.prod(shape) * dtype.itemsize
+            file = self._inputs.get(number)
+            if last[PIXELS] + count > file.size():
+                raise file.too_short(last[PIXELS], count)
+        return FolderBlocks(self.path, list(self.files), places)
 
     def close(self) -> None:
         self._inputs.close()
@@ -147,7 +163,7 @@ class FolderBlocks:
             return
         places = self._places[[row for _, row in wanted]]
         full, dtype = ndtiff.shape_and_dtype(*places[0, [KIND, WIDTH, HEIGHT]].tolist())
-        count = int(np.prod(full)) * dtype.itemsize
+        count = math.prod(full) * dtype.itemsize
         whole = full == out.shape[1:]
         get = self._inputs.get
         numbers, offsets = places[:, FILE].tolist(), places[:, PIXELS].tolist()

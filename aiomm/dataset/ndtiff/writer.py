@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 SLAB_BYTES: Final = 8 * 2**20
 SLABS: Final = 4
+BATCHES: Final = 2
+"""A write takes at most this part of the queue, so that some are packed while others are written."""
 ALIGNED_FROM: Final = 64 * 2**10
 """Images of at least this many bytes start on pages of their own; smaller ones are packed closely."""
 SMALL_ALIGN: Final = 2
@@ -150,6 +152,7 @@ class NDTiffWriter:
         self._position = self._file.end
         self._align = 0  # of this file's images; chosen by its first
         self._slab: Slab | None = None
+        self._batch = max(1, queue_size // BATCHES)
         self._handed = self._done = 0  # buffers given to the second thread, and done by it
         self._second: threading.Thread | None = None
         self._thread = threading.Thread(target=self._main, name=f"aiomm-ndtiff-{self.path.name}", daemon=True)
@@ -331,7 +334,7 @@ class NDTiffWriter:
 
     def _room_for(self, size: int) -> Slab:
         slab = self._slab
-        if slab is not None and slab.used + size <= slab.size:
+        if slab is not None and slab.used + size <= slab.size and len(slab.frames) < self._batch:
             return slab
         self._seal()
         if len(self._all_slabs) < SLABS:
