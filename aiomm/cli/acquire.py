@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -19,9 +17,12 @@ from aiomm.core import LocalCore
 from aiomm.errors import AiommError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
+
+    from aiomm.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ async def make_events(core: LocalCore, job: Job) -> Sequence[Any]:
 
 
 @contextlib.asynccontextmanager
-async def microscope(config: str) -> Any:
+async def microscope(config: str) -> AsyncIterator[LocalCore]:
     """Load the configuration; a failure is the microscope's, not the acquisition's."""
     try:
         core = await LocalCore.open(config)
@@ -83,61 +84,73 @@ async def microscope(config: str) -> Any:
         await core.aclose()
 
 
+class Outcome:
+    """What a job has come to so far."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.total = 0
+        self.acquisition: Acquisition | None = None
+
+    @property
+    def saved(self) -> int:
+        """How many images are saved."""
+        return 0 if self.acquisition is None else self.acquisition.status.images_saved
+
+    @property
+    def path(self) -> Path | None:
+        """The dataset's folder, beginning as the user wrote it."""
+        folder = None if self.acquisition is None else self.acquisition.path
+        return None if folder is None else self.job.directory / folder.name
+
+    @property
+    def kept(self) -> str:
+        """What is kept, and where."""
+        if self.saved == 0:
+            return "no image was saved"
+        if self.path is None:
+            return f"{self.saved} of {self.total} images were in memory only, and are gone"
+        return f"{self.saved} of {self.total} images are saved and kept in {self.path}"
+
+
 async def run(job: Job, console: Console) -> None:
-    """Do the job. Ctrl-C cancels it: the acquisition stops the hardware, saves what it has, and says so."""
-    working = asyncio.create_task(acquire(job, console))
-    interrupted = False
+    """Do the job. Ctrl-C cancels it: the acquisition stops the hardware, saves what it has, and it is said what is kept."""
+    outcome = Outcome(job)
+    working = asyncio.create_task(acquire(job, outcome, console))
 
     def stop() -> None:
-        nonlocal interrupted
-        interrupted = True
         console.print("stopping; Ctrl-C again abandons", highlight=False)
         working.cancel()
 
     with on_interrupt(stop):
         await asyncio.wait([working])
-    if not working.cancelled():
-        working.result()
-    elif interrupted:
-        raise Interrupted("before the first image")
+    if working.cancelled():
+        raise Interrupted(outcome.kept)
+    if working.exception() is not None and outcome.saved:
+        typer.echo(outcome.kept, err=True)
+    working.result()
 
 
-async def acquire(job: Job, console: Console) -> None:
+async def acquire(job: Job, outcome: Outcome, console: Console) -> None:
     """Acquire, then report: where the images are, and a picture of them."""
-    started = time.monotonic()
     async with microscope(job.config) as core:
         events = await make_events(core, job)
-        directory = None if job.format == "memory" else str(job.directory)
-        acquisition = Acquisition(directory, job.name, core=core, show_display=False, format=job.format)
-        total = len(events)
-        try:
-            async with acquisition, progress_bars(acquisition, total, console):
+        outcome.total = len(events)
+        directory = None if job.format == "memory" else job.directory
+        async with Acquisition(directory, job.name, core=core, show_display=False, format=job.format) as acquisition:
+            outcome.acquisition = acquisition
+            async with progress_bars(acquisition, outcome.total, console):
                 await acquisition.acquire(events)
-        except asyncio.CancelledError:
-            raise Interrupted(kept(acquisition, job, total)) from None
-        except Exception:
-            if acquisition.status.images_saved:
-                typer.echo(kept(acquisition, job, total), err=True)
-            raise
-        saved = acquisition.status.images_saved
-        elapsed = time.monotonic() - started
-        typer.echo(f"acquired {saved} images in {elapsed:.1f} s")
-        if acquisition.path is not None:
-            typer.echo(f"dataset: {acquisition.path}")
-        if job.preview:
-            target = acquisition.path or job.directory / job.name
-            await preview(acquisition.get_dataset(), Path(f"{target}.png"))
+    took = acquisition.status.elapsed_s
+    typer.echo(f"acquired {outcome.saved} images in {took:.1f} s ({outcome.saved / took:.1f} images/s)")
+    if outcome.path is not None:
+        typer.echo(f"dataset: {outcome.path}")
+    if job.preview:
+        folder = outcome.path or job.directory / job.name
+        await preview(acquisition.get_dataset(), folder.with_name(f"{folder.name}.png"))
 
 
-def kept(acquisition: Any, job: Job, total: int) -> str:
-    """Say what of the acquisition is kept, and where."""
-    count = acquisition.status.images_saved
-    if job.format == "memory":
-        return f"{count} of {total} images were in memory only; nothing is kept"
-    return f"{count} of {total} images are saved and kept in {acquisition.path}"
-
-
-async def preview(dataset: Any, path: Path) -> None:
+async def preview(dataset: Dataset, path: Path) -> None:
     """Draw the contact sheet, off the loop; say in one line why there is none."""
     from aiomm.viewer import save_contact_sheet
 

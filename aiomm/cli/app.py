@@ -111,6 +111,6 @@ def doctor_command(
     from aiomm.cli.doctor import examine
 
     with errors_as_sentences(debug):
-        healthy = asyncio.run(examine(directory, config, Console(highlight=False, soft_wrap=True)))
+        healthy = examine(directory, config, Console(highlight=False, soft_wrap=True))
     if not healthy:
         raise typer.Exit(Exit.FAILED)

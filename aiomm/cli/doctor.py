@@ -42,7 +42,7 @@ class Finding:
     needed: bool = True
 
 
-async def examine(directory: Path, config: str, console: Console) -> bool:
+def examine(directory: Path, config: str, console: Console) -> bool:
     """Look at everything and print it; True if all that is needed is there."""
     healthy = True
 
@@ -58,8 +58,8 @@ async def examine(directory: Path, config: str, console: Console) -> bool:
     for finding in packages():
         report(finding)
     report(device_adapters())
-    report(await configuration(config))
-    report(await asyncio.to_thread(disk, directory))
+    report(asyncio.run(configuration(config)))
+    report(disk(directory))
     return healthy
 
 

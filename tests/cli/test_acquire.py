@@ -52,7 +52,7 @@ def test_channels_without_group_are_of_the_cores_channel_group(tmp_path: Path) -
 def test_no_preview(tmp_path: Path) -> None:
     code, out, _ = acquire(tmp_path, "--no-preview")
     assert code == 0
-    assert "preview" not in out
+    assert "preview:" not in out
     assert not list(tmp_path.glob("*.png"))
 
 
