@@ -200,7 +200,6 @@ class Acquisition:
         self._run: Run | None = None
         self._task: asyncio.Task[None] | None = None
         self._callbacks: list[SavedCallback | NotificationCallback] = []
-        self._log_was_debug = False
 
     # ---- opening and closing ------------------------------------------------------------------------------------
 
@@ -297,7 +296,10 @@ class Acquisition:
             on_error=self._on_error,
             clock_scope=self._clock,
             sequencing=self._sequencing,
+            core_log_debug=self._core_log_debug,
         )
+        if self._debug:
+            run.log_notes()
         functions: dict[str, UserFunction] = {}
         try:
             functions = self._make_functions(run)

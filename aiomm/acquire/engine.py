@@ -117,6 +117,8 @@ class Engine:
         Whether ``min_start_time`` counts from the start of its ``"submission"`` or of the ``"acquisition"``.
     sequencing
         ``"auto"``, or ``"off"`` to take every event by itself.
+    core_log_debug
+        Whether MMCore writes debug messages to its log meanwhile.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Engine:
         on_error: str = "raise",
         clock_scope: str = "submission",
         sequencing: str = "auto",
+        core_log_debug: bool = False,
     ) -> None:
         self.core = core
         self._mmc = core.mmc
@@ -138,6 +141,7 @@ class Engine:
         self._survive = (HardwareError,) if on_error == "continue" else ()
         self._clock_scope = clock_scope
         self._sequencing = sequencing
+        self._core_log_debug = core_log_debug
         self.signal = core.thread.signal()
         self._turn_signal = core.thread.signal()
         self.lane: deque[Window] = deque()
@@ -158,7 +162,6 @@ class Engine:
         self._last: Submission | None = None
         self._start: float | None = None
         self._ring_ready: tuple[Any, ...] | None = None
-        self._safety_errors: list[BaseException] = []
 
     # ---- from the loop ------------------------------------------------------------------------------------------
 
@@ -185,8 +188,13 @@ class Engine:
 
     def routine(self) -> Routine:
         """Everything, from the first event to hardware that is as it was found."""
-        found = remember(self._mmc)
+        mmc = self._mmc
+        found = remember(mmc)
+        log_was_debug = mmc.debugLogEnabled()
+        failures: list[Exception] = []
         try:
+            if self._core_log_debug:
+                mmc.enableDebugLog(True)
             self._note("acq_started", None)
             while True:
                 window = yield from self._next_window()
@@ -197,12 +205,14 @@ class Engine:
             pass
         finally:
             self._hardware.stop_sequences()
-            self._safety_errors = restore(self._mmc, found)
+            if self.core.turns.holder in (None, self):  # or it would stop another acquisition's camera
+                failures = restore(mmc, found)
             self._drop_turn()
+            mmc.enableDebugLog(log_was_debug)
             self._doing = "nothing: ended"
         self._note("acq_events_finished", None)
-        if self._safety_errors:
-            raise self._safety_errors[0]
+        for failure in failures:
+            raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
 
     def _until(self, ready: Callable[[], bool], doing: str) -> Routine:
         """Wait until ``ready()``; whoever makes it true sets the signal."""

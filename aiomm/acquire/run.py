@@ -7,6 +7,7 @@ The engine, the writer and worker threads post messages (`Mailbox`); everything 
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import threading
 import time
@@ -36,8 +37,15 @@ FEEDBACK_LIMIT = 1000
 RECENT_IMAGES = 8
 METADATA_BYTES = 8192
 
+logger = logging.getLogger("aiomm")
+
 current_submission: ContextVar[Submission | None] = ContextVar("aiomm_current_submission", default=None)
 """The submission in whose hook or processor the current task or worker thread runs."""
+
+
+def claim_key(event: AcquisitionEvent) -> int:
+    """Hash the axes of an event. Of the text, not of the numbers: Python gives -1 and -2 the same hash, and tiles have both."""
+    return hash(repr(event.key))
 
 
 class Run:
@@ -91,6 +99,7 @@ class Run:
         self._body: asyncio.Task[Any] | None = None
         self._body_waits = 0
         self.interrupted = False
+        self._log_notes = False
 
     # ---- any thread ---------------------------------------------------------------------------------------------
 
@@ -124,7 +133,7 @@ class Run:
             for event in events:
                 if not event.acquire:
                     continue
-                key = hash(event.key)
+                key = claim_key(event)
                 if key in self._claimed:
                     self._claimed.difference_update(taken)
                     raise DuplicateImageError(
@@ -138,7 +147,7 @@ class Run:
         """Give the axes of events back: no image came of them. Any thread."""
         if not self._allow_duplicates:
             with self._lock:
-                self._claimed.difference_update(hash(event.key) for event in events if event.acquire)
+                self._claimed.difference_update(claim_key(event) for event in events if event.acquire)
 
     def room_for(self, images: int, image_bytes: int) -> None:
         """Check that so many images fit on the disk. Any thread."""
@@ -412,8 +421,17 @@ class Run:
         self.engine.listening = True
         return listener
 
+    def log_notes(self) -> None:
+        """Log every notification, and have that shown where no logging is set up."""
+        self._log_notes = self.engine.listening = True
+        if not logger.hasHandlers():
+            logger.addHandler(logging.StreamHandler())
+        logger.setLevel(min(logger.level or logging.DEBUG, logging.DEBUG))
+
     def note(self, milestone: str, payload: Any) -> None:
         """Tell who listens."""
+        if self._log_notes:
+            logger.debug("%s %s", milestone, "" if payload is None else payload)
         if self._listeners:
             notification = Notification(MILESTONES[milestone], milestone, payload)
             for listener in self._listeners:
