@@ -134,6 +134,7 @@ class Submission:
     # ---- the acquisition's side ---------------------------------------------------------------------------------
 
     def raise_error(self) -> None:
+        """Raise what ended it, if anything did; from then on somebody was told of it."""
         if self.error is not None:
             self._run.delivered(self.error)
             raise self.error
