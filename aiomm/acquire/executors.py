@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.acquire.callers import Caller, LoopCaller, wait_out
+from aiomm.acquire.callers import Caller, LoopCaller, ThreadCaller, wait_out
 from aiomm.errors import ClosedError, HookError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class PoolCaller:
         self._data = None if in_process else _pickle(fn, label)
         self._running: dict[concurrent.futures.Future[Any], float] = {}
         self._awaiter = LoopCaller(fn, label)
+        self._submitter = None if in_process else ThreadCaller(_submit, label)  # submitting may start a process, which blocks
         self._closed = False
         self.concurrent: int = workers or getattr(executor, "_max_workers", None) or os.cpu_count() or 1
 
@@ -114,15 +115,14 @@ class PoolCaller:
     async def call(self, args: tuple[Any, ...]) -> Any:
         if self._closed:
             raise ClosedError(f"{self._label} was called after it was closed")
+        context = contextvars.copy_context()
         try:
-            if self._data is None:
-                future = self._executor.submit(contextvars.copy_context().run, _call_guarded, self._fn, args)
+            if self._submitter is None:
+                future = _submit(self._executor, self._running, context.run, _call_guarded, self._fn, args)
             else:
-                future = self._executor.submit(_call_pickled, self._data, args)
+                future = await self._submitter.call((self._executor, self._running, _call_pickled, self._data, args))
         except RuntimeError as error:  # shut down, or broken
             raise HookError(f"{self._label}: its executor takes no more calls: {error}") from error
-        self._running[future] = time.monotonic()
-        future.add_done_callback(lambda f: self._running.pop(f, None))
         try:
             await _end_of(future)
         except asyncio.CancelledError:
@@ -143,10 +143,20 @@ class PoolCaller:
         self._closed = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
+        submitted = self._submitter is None or await self._submitter.aclose(timeout)
         pending = [future for future in list(self._running) if not future.cancel()]
         for future in pending:
             await wait_out(_end_of(future), deadline - loop.time())
-        return await self._awaiter.aclose(deadline - loop.time()) and all(future.done() for future in pending)
+        return await self._awaiter.aclose(deadline - loop.time()) and submitted and all(future.done() for future in pending)
+
+
+def _submit(
+    executor: concurrent.futures.Executor, running: dict[concurrent.futures.Future[Any], float], fn: Callable[..., Any], *args: Any
+) -> concurrent.futures.Future[Any]:
+    future = executor.submit(fn, *args)
+    running[future] = time.monotonic()
+    future.add_done_callback(lambda f: running.pop(f, None))
+    return future
 
 
 def _end_of(future: concurrent.futures.Future[Any]) -> asyncio.Future[None]:

@@ -287,8 +287,9 @@ async def _await(awaitable: Any) -> Any:
 
 def main(arguments: list[str]) -> None:
     """Run a worker: its arguments are three file descriptors, or nothing: then where to connect is on standard input."""
-    with contextlib.suppress(Exception):  # there may be no stderr
+    with contextlib.suppress(Exception):  # there may be no stderr, or no stdout
         faulthandler.enable()
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what it prints is seen now, also when it is killed
     lifeline = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -35,22 +35,24 @@ def open_files():
     return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
 
 
-def shared_files():
-    return sorted(p.name for p in Path("/dev/shm").iterdir()) if Path("/dev/shm").exists() else []
+def shared_memory():
+    """What this process still maps of it. It has no name, so /dev/shm never holds any (and other programs use /dev/shm)."""
+    maps = Path("/proc/self/maps")
+    return [line for line in maps.read_text().splitlines() if "memfd:aiomm" in line] if maps.exists() else []
 
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left():
     """No thread, process, file or shared memory outlives a test's function."""
     multiprocessing.resource_tracker.ensure_running()  # the standard library's own; it stays
-    files, shared = open_files(), shared_files()
+    files = open_files()
     yield
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and (any(t.name.startswith("aiomm ") for t in threading.enumerate()) or open_files() > files):
         await asyncio.sleep(0.01)
     assert [t.name for t in threading.enumerate() if t.name.startswith("aiomm ")] == []
     assert open_files() <= files
-    assert shared_files() == shared
+    assert shared_memory() == []
 
 
 @pytest.fixture
@@ -119,6 +121,8 @@ async def test_pixels_arrive_equal_and_come_back_equal(function, monkeypatch, lo
         assert back.dtype == image.dtype
         assert back.flags.writeable
         assert metadata == {"Axes": {"name": name}, "total": int(image.sum()), "kind": str(image.dtype), "plus": 3}
+    if sys.platform == "linux":
+        assert bool(shared_memory()) is not loopback
 
 
 async def test_images_that_are_kept_stay_as_they_were(function):
@@ -433,6 +437,43 @@ async def test_cancelled_call_runs_on_and_the_next_waits_for_it(function, tmp_pa
     await asyncio.sleep(0.02)
     go.touch()
     assert await following == 2
+
+
+@pytest.mark.parametrize("where", ["process", "thread", "loop", "executor"])
+async def test_cancelled_at_any_moment_the_next_call_is_right(function, where):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        if where == "loop":
+
+            async def double(image, metadata):
+                await asyncio.sleep(0.001)
+                return image * 2
+
+        else:
+
+            def double(image, metadata):
+                return image * 2
+
+        more = {"process": {"process": True}, "executor": {"executor": pool}}.get(where, {"process": False})
+        called = function(double, "processor", **more)
+        for step in range(60):
+            image = np.full((256, 256), step, np.uint16)
+            call = asyncio.create_task(called(image, {}))
+            if step < 20:
+                for _ in range(step % 5):
+                    await asyncio.sleep(0)
+            else:
+                await asyncio.sleep(0.0001 * (step - 20))
+            call.cancel()
+            (result,) = await asyncio.gather(call, return_exceptions=True)
+            assert isinstance(result, asyncio.CancelledError) or int(result[0, 0]) == 2 * step
+            if step % 7 == 0:
+                np.testing.assert_array_equal(await called(image, {}), image * 2)
+
+
+async def test_what_the_function_prints_is_seen(function, capfd):
+    hooked = function(lambda event: print("printed", event))
+    await hooked(1)
+    assert capfd.readouterr().out == "printed 1\n"
 
 
 async def test_closing_kills_a_function_that_does_not_end(tmp_path):
