@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -68,5 +66,4 @@ def campaign(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """aiomm and its peers in turn in one run; prints ratios."""
     session.install(EVERYTHING, *group("bench"))
-    for file in sorted(Path("benchmarks").glob("bench_*.py")):
-        session.run("python", "-m", f"benchmarks.{file.stem}", *session.posargs)
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pymmcore
 import pytest
 from typer.testing import CliRunner
 
@@ -118,6 +119,47 @@ def test_an_adapter_that_is_missing_is_no_microscope(tmp_path: Path) -> None:
     code, _, err = acquire(tmp_path, "--config", broken)
     assert code == 4
     assert "NoSuchAdapter" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands for a full disk")
+def test_a_full_disk_is_a_storage_failure_and_what_was_saved_is_kept(tmp_path: Path) -> None:
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20)); from aiomm.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "acquire", "out", "-t", "20", "--interval", "0.01", "--no-preview"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert done.stdout == ""
+    kept, error = done.stderr.splitlines()
+    assert error.startswith("aiomm: error: ")
+    dataset = aiomm.Dataset(tmp_path / "out" / "acq_1")
+    assert kept == f"{len(dataset)} of 20 images are saved and kept in {Path('out', 'acq_1')}"
+    assert len(dataset) > 1
+    for row in range(len(dataset)):
+        assert dataset.read_row(row)[0].shape == (512, 512)
+
+
+def test_a_failing_device_is_a_failed_acquisition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(pymmcore.CMMCore):  # type: ignore[misc]
+        count = 0
+
+        def snapImage(self) -> None:
+            self.count += 1
+            if self.count > 3:
+                raise RuntimeError("the camera lost its power")
+            super().snapImage()
+
+    monkeypatch.setattr(pymmcore, "CMMCore", Failing)
+    code, out, err = acquire(tmp_path, "-t", 10, "--interval", 0.01)
+    assert (code, out) == (1, "")
+    kept, error = err.splitlines()
+    assert kept == f"3 of 10 images are saved and kept in {tmp_path / 'acq_1'}"
+    assert "the camera lost its power" in error
+    assert "Traceback" not in err
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
