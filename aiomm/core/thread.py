@@ -150,8 +150,8 @@ class HardwareThread:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
+        """Whether the thread still makes calls."""
+        return self._ended is not _OVER and self._thread.is_alive()
 
     @property
     def current(self) -> str:
@@ -259,15 +259,13 @@ class HardwareThread:
         future: asyncio.Future[None] = loop.create_future()
         deliver = _to_loop(loop, future)
         if self._begin_to_close(lambda: deliver(None, None)):
-            await future
-        if not self.is_current:
-            self._thread.join()  # it has nothing left to do but return
+            await future  # the thread has nothing left to do then but return
 
     def _begin_to_close(self, ended: Callable[[], None] | None = None) -> bool:
         """Refuse new work; tell whether ``ended`` will be called at the thread's end (False: it has ended)."""
         with self._lock:
             self._closing = True
-            if self._thread.is_alive() and self._ended is not _OVER:
+            if self.alive:
                 if ended is not None:
                     self._ended.append(ended)
                 self._inbox.put(None)
