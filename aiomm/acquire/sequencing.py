@@ -89,8 +89,8 @@ class Draft:
     """The group that is being made: what is in force at its last event, and what changes in it."""
 
     __slots__ = (
-        "caps", "clock", "config", "events", "exposure", "force", "full", "limit", "memo", "overridden", "pair", "roles", "slm", "stages",
-        "varies", "x", "y", "z",
+        "caps", "clock", "config", "direct", "direct_presets", "events", "exposure", "force", "full", "limit", "memo", "overridden",
+        "pair", "roles", "slm", "stages", "varies", "x", "y", "z",
     )  # fmt: skip
 
     events: list[AcquisitionEvent]
@@ -106,6 +106,17 @@ class Draft:
         self.roles = caps.roles()
         self.clock = 0.0  # what has been waited for already
         self.memo: dict[tuple[tuple[str, str], tuple[str, str]], str] = {}
+        found = {config: self._moved(settings) for config, settings in caps.presets.items()}
+        self.direct_presets = {config: labels for config, labels in found.items() if labels}
+
+    def _moved(self, settings: tuple[tuple[str, str, str], ...]) -> frozenset[str]:
+        """Stages and cameras whose position or exposure these settings set as a property, beside the event's own keys."""
+        kinds = {"Position": "Stage", "Exposure": "Camera"}
+        return frozenset(label for label, name, _ in settings if name in kinds and self.caps.devices.get(label) == kinds[name])
+
+    def _direct(self, event: AcquisitionEvent) -> frozenset[str]:
+        labels = self._moved(event.properties) if event.properties else frozenset()
+        return labels | self.direct_presets[event.config] if event.config in self.direct_presets else labels
 
     def begin(self, event: AcquisitionEvent) -> None:
         """Start a new group with this event."""
@@ -118,6 +129,7 @@ class Draft:
         self.force: dict[tuple[str, str], str] | None = None  # values of properties, made when they are needed
         self.varies: dict[tuple[str, ...], None] = {}  # ("z",), ("property", device, name), ... in the order of first change
         self.limit, self.full = math.inf, ""
+        self.direct = self._direct(event) if event.properties or self.direct_presets else frozenset()
         if event.reset_event_timer:
             self.clock = 0.0
         if event.min_start_time is not None and event.min_start_time > self.clock:
@@ -142,6 +154,11 @@ class Draft:
             return "keep_shutter_open changes"
         if event.timeout != first.timeout:
             return "timeout changes"
+        direct = self.direct
+        if event.properties or self.direct_presets:
+            direct = direct | self._direct(event)
+        if direct and (reason := self._two_ways(direct, event)):
+            return reason
         begins: list[tuple[tuple[str, ...], int, str]] = []  # what changes for the first time: key, longest sequence, device
         varies = self.varies
         z = event.z
@@ -197,6 +214,7 @@ class Draft:
             if length > longest:
                 return f"longer than the {longest} steps that {device} can hold"
 
+        self.direct = direct
         for key, longest, device in begins:
             varies[key] = None
             if longest < self.limit:
@@ -217,6 +235,16 @@ class Draft:
             if config is not None:
                 self.config = config
         return ""
+
+    def _two_ways(self, direct: frozenset[str], event: AcquisitionEvent) -> str:
+        """Whether something is set both by a key of its own and by a property: the later of the two would be lost."""
+        used = {*self.stages, *(label for label, _ in event.stage_positions)}
+        if self.z is not None or event.z is not None:
+            used.add(self.roles.focus)
+        if self.exposure is not None or event.exposure is not None:
+            used.add(self.events[0].camera or self.roles.camera)
+        both = sorted(used & direct)
+        return f"device {both[0]!r} is set by a property and by a key of the event too" if both else ""
 
     def _xy(self, x: float | None, y: float | None, begins: list[tuple[tuple[str, ...], int, str]]) -> str:
         for name, new, old in (("x", x, self.x), ("y", y, self.y)):
@@ -273,17 +301,22 @@ class Draft:
         new.update(((label, name), value) for label, name, value in event.properties)
         force = self._in_force()
         for key, value in new.items():
-            old = force.get(key)
-            if old == value or ("property", *key) in self.varies:
-                continue
             label, name = key
+            old = force.get(key)
+            alias = (label, ALIASES.get(name, ""))
+            both = alias in force or alias in new
+            if not both and (old == value or ("property", *key) in self.varies):
+                continue
             what = f"'{label}-{name}'"
+            info = self.caps.properties.get(key)
+            reason = ""
             if old is None:
                 reason = f"{what} is set for the next event and not before"
-            else:
-                reason = self._property(label, name, force, new)
-            info = self.caps.properties.get(key)
-            if not reason and (info is None or not info.max_length):
+            elif both:
+                reason = f"{what} and '{label}-{alias[1]}' are both set, and are one thing"
+            elif self._moved(((label, name, value),)):
+                reason = f"{what} changes; it is sequenced only as a key of the event"
+            elif info is None or not info.max_length:
                 reason = f"{what} changes and cannot be sequenced"
             if reason:
                 if config is not None and config != self.config:
@@ -292,17 +325,6 @@ class Draft:
                     self.memo[self.config, config] = reason  # type: ignore[index]
                 return reason
             begins.append((("property", label, name), info.max_length if info else 0, what))
-        return ""
-
-    def _property(self, label: str, name: str, force: dict[tuple[str, str], str], new: dict[tuple[str, str], str]) -> str:
-        alias = ALIASES.get(name, "")
-        if alias and ((label, alias) in force or (label, alias) in new):
-            return f"'{label}-{name}' and '{label}-{alias}' are both set, and are one thing"
-        kind = self.caps.devices.get(label)
-        if name == "Position" and kind == "Stage":
-            return f"stage {label!r} is moved by its property 'Position', which is not sequenced"
-        if name == "Exposure" and kind == "Camera":
-            return f"the exposure of {label!r} is set by its property, which is not sequenced"
         return ""
 
     def finish(self, reason: str) -> Group:
