@@ -186,16 +186,19 @@ async def test_arguments_arrive_in_their_places():
     assert isinstance(queue, EventQueue)
 
 
-async def test_a_plain_function_gets_a_blocking_core_and_a_coroutine_the_core(monkeypatch):
-    import sys
-    import types
+async def test_a_plain_function_gets_a_blocking_core_and_a_coroutine_the_core(demo_core):
+    def hook(event, bridge, queue):
+        core = bridge.get_core()
+        core.set_exposure(12.5)
+        return core.get_exposure()
 
-    module = types.ModuleType("aiomm.core.blocking")
-    module.blocking = lambda core: ("blocking", core)
-    monkeypatch.setitem(sys.modules, "aiomm.core.blocking", module)
-    core = Core()
-    function = make(lambda event, bridge, queue: bridge.get_core(), core=core)
-    assert await function({}) == ("blocking", core)
+    async def async_hook(event, bridge, queue):
+        core = await bridge.get_core()
+        return core, await core.get_exposure()
+
+    function = make(hook, core=demo_core)
+    assert await function({}) == 12.5
+    assert await make(async_hook, core=demo_core)({}) == (demo_core, 12.5)
     await function.aclose(5)
 
 
