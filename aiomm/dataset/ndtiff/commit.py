@@ -23,7 +23,8 @@ DIRECT_FROM: Final = 256 * 2**10
 """A write of at least this many bytes goes past the page cache, where that works: buffered writes stall when the cache
 is full of what the disk has not taken yet."""
 
-_Saved = tuple["Frame", tuple[int, ...], bytes]
+_Written = tuple["Frame", tuple[int, ...], bytes, tuple[int, int]]
+"""A frame in the file: its place for the table, its index record, its slot's begin and end."""
 
 
 class Committer:
@@ -52,7 +53,7 @@ class Committer:
         self._interval = interval if durability == "interval" else 0.0
         self._settings = settings
         self._files: deque[OutputFile] = deque()  # the first is written to; the others wait for images
-        self._held: list[_Saved] = []  # written, not yet synced
+        self._held: list[_Written] = []  # written, not yet synced
         self._oldest = 0.0  # when the first of them was written
         self.hurry = False
 
@@ -88,14 +89,14 @@ class Committer:
             return
         whole, failure = self._write_pixels(slab)
         if whole:
-            self._files[0].written(slab.offset + slab.slots[whole - 1][0], slab.offset + slab.slots[whole - 1][1])
-            saved = list(zip(slab.frames[:whole], slab.parts, slab.records, strict=False))
+            slots = [(slab.offset + begin, slab.offset + end) for begin, end in slab.slots[:whole]]
+            written = list(zip(slab.frames[:whole], slab.parts, slab.records, slots, strict=False))
             if not self._durable:
-                self._publish(saved, slab)
+                self._publish(written, slab)
             else:
                 if not self._held:
                     self._oldest = time.monotonic()
-                self._held += saved
+                self._held += written
                 if failure is not None or self.hurry or self._intake.full or not self.due():
                     self.sync()
         if failure is not None:
@@ -129,23 +130,20 @@ class Committer:
             return
         self._publish(held, None)
 
-    def _publish(self, saved: list[_Saved], slab: Slab | None) -> None:
-        whole, failure = self._index.append([record for _, _, record in saved])
-        if self._durable and whole:
-            try:
-                self._index.sync()
-            except OSError as error:
-                whole, failure = 0, error
+    def _publish(self, written: list[_Written], slab: Slab | None) -> None:
+        """Put frames in the index, then report them; the file ends with the last of them."""
+        whole, failure = self._index.append([record for _, _, record, _ in written], sync=self._durable)
         table, index = self._table, self._store.index
-        for frame, part, _ in saved[:whole]:
+        for frame, part, _, slot in written[:whole]:
+            self._files[0].ends_with(*slot)
             table.append(part)
             index.append(frame.axes)
         if slab is not None and whole:
-            slab.first_row = saved[0][0].row
+            slab.first_row = written[0][0].row
             slab.rows = whole
         self._intake.saved(whole)
         if failure is not None:
-            self._fail(f"cannot write the index record of image {saved[whole][0].axes}", failure)
+            self._fail(f"cannot write the index record of image {written[whole][0].axes}", failure)
 
     def _fail(self, what: str, cause: OSError) -> None:
         error = StorageError(f"{what}: {cause}")

@@ -131,8 +131,8 @@ class OutputFile:
         more, error = write_at(self._fd, data[done:], offset + done)
         return done + more, error
 
-    def written(self, last_ifd: int, end: int) -> None:
-        """Note that whole images up to ``end`` are in the file, the last one's IFD at ``last_ifd``."""
+    def ends_with(self, last_ifd: int, end: int) -> None:
+        """Note the last image that counts: its IFD, and where it ends. What is written after it is cut off at last."""
         self._last_ifd, self.end = last_ifd, end
 
     def sync(self) -> None:
@@ -198,8 +198,20 @@ class OutputIndex:
         self._size = 0
         self._reserved = 0
 
-    def append(self, records: list[bytes]) -> tuple[int, OSError | None]:
+    def append(self, records: list[bytes], *, sync: bool) -> tuple[int, OSError | None]:
         """Append records in one write. Says how many whole ones are in the file, and the error that stopped it."""
+        whole, failure = self._append(records)
+        if sync and whole:
+            try:
+                self.sync()
+            except OSError as error:
+                self._size -= sum(map(len, records[:whole]))
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, self._size)
+                return 0, error
+        return whole, failure
+
+    def _append(self, records: list[bytes]) -> tuple[int, OSError | None]:
         data = memoryview(b"".join(records))
         self._reserve(len(data))
         done, failure = 0, None

@@ -8,6 +8,7 @@ thread does that itself; when frames come faster than one thread can pack and wr
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -120,6 +121,7 @@ class NDTiffWriter:
         if summary.get("TiledImageStorage"):
             raise UnsupportedError("summary metadata says TiledImageStorage: this writer makes plain datasets, without resolution levels")
         summary["TiledImageStorage"] = False
+        summary = json.loads(encode_json(summary))
         self._header = ndtiff.pack_header(summary)
         self._limit = min(file_limit, ndtiff.FILE_LIMIT)
         self._per_cm = ndtiff.resolution(summary.get("PixelSize_um", summary.get("PixelSizeUm")))

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import random
+import threading
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aiomm.dataset.index import Index, canonical_order
+
+
+def fill(rows: list[dict[str, Any]]) -> Index:
+    index = Index()
+    for axes in rows:
+        index.declare(axes)
+        index.append(axes)
+    return index
+
+
+RAGGED: list[dict[str, Any]] = [
+    {"time": 0, "channel": "FITC"},
+    {"time": 1, "channel": "DAPI"},
+    {"time": 0, "channel": "DAPI", "z": -3},
+    {"z": 4, "slice": "a"},
+    {},
+    {"time": 1, "channel": "DAPI"},
+]
+
+
+def build(kind: str, rows: list[dict[str, Any]]) -> Index:
+    return fill(rows) if kind == "appended" else Index.from_axes(rows)
+
+
+@pytest.mark.parametrize("kind", ["appended", "from a list"])
+def test_rows_of_every_shape(kind: str) -> None:
+    index = build(kind, RAGGED)
+    assert len(index) == 6
+    assert [index.axes_of(row) for row in range(6)] == RAGGED
+    assert [index.find(axes) for axes in RAGGED] == [0, 5, 2, 3, 4, 5]
+    assert index.names == ["time", "channel", "slice", "z"]
+    assert index.types == {"time": int, "channel": str, "slice": str, "z": int}
+    assert index.values("time") == [0, 1]
+    assert index.values("channel") == ["DAPI", "FITC"]
+    assert index.strings("channel") == ["FITC", "DAPI"]
+    assert index.values("z") == [-3, 4]
+    assert index.winners().tolist() == [0, 2, 3, 4, 5]
+    assert index.all_axes() == [RAGGED[0], *RAGGED[2:]]
+
+
+@pytest.mark.parametrize("kind", ["appended", "from a list"])
+@pytest.mark.parametrize(
+    "axes",
+    [{"time": 7}, {"time": 0}, {"time": 0, "channel": "Cy5"}, {"time": "0", "channel": "DAPI"}, {"channel": 0, "time": 0}, {"nowhere": 1}],
+)
+def test_not_there(kind: str, axes: dict[str, Any]) -> None:
+    assert build(kind, RAGGED).find(axes) == -1
+
+
+@pytest.mark.parametrize("kind", ["appended", "from a list"])
+def test_empty(kind: str) -> None:
+    index = build(kind, [])
+    assert len(index) == 0
+    assert index.find({}) == -1
+    assert index.find({"time": 0}) == -1
+    assert index.names == []
+    assert index.all_axes() == []
+    with pytest.raises(IndexError):
+        index.axes_of(0)
+
+
+def test_image_without_axes() -> None:
+    index = fill([{}])
+    assert index.find({}) == 0
+    assert index.axes_of(0) == {}
+    assert index.all_axes() == [{}]
+
+
+def test_order_of_axes_is_the_same_live_and_reopened() -> None:
+    names = ["z", "laser", "channel", "time", "angle", "position", "column", "row"]
+    want = ["row", "column", "position", "time", "channel", "laser", "angle", "z"]
+    assert canonical_order(names) == want
+    rows = [dict.fromkeys(names, 1), dict.fromkeys(reversed(names), 2)]
+    assert fill(rows).names == Index.from_axes(rows).names == want
+    assert list(fill(rows).axes_of(1)) == want
+
+
+def test_an_axis_keeps_its_type() -> None:
+    index = fill([{"time": 0, "channel": "DAPI"}])
+    with pytest.raises(TypeError, match="'channel' is 3: it has had strings"):
+        index.declare({"channel": 3})
+    with pytest.raises(TypeError, match="'time' is 'a': it has had integers"):
+        index.declare({"time": "a"})
+    with pytest.raises(TypeError, match="'time'"):
+        Index.from_axes([{"time": 0}, {"time": "a"}])
+
+
+def test_like_a_dict_for_random_rows() -> None:
+    rng = random.Random(3)
+    pools: dict[str, list[Any]] = {
+        "time": [-(2**40), -1, 0, 1, 255, 256, 2**61],
+        "z": [0, 8, 64],
+        "channel": ["a", "b", "", "µ"],
+        "row": [0, 1],
+    }
+    rows = [{name: rng.choice(pools[name]) for name in rng.sample(list(pools), rng.randrange(5))} for _ in range(2000)]
+    model = {frozenset(axes.items()): row for row, axes in enumerate(rows)}
+    for index in (fill(rows), Index.from_axes(rows)):
+        assert all(index.find(axes) == model[frozenset(axes.items())] for axes in rows)
+        assert index.winners().tolist() == sorted(model.values())
+        assert [index.axes_of(row) for row in range(2000)] == rows
+
+
+def test_reading_while_one_thread_appends() -> None:
+    index = Index()
+    rows: list[dict[str, Any]] = [{"time": i // 7, "channel": f"c{i % 7}"} | ({"z": i} if i > 3000 else {}) for i in range(6000)]
+    wrong: list[Any] = []
+    done = threading.Event()
+
+    def read() -> None:
+        rng = random.Random(1)
+        while not done.is_set():
+            count = len(index)
+            if count:
+                row = rng.randrange(count)
+                if index.axes_of(row) != rows[row] or index.find(rows[row]) != row:
+                    wrong.append(row)
+                index.values("time")
+                index.strings("channel")
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for axes in rows:
+        index.declare(axes)
+        index.append(axes)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+
+
+def test_a_hundred_thousand_rows_are_small() -> None:
+    rows = [{"time": i // 100, "channel": "DAPI", "z": i % 100} for i in range(100_000)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        index = Index.from_axes(rows)
+        opened = tracemalloc.get_traced_memory()[0] - before
+        assert index.find(rows[77_777]) == 77_777
+        looked_up = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert opened < 4e6
+    assert looked_up < 23e6  # a fifth of what ndstorage keeps
+    assert np.array_equal(index.winners(), np.arange(100_000))
