@@ -34,9 +34,9 @@ class ImageStream(AsyncIterator["Image"]):
             raise ValueError(f"buffer must be at least 1 image, not {buffer!r}")
         self._run = run
         self.policy = policy
-        self.buffer = 1 if policy == "latest" else buffer
-        self.dropped = 0
-        self.closed = False
+        self.buffer: int = 1 if policy == "latest" else buffer
+        self.dropped: int = 0
+        self.closed: bool = False
         self._rows: deque[int] = deque()
 
     @property
@@ -135,7 +135,7 @@ class NotificationStream(AsyncIterator[Notification]):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.dropped = 0
+        self.dropped: int = 0
         self._kept: deque[Notification] = deque(maxlen=NOTIFICATIONS_KEPT)
 
     def offer(self, notification: Notification) -> None:

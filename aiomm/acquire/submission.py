@@ -77,16 +77,16 @@ class Submission:
         self.turn = turn
         self.keep_shutter_open = keep_shutter_open
         self.clock_start: float | None = None  # monotonic time at which its first event began
-        self.cancelling = False
+        self.cancelling: bool = False
         self.feedback_pending = 0  # puts of its hooks that are not with the engine yet
         self.source_done = False
         self.windows_open = 0
         self.frames_out = 0  # frames that are to be saved
         self.events = self.acquired = self.skipped = self.diverted = self.failed = 0
-        self.rows = array("q")  # rows of its saved images in the dataset's index
+        self.rows: array[int] = array("q")  # rows of its saved images in the dataset's index
         self.error: BaseException | None = None
-        self.over = False
-        self.bell = Bell()
+        self.over: bool = False
+        self.bell: Bell = Bell()
 
     # ---- the user's side ----------------------------------------------------------------------------------------
 

@@ -274,7 +274,7 @@ class LiveView:
         self._exposure = exposure
         self._feed: Feed | None = None
         self._closed = False
-        self.dropped = 0
+        self.dropped: int = 0
 
     async def __aenter__(self) -> Self:
         self._start()

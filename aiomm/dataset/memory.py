@@ -127,8 +127,8 @@ class MemoryWriter:
     ) -> None:
         summary = json.loads(encode_json(dict(summary_metadata or {})))
         self._store = MemoryStore(summary)
-        self.path = None
-        self.dataset = Dataset.of(self._store)
+        self.path: None = None
+        self.dataset: Dataset = Dataset.of(self._store)
         self._intake = Intake(
             self._store.index,
             queue_size=queue_size,
