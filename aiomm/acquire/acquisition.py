@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.acquire import parameters as check
 from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
+from aiomm.acquire.capabilities import needs, read_capabilities
 from aiomm.acquire.engine import Engine
 from aiomm.acquire.feeder import Feeder
 from aiomm.acquire.hooks import EventQueue, Kind, UserFunction
@@ -446,7 +447,9 @@ class Acquisition:
         if source.scope != "list":
             raise TypeError("plan() needs a dict, a list or a useq sequence: a generator could be read only once")
         listed = [event for event in source]  # noqa: C416 - reading it raises what is wrong with it
-        return await self._core.run(make_plan, listed, self._limits, self._sequencing, reads=True)
+        wanted = await asyncio.to_thread(needs, listed)
+        caps = await self._core.run(read_capabilities, wanted, reads=True)
+        return await asyncio.to_thread(make_plan, listed, caps, self._limits, sequencing=self._sequencing)
 
     def mark_finished(self) -> None:
         """Take no more events; the acquisition ends when those it has are done."""

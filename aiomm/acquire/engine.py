@@ -49,6 +49,7 @@ class Window:
     events: list[AcquisitionEvent]
     number: int = 0  # of its first event within the submission
     turn: Turn | None = None  # the turn in whose hook it was submitted
+    ended: bool = False  # the loop has heard of its end
 
 
 @dataclass(slots=True)
@@ -56,10 +57,13 @@ class Done:
     """What became of the events of one group."""
 
     events: int = 0
+    added: int = 0  # events that a hook has added
     frames: int = 0
     taken: int = 0  # events of which a frame came
     skipped: int = 0
     failed: int = 0
+    claimed: tuple[AcquisitionEvent, ...] = ()  # events whose axes are reserved
+    imaged: set[int] = field(default_factory=set)  # ids of those of which a frame came
     errors: list[BaseException] = field(default_factory=list)
 
 
@@ -263,7 +267,7 @@ class Engine:
                 for _ in group.events:
                     rest.popleft()
                 self.started += len(group.events)
-                yield from self._run_group(group, window, caps)
+                yield from self._run_group(group, window, caps, inner)
                 yield None
         except SubmissionCancelled as ended:
             error = ended
@@ -275,17 +279,24 @@ class Engine:
     def _between(self, submission: Submission, inner: bool) -> Routine:
         """Before each group: pause, cancellation, and what hooks have put comes first."""
         while True:
-            if self.paused:
-                yield from self._until(lambda: not self.paused, "resume()")
-            if self._aborting:
-                raise Stopped
-            if submission.cancelling:
-                raise SubmissionCancelled("submission.cancel() was called")
+            yield from self._while_paused(submission)
             if inner or not (self.feedback or submission.feedback_pending):
                 return
             yield from self._until(lambda: bool(self.feedback or not submission.feedback_pending), "the events that a hook has put")
-            if self.feedback:
-                yield from self._run_window(self.feedback.popleft(), inner=True)
+            yield from self._serve_feedback(submission)
+
+    def _while_paused(self, submission: Submission) -> Routine:
+        if self.paused:
+            yield from self._until(lambda: not self.paused or submission.cancelling, "resume()")
+        if self._aborting:
+            raise Stopped
+        if submission.cancelling:
+            raise SubmissionCancelled("submission.cancel() was called")
+
+    def _serve_feedback(self, submission: Submission) -> Routine:
+        if self.feedback:
+            yield from self._run_window(self.feedback.popleft(), inner=True)
+            self._last = submission
 
     def _check(self, window: Window) -> Routine:
         """Look at a window whole before anything moves: devices, presets, limits, pixels, disk."""
@@ -310,13 +321,13 @@ class Engine:
 
     # ---- one group ----------------------------------------------------------------------------------------------
 
-    def _run_group(self, group: Group, window: Window, caps: Capabilities) -> Routine:
-        done = Done(events=len(group.events))
+    def _run_group(self, group: Group, window: Window, caps: Capabilities, inner: bool) -> Routine:
+        done = Done(events=len(group.events), claimed=group.events)
         submission = window.submission
         try:
-            yield from self._wait_for_start(group.events[0], submission)
-            yield from self._take_turn(window)
+            yield from self._wait_for_start(group.events[0], submission, idle=not inner)
             try:
+                yield from self._take_turn(window)
                 yield from self._with_hooks(group, window, caps, done)
             except BaseException:
                 self._drop_turn()
@@ -325,13 +336,21 @@ class Engine:
         except self._survive as error:
             done.errors.append(error)
             done.failed = done.events - done.skipped - done.taken
-            self._outlet.unclaim(group.events[done.taken :])
+            self._unclaim_rest(done)
             self._hardware.forget()
             self._note("event_failed", [event.axes for event in group.events])
+        except SubmissionCancelled:
+            done.events = done.taken + done.skipped
+            self._unclaim_rest(done)
+            raise
         finally:
             self._outlet.post(("group", window, done), wake=not done.frames)
 
-    def _wait_for_start(self, event: AcquisitionEvent, submission: Submission) -> Routine:
+    def _unclaim_rest(self, done: Done) -> None:
+        self._outlet.unclaim(event for event in done.claimed if id(event) not in done.imaged)
+
+    def _wait_for_start(self, event: AcquisitionEvent, submission: Submission, *, idle: bool = False) -> Routine:
+        """Wait for the event's time; `idle`, the events that hooks and processors put meanwhile are carried out, and pauses kept."""
         now = time.monotonic()
         if submission.clock_start is None:
             submission.clock_start = now
@@ -347,9 +366,14 @@ class Engine:
                 raise Stopped
             if submission.cancelling:
                 raise SubmissionCancelled("submission.cancel() was called")
+            if idle and self.feedback:
+                yield from self._serve_feedback(submission)
+                continue
             self._doing = f"min_start_time, {due - now:.3g} s from now"
             yield Wait(self.signal, until=due)
         self._doing = "work"
+        if idle:
+            yield from self._while_paused(submission)
 
     def _due(self, event: AcquisitionEvent, submission: Submission) -> float:
         start = self._start if self._clock_scope == "acquisition" else submission.clock_start
@@ -423,7 +447,7 @@ class Engine:
         result = call.result
         if result is None:
             return None
-        if which == "post_camera" or _same(result, before):
+        if which == "post_camera" or _same(list(result), shown):
             return group.events
         try:
             answers = result if isinstance(result, list | tuple) else [result]
@@ -433,8 +457,16 @@ class Engine:
 
     def _replan(self, before: tuple[AcquisitionEvent, ...], changed: tuple[AcquisitionEvent, ...], window: Window, done: Done) -> Routine:
         self._outlet.unclaim(before)
+        replaced = {id(event) for event in before}
+        done.claimed = tuple(event for event in done.claimed if id(event) not in replaced)
         self._outlet.claim(changed)
-        done.events += len(changed) - len(before)
+        done.claimed += changed
+        more = len(changed) - len(before)
+        if more > 0:
+            done.events += more
+            done.added += more
+        else:  # those that are left out
+            done.skipped -= more
         caps = yield from self._read_capabilities(list(changed))
         try:
             check_events(changed, caps, self._limits, first=window.number)
@@ -460,9 +492,9 @@ class Engine:
                     return
                 if changed is not group.events:
                     again = yield from self._replan(group.events, changed, window, done)
-                elif first.min_start_time is not None:
-                    yield from self._wait_for_start(first, submission)
             if again is None:
+                if hooks and self._hooks:  # a hook may have asked for a later start, or have taken its time
+                    yield from self._wait_for_start(first, submission)
                 keep = first.keep_shutter_open
                 yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
                 if first.acquire:
@@ -488,7 +520,7 @@ class Engine:
 
         began = time.monotonic()
         lateness = (began - self._due(first, submission)) * 1000 if first.min_start_time is not None else None
-        retries = self._hardware.retries
+        retries, taken = self._hardware.retries, done.taken
         shared = image_tags(first, self._hardware, focus, xy_stage) if len(events) == 1 else None
 
         def take(pixels: Any, index: int, channel: str, raw: dict[str, str], moment: float) -> Routine:
@@ -500,7 +532,11 @@ class Engine:
                 self._sequenced_places(tags, group, index)
             elapsed = float(raw["ElapsedTime-ms"]) + (began - self.clock.start) * 1000 if "ElapsedTime-ms" in raw else None
             tags["Axes"] = axes
-            tags["Exposure"] = event.exposure if event.exposure is not None else facts["ExposureActual-ms"]
+            if group.exposure is not None:  # what the camera says of it is from before the sequence
+                tags["Exposure"] = group.exposure[index]
+                tags.pop("ExposureActual-ms", None)
+            else:
+                tags["Exposure"] = event.exposure if event.exposure is not None else facts["ExposureActual-ms"]
             tags["Width"], tags["Height"] = pixels.shape[1], pixels.shape[0]
             tags["ElapsedTime-ms"] = (moment - self.clock.start) * 1000 if elapsed is None else elapsed
             tags["MonotonicTime-s"] = moment
@@ -512,7 +548,8 @@ class Engine:
             frame = Frame(axes, pixels, tags, facts["BitDepth"], (submission, event, moment))
             yield from self._hand_on(frame)
             done.frames += 1
-            done.taken = max(done.taken, index + 1)
+            done.taken = max(done.taken, taken + index + 1)
+            done.imaged.add(id(event))
 
         if len(events) == 1 and "post_camera" not in self._hooks:
             self._note("pre_snap", group)

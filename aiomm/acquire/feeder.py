@@ -104,6 +104,8 @@ class Feeder:
         try:
             if source.scope == "list":
                 await self._feed_list(submission, source, lane)
+            elif lane is self._run.engine.feedback:
+                await self._feed_feedback(submission, source, lane)
             elif source.scope == "windows":
                 await self._feed_windows(submission, source, lane)
             else:
@@ -121,8 +123,24 @@ class Feeder:
                 await asyncio.sleep(0)
             events.append(event)
         if events:
-            await self._wait_for_engine(0)
+            if lane is self._run.engine.lane:  # the engine waits for feedback: feedback does not wait for the engine
+                await self._wait_for_engine(0)
             await self._send(submission, events, lane)
+
+    async def _feed_feedback(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+        """An iterator that a hook has put: pulled when the engine, which is within a window of the source, has done what came before."""
+        while True:
+            if source.scope == "windows":
+                events = await anyio.to_thread.run_sync(source.next_items, self._look_ahead, abandon_on_cancel=True)
+                if not events:
+                    return
+            else:
+                try:
+                    events = await source.anext()
+                except StopAsyncIteration:
+                    return
+            window = await self._send(submission, events, lane)
+            await self._run.wait_until(lambda window=window: window.ended)  # type: ignore[misc]
 
     async def _feed_windows(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
         window: list[AcquisitionEvent] = []
@@ -166,7 +184,7 @@ class Feeder:
     def _engine_free(submission: Submission, lane: deque[Window]) -> bool:
         return submission.windows_open == 0 and not lane
 
-    async def _send(self, submission: Submission, events: list[AcquisitionEvent], lane: deque[Window], *, pulled: bool = False) -> None:
+    async def _send(self, submission: Submission, events: list[AcquisitionEvent], lane: deque[Window], *, pulled: bool = False) -> Window:
         """Hand a window to the engine, through the generation hook; its axes are reserved first."""
         run = self._run
         if self._hook is not None:
@@ -182,8 +200,10 @@ class Feeder:
         number = submission.events
         run.count_events(submission, len(events))
         submission.windows_open += 1
-        lane.append(Window(submission, events, number, submission.turn))
+        window = Window(submission, events, number, submission.turn)
+        lane.append(window)
         run.engine.signal.set()
+        return window
 
     async def _generate(self, submission: Submission, events: Sequence[AcquisitionEvent]) -> list[AcquisitionEvent]:
         """Ask ``event_generation_hook_fn`` about each event, before any merging."""
@@ -198,6 +218,7 @@ class Feeder:
             if answers is None:
                 submission.skipped += 1
                 self._run.counts["skipped"] += 1
+                self._run.counts["events_done"] += 1
                 self._run.count_events(submission, 1)
                 self._run.note("event_skipped", event.axes)
                 continue

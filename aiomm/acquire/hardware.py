@@ -178,11 +178,6 @@ class Hardware:
             yield from self._go_xy(event.x, event.y, touched)
         if event.config is not None:
             yield from self._preset(event.config, caps.presets[event.config], touched)
-        for label, name, value in event.properties:
-            yield from self.attempt("setProperty", label, name, value)
-            self._forget_device(label)
-            self._settings[label, name] = value
-            touched.append(label)
         if event.exposure is not None:
             camera = event.camera or self.camera
             if self._exposures.get(camera) != event.exposure:
@@ -194,6 +189,11 @@ class Hardware:
             yield from self.attempt("setSLMImage", slm, self._pattern(slm, event.slm_pattern))
             yield from self.attempt("displaySLMImage", slm)
             touched.append(slm)
+        for label, name, value in event.properties:
+            yield from self.attempt("setProperty", label, name, value)
+            self._forget_device(label)
+            self._settings[label, name] = value
+            touched.append(label)
         if touched:
             yield from self._arrive(touched)
         if event.z is not None:

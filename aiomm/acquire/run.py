@@ -205,6 +205,7 @@ class Run:
                 self._group(window, done)
             case ("window", window, error):
                 window.submission.windows_open -= 1
+                window.ended = True
                 if error is not None:
                     self.refuse(window.submission, error)
                 self._look(window.submission)
@@ -245,6 +246,7 @@ class Run:
 
     def _group(self, window: Window, done: Done) -> None:
         submission = window.submission
+        self.count_events(submission, done.added)
         submission.frames_out += done.frames
         submission.acquired += done.frames
         submission.skipped += done.skipped
