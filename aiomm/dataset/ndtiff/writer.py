@@ -148,7 +148,7 @@ class NDTiffWriter:
         except OSError as error:
             raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error}") from error
         self._slabs: queue.SimpleQueue[Slab] = queue.SimpleQueue()
-        self.dataset = Dataset.of(self._store)
+        self.dataset: Dataset = Dataset.of(self._store)
         self._inbox: queue.SimpleQueue[Frame | _Token] = queue.SimpleQueue()
         self._sealed: queue.SimpleQueue[Slab | StorageError | None] = queue.SimpleQueue()
         self._position = self._file.end
