@@ -13,6 +13,7 @@ from aiomm.core import adapters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +30,12 @@ def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def demo_config() -> Path:
+    """Where the DemoCamera configuration is; the adapters are in the same folder."""
+    return adapters.config_file("demo", adapters.search_paths(None))
+
+
 @pytest.fixture
 async def demo_core() -> AsyncIterator[aiomm.LocalCore]:
     """An open core with the DemoCamera configuration, 512 x 512 pixels of 16 bits."""
@@ -37,11 +44,10 @@ async def demo_core() -> AsyncIterator[aiomm.LocalCore]:
 
 
 @pytest.fixture
-def demo_mmc() -> Iterator[Any]:
+def demo_mmc(demo_config: Path) -> Iterator[Any]:
     """A raw MMCore with the DemoCamera configuration."""
-    paths = adapters.search_paths(None)
     mmc = pymmcore.CMMCore()
-    mmc.setDeviceAdapterSearchPaths([str(p) for p in paths])
-    mmc.loadSystemConfiguration(str(adapters.config_file("demo", paths)))
+    mmc.setDeviceAdapterSearchPaths([str(demo_config.parent)])
+    mmc.loadSystemConfiguration(str(demo_config))
     yield mmc
     mmc.unloadAllDevices()

@@ -63,12 +63,13 @@ class Feed:
         self.thread = core.thread
         self.mmc = core.mmc
         self.signal: Signal = core.thread.signal()
-        self.ended: asyncio.Future[None] = self.loop.create_future()
+        self.over: Signal = core.thread.signal()
         self.asked: deque[asyncio.Future[LiveFrame | None]] = deque()
         self.error: BaseException | None = None
         self.stop_error: BaseException | None = None
         self.stopping = False
         self.running = False
+        self.started = False
         self.missed = 0  # frames that were copied, and then nobody wanted
         self.last_count = 0
         self.last_number = -1
@@ -88,7 +89,7 @@ class Feed:
     def ask(self) -> asyncio.Future[LiveFrame | None]:
         """Ask for the newest frame that was not given yet; None comes when there are no more."""
         future: asyncio.Future[LiveFrame | None] = self.loop.create_future()
-        if self.ended.done():
+        if self.over.is_set:
             future.set_result(None)
         else:
             self.asked.append(future)
@@ -118,7 +119,7 @@ class Feed:
         if self.error is None:
             self.error = ClosedError("the core was closed while its live view was running")
         self.stop()
-        await asyncio.wait([self.ended])
+        await self.ended()
 
     def abort(self) -> None:
         """End the view because of `LocalCore.halt`."""
@@ -126,11 +127,18 @@ class Feed:
             self.error = CoreError("live view was ended by halt()")
         self.stop()
 
+    async def ended(self) -> None:
+        """Wait until the camera stands and the turn is given back; on any loop."""
+
+        def wait(cancelled: Signal) -> Routine:
+            while not self.over.is_set:
+                yield Wait(self.over)
+
+        with contextlib.suppress(ClosedError):  # the thread ends its routines itself
+            await self.thread.run_routine(wait)
+
     def _settle(self) -> None:
-        """On the loop: the camera has stopped, and whoever waits is told."""
-        self.core.users.discard(self)
-        if not self.ended.done():
-            self.ended.set_result(None)
+        """On the loop: whoever waits is told that there are no more."""
         while self.asked:
             _give(self, self.asked.popleft(), None)
 
@@ -165,11 +173,11 @@ class Feed:
             if self.exposure is not None:
                 self.before = mmc.getExposure()
                 mmc.setExposure(float(self.exposure))
+            self.running = True  # one that fails to start may have opened the shutter
             mmc.startContinuousSequenceAcquisition(0)
+            self.started = True
         except Exception as error:
             raise core_error(error, "startContinuousSequenceAcquisition", (0,)) from error
-        finally:
-            self.running = True
         self.last_count, self.last_number = 0, -1
 
     def halt(self) -> None:
@@ -181,12 +189,12 @@ class Feed:
         mmc = self.mmc
         self.core.touched()
         try:
-            if mmc.isSequenceRunning():
-                mmc.stopSequenceAcquisition()
+            mmc.stopSequenceAcquisition()
             if self.before is not None:
                 mmc.setExposure(self.before)
         except Exception as error:
-            self.stop_error = core_error(error, "stopSequenceAcquisition")
+            if self.started:
+                self.stop_error = core_error(error, "stopSequenceAcquisition")
         self.signal.set()
 
     def change(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
@@ -238,6 +246,8 @@ class Feed:
     def _done(self, result: Any, error: BaseException | None) -> None:
         if error is not None and self.error is None:
             self.error = error
+        self.core.users.discard(self)
+        self.over.set()
         self._on_loop(self._settle)
 
     def _on_loop(self, fn: Callable[..., None], *args: Any) -> None:
@@ -323,8 +333,8 @@ class LiveView:
         if feed is None:
             return
         feed.stop()
-        if not feed.ended.done():
-            await finish(asyncio.ensure_future(_wait(feed.ended)))
+        if not feed.over.is_set:
+            await finish(asyncio.ensure_future(feed.ended()))
         error, feed.stop_error = feed.stop_error, None
         if error is not None:
             raise error
@@ -339,7 +349,3 @@ class LiveView:
         feed = getattr(self, "_feed", None)
         if feed is not None:
             feed.stop()
-
-
-async def _wait(future: asyncio.Future[None]) -> None:
-    await asyncio.wait([future])

@@ -85,29 +85,29 @@ def notification(method: str, args: tuple[Any, ...]) -> CoreNotification:
 
 
 class _Mailbox:
-    """What one listener has not taken yet; bounded, the oldest goes first."""
+    """What one listener has not taken yet; bounded, the oldest goes first. The hub fills it under its lock."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, size: int, kinds: frozenset[str] | None) -> None:
         self.loop = loop
-        self.items: deque[CoreNotification] = deque()
-        self.size = size
+        self.items: deque[CoreNotification] = deque(maxlen=size)
         self.kinds = kinds
-        self.lock = threading.Lock()
-        self.dropped = 0
+        self.received = 0
+        self.taken = 0
         self.waiter: asyncio.Future[None] | None = None
         self.waking = False
         self.ended = False
 
+    @property
+    def dropped(self) -> int:
+        """How many were lost."""
+        return max(0, self.received - self.taken - len(self.items))
+
     def put(self, item: CoreNotification) -> None:
         """Called on any thread."""
-        if self.kinds is not None and item.kind not in self.kinds:
-            return
-        with self.lock:
-            if len(self.items) >= self.size:
-                self.items.popleft()
-                self.dropped += 1
+        if self.kinds is None or item.kind in self.kinds:
             self.items.append(item)
-        self.wake()
+            self.received += 1
+            self.wake()
 
     def end(self) -> None:
         """No more will come."""
@@ -116,16 +116,13 @@ class _Mailbox:
 
     def wake(self) -> None:
         """Have the listener look; one wake-up is under way at most."""
-        with self.lock:
-            if self.waking:
-                return
+        if not self.waking:
             self.waking = True
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens any more
-            self.loop.call_soon_threadsafe(self._wake)
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens any more
+                self.loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
-        with self.lock:
-            self.waking = False
+        self.waking = False  # before the listener looks, so that nothing slips between
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -139,8 +136,8 @@ class _Mailbox:
                 await self.waiter
             finally:
                 self.waiter = None
-        with self.lock:
-            return self.items.popleft()
+        self.taken += 1
+        return self.items.popleft()
 
 
 class Hub:

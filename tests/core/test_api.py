@@ -4,17 +4,19 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymmcore
 import pytest
 
-import aiomm
 from aiomm.core import Core
 from aiomm.core.api import bind, core_method
 from aiomm.core.names import only_reads, public_methods, snake_case
 from aiomm.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    import aiomm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +55,9 @@ def test_which_methods_change_nothing() -> None:
     changes |= {"getSerialPortAnswer", "readFromSerialPort", "detectDevice", "getInstalledDevices", "updateSystemStateCache", "stop"}
     assert {m for m in reads | changes if only_reads(m)} == reads
     for name in public_methods(dir(pymmcore.CMMCore)):
-        if name.startswith(("set", "start", "stop", "load", "unload", "pop", "clear", "snap", "reset", "enable", "delete", "define", "rename")):
+        if name.startswith(
+            ("set", "start", "stop", "load", "unload", "pop", "clear", "snap", "reset", "enable", "delete", "define", "rename")
+        ):
             assert not only_reads(name), name
 
 
@@ -68,7 +72,7 @@ async def test_camel_case_and_misspelt_names_suggest(demo_core: aiomm.LocalCore)
         demo_core.setXYPosition  # noqa: B018
     with pytest.raises(AttributeError, match="Did you mean 'set_exposure'"):
         demo_core.set_exposre  # noqa: B018
-    with pytest.raises(AttributeError, match="no attribute 'qqqqqq'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'qqqqqq'$"):
         demo_core.qqqqqq  # noqa: B018
 
 
