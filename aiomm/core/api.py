@@ -91,6 +91,11 @@ def core_method(snake: str) -> str | None:
     return _NAMES.get(snake)
 
 
+def method_names() -> list[str]:
+    """Name the methods of `Core`, in snake_case."""
+    return list(_NAMES)
+
+
 def _fill() -> None:
     """Give `Core` its methods: those that aiomm knows, and those that only the installed pymmcore knows."""
     for name in public_methods(dir(pymmcore.CMMCore)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiomm.core.api import Core, bind, core_method
+from aiomm.core.api import Core, bind, core_method, method_names
 from aiomm.core.local import LocalCore
 from aiomm.core.names import unknown
 
@@ -37,7 +37,7 @@ class BlockingCore:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = core_method(name)
         if method is None:
-            raise AttributeError(unknown(name, (n for n in dir(self) if not n.startswith("_")), type(self).__name__), name=name, obj=self)
+            raise AttributeError(unknown(name, method_names(), type(self).__name__), name=name, obj=self)
         core = self._core
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -49,7 +49,7 @@ class BlockingCore:
         return call
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(n for n in dir(Core) if core_method(n))]
+        return [*super().__dir__(), *method_names()]
 
     def __repr__(self) -> str:
         return f"blocking({self._core!r})"

@@ -52,6 +52,8 @@ def public_methods(names: Iterable[str]) -> list[str]:
 
 def unknown(name: str, known: Iterable[str], owner: str) -> str:
     """Say that ``owner`` has no attribute ``name``, and which one was probably meant."""
+    if name.startswith("_"):  # asked by Python itself, not by people
+        return f"{owner!r} object has no attribute {name!r}"
     names = list(known)
     snake = snake_case(name)
     if snake in names:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiomm import blocking
+from aiomm.core import TaggedImage
+from aiomm.errors import ClosedError, CoreError
+
+if TYPE_CHECKING:
+    import aiomm
+
+
+async def test_the_same_methods_block_in_a_worker_thread(demo_core: aiomm.LocalCore) -> None:
+    view = blocking(demo_core)
+
+    def work() -> None:
+        view.set_exposure(3)
+        view.set_roi(x=0, y=0, x_size=64, y_size=32)
+        assert view.snap().shape == (32, 64)
+        view.snap_image()
+        tagged = view.get_tagged_image()
+        assert isinstance(tagged, TaggedImage)
+        assert tagged.tags["Width"] == 64
+        view.set_position(4)
+        view.wait_for_system()
+        view.wait_for_device("Z")
+        assert view.get_xy_position() == (0.0, 0.0)
+        assert view.run(lambda mmc: (mmc.getPosition(), threading.current_thread().name)) == (4.0, "aiomm-hardware")
+        with pytest.raises(CoreError, match="out of range"):
+            view.set_position(1e9)
+        with pytest.raises(TypeError, match="set_exposure"):
+            view.set_exposure()
+        with pytest.raises(CoreError, match="nobody"):
+            view.wait_for_device("nobody")
+
+    await asyncio.to_thread(work)
+    assert await demo_core.get_exposure() == 3
+
+
+async def test_on_the_loop_it_refuses(demo_core: aiomm.LocalCore) -> None:
+    view = blocking(demo_core)
+    uses: list[Any] = [view.snap, view.wait_for_system, lambda: view.run(lambda mmc: None)]
+    for use in uses:
+        with pytest.raises(RuntimeError, match="would block the event loop.*await core"):
+            use()
+
+
+async def test_on_the_hardware_thread_it_calls_directly(demo_core: aiomm.LocalCore) -> None:
+    view = blocking(demo_core)
+
+    def inside(mmc: Any) -> tuple[float, int]:
+        view.wait_for_system()
+        return view.get_exposure(), view.run(lambda mmc: 7)
+
+    assert await demo_core.run(inside) == (10.0, 7)
+
+
+async def test_names(demo_core: aiomm.LocalCore) -> None:
+    view = blocking(demo_core)
+    assert {"snap", "set_exposure", "run"} <= set(dir(view))
+    assert "Sets the exposure" in (view.set_exposure.__doc__ or "")
+    with pytest.raises(AttributeError, match="it is 'set_exposure'"):
+        view.setExposure  # noqa: B018
+    assert view.core is demo_core
+    with pytest.raises(TypeError, match="takes a LocalCore, not str"):
+        blocking("core")  # type: ignore[arg-type]
+
+
+async def test_after_closing(demo_core: aiomm.LocalCore) -> None:
+    view = blocking(demo_core)
+    await demo_core.aclose()
+
+    def work() -> None:
+        with pytest.raises(ClosedError, match="closed"):
+            view.snap()
+
+    await asyncio.to_thread(work)
