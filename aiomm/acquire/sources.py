@@ -13,6 +13,7 @@ A source is pulled scope by scope; a scope is a list of events that may become o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal
 
@@ -90,7 +91,7 @@ class Source:
         raise TypeError(f"a source of {self.scope!r} is not asynchronous")
 
     def close(self) -> None:
-        """Close a generator; not while `next_items` runs."""
+        """Close a generator. If `next_items` runs in another thread, it does so as soon as the generator gives control back."""
 
     async def aclose(self) -> None:
         """Close an async generator."""
@@ -163,8 +164,20 @@ class WindowSource(Source):
         self._list: list[AcquisitionEvent] | None = None  # a scope of its own that came before the window was full
         self._error: BaseException | None = None
         self._done = False
+        self._closing = False
+        self._running = threading.Lock()  # held by whoever is in the user's code
 
     def next_items(self, n: int) -> list[AcquisitionEvent]:
+        with self._running:
+            window = [] if self._closing else self._next(n)
+        if self._closing or (self._error is not None and not window):
+            failure, self._error = self._error, None
+            self.close()
+            if failure is not None:
+                raise failure
+        return window
+
+    def _next(self, n: int) -> list[AcquisitionEvent]:
         if self._list is not None:
             found, self._list = self._list, None
             return found
@@ -187,17 +200,17 @@ class WindowSource(Source):
                 window.append(self._converter.event(thing))
         except Exception as error:
             self._error = error
-        if not window and self._error is not None:
-            failure, self._error = self._error, None
-            self.close()
-            raise failure
         return window
 
     def close(self) -> None:
-        self._done = True
-        close = getattr(self._things, "close", None)
-        if callable(close) and hasattr(self._things, "throw"):  # a generator: a file's close() is not ours to call
-            close()
+        self._closing = self._done = True
+        if self._running.acquire(blocking=False):  # else next_items sees the flag when it lets go
+            try:
+                close = getattr(self._things, "close", None)
+                if callable(close) and hasattr(self._things, "throw"):  # a generator: a file's close() is not ours to call
+                    close()
+            finally:
+                self._running.release()
 
 
 class ItemSource(Source):

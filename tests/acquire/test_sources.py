@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, UserDict, deque
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +218,31 @@ def test_close_closes_a_generator_and_nothing_else() -> None:
     other.next_items(1)
     other.close()
     assert closed == ["generator"]
+
+
+def test_close_while_the_generator_runs_elsewhere() -> None:
+    inside, go = threading.Event(), threading.Event()
+    closed: list[str] = []
+
+    def generate() -> Iterator[Any]:
+        try:
+            yield e(0)
+            inside.set()
+            go.wait(10)
+            yield e(1)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    source = open_source(generate())
+    thread = threading.Thread(target=source.next_items, args=(64,), name="worker")
+    thread.start()
+    inside.wait(10)
+    source.close()
+    assert closed == []
+    go.set()
+    thread.join(10)
+    assert closed == ["worker"]
+    assert source.next_items(1) == []
 
 
 # ---- async ----------------------------------------------------------------------------------------------------------
