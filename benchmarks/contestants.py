@@ -130,7 +130,7 @@ class Aiomm:
 
             if consume == "processor":
                 options["image_process_fn"] = processor
-            async with self.aiomm.Acquisition(directory, "bench", core=self.core, show_display=False, **options) as acq:
+            async with self.aiomm.Acquisition(directory or None, "bench", core=self.core, show_display=False, **options) as acq:
                 start = time.perf_counter()
                 submission = acq.acquire(events)
                 if consume == "for":
@@ -159,7 +159,7 @@ class Aiomm:
         return self._run(directory, ({"axes": {"time": i}, "z": z_of(i)} for i in range(n)), n)
 
     def event_memory(self, n: int, directory: str) -> Result:
-        return self.event(n, directory, format="memory")
+        return self.event(n, "", format="memory")
 
     def event_hooks(self, n: int, directory: str) -> Result:
         async def hook(event: Any) -> Any:

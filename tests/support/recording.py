@@ -176,6 +176,10 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
         for name, value in answers.items():
             self._feigned[name, key] = lambda *_, value=value: value
 
+    def _feigned_by(self, name: str, args: tuple[Any, ...]) -> Callable[..., Any] | None:
+        key = args[: 2 if "Property" in name else 1]
+        return self._feigned.get((name, key)) if all(isinstance(part, str) for part in key) else None
+
     # ---- each call ----------------------------------------------------------------------------------------------
 
     def record_call(self, name: str, original: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -184,7 +188,7 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
             with self._guard:
                 self._records.append(record)
         start = time.monotonic()
-        feigned = self._feigned.get((name, args[:1])) or self._feigned.get((name, args[:2])) if self._feigned else None
+        feigned = self._feigned_by(name, args) if self._feigned else None
         run = feigned or original
         rules = [rule for rule in self._rules if rule.method == name and rule.applies(args)] if self._rules else ()
         error: BaseException | None = None

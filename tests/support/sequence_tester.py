@@ -130,6 +130,7 @@ def load_sequence_tester(
         combine_cameras(mmc, names)
     else:
         mmc.setCameraDevice(CAMERA)
+    mmc.setCircularBufferMemoryFootprint(32)
     mmc.setFocusDevice(Z)
     mmc.setXYStageDevice(XY)
     mmc.setShutterDevice(SHUTTER)
@@ -169,6 +170,7 @@ def load_two_demo_cameras(mmc: pymmcore.CMMCore, *, size: int = 64) -> tuple[str
     mmc.setParentLabel("Z", "DHub")
     mmc.initializeDevice("Z")
     mmc.setFocusDevice("Z")
+    mmc.setCircularBufferMemoryFootprint(32)
     combine_cameras(mmc, names)
     return names
 
