@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from aiomm.acquire.run import current_submission
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.hooks import UserFunction
     from aiomm.acquire.run import Run
     from aiomm.acquire.streams import NotificationStream
+    from aiomm.acquire.submission import Submission
 
 
 class SavedCallback:
@@ -22,6 +24,9 @@ class SavedCallback:
         self._run = run
         self._function = function
         self._next = 0
+        self._owners: deque[Submission] | None = None
+        if "queue" in function.form:  # what it puts belongs to the submission of the image, which is not over before
+            self._owners = run.owners = deque()
 
     @property
     def behind(self) -> int:
@@ -36,9 +41,12 @@ class SavedCallback:
             while True:
                 await run.wait_until(lambda: self.behind > 0)
                 axes = run.dataset.axes_of(self._next)
-                current_submission.set(run.hook_submission)
+                submission = self._owners.popleft() if self._owners is not None else None
+                current_submission.set(submission)
                 await (self._function(axes) if monitor else self._function(axes, run.dataset))
                 self._next += 1
+                if submission is not None:
+                    run.told(submission)
                 run.bell.ring()
         except Exception as error:
             run.fail(error)

@@ -541,6 +541,8 @@ class Engine:
             tags["ElapsedTime-ms"] = (moment - self.clock.start) * 1000 if elapsed is None else elapsed
             tags["MonotonicTime-s"] = moment
             tags["Time"] = self.clock.stamp(moment)
+            if not raw:  # MMCore tags the images of sequences only
+                tags["ImageNumber"], tags["TimeReceivedByCore"] = 0, tags["Time"][:26]
             if lateness is not None:
                 tags["Lateness-ms"] = lateness
             if retries:

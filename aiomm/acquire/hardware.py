@@ -94,9 +94,8 @@ class Hardware:
         return self._role("getXYStageDevice")
 
     def _forget_device(self, label: str) -> None:
-        if label == "Core":
-            self.forget()
-            return
+        if label == "Core":  # a role may go to another device; what each device was told stays true
+            self._roles.clear()
         for key in [key for key in self._settings if key[0] == label]:
             del self._settings[key]
         self._exposures.pop(label, None)
@@ -170,6 +169,9 @@ class Hardware:
     def apply(self, event: AcquisitionEvent, caps: Capabilities) -> Routine:
         """Bring everything to what the event asks; the focus last, when all else has arrived."""
         touched: list[str] = []
+        if event.config is not None and event.config in caps.role_presets:  # it chooses the core's stages and camera
+            yield from self._preset(event.config, caps.presets[event.config], touched)
+        yield from self._properties([setting for setting in event.properties if setting[0] == "Core"], touched)
         focus = self.focus if event.z is not None else ""
         for label, um in event.stage_positions:
             if label != focus:
@@ -189,11 +191,7 @@ class Hardware:
             yield from self.attempt("setSLMImage", slm, self._pattern(slm, event.slm_pattern))
             yield from self.attempt("displaySLMImage", slm)
             touched.append(slm)
-        for label, name, value in event.properties:
-            yield from self.attempt("setProperty", label, name, value)
-            self._forget_device(label)
-            self._settings[label, name] = value
-            touched.append(label)
+        yield from self._properties([setting for setting in event.properties if setting[0] != "Core"], touched)
         if touched:
             yield from self._arrive(touched)
         if event.z is not None:
@@ -236,6 +234,13 @@ class Hardware:
             touched.append(label)
         for label, name, value in settings:
             self._settings[label, name] = value
+
+    def _properties(self, settings: Iterable[tuple[str, str, str]], touched: list[str]) -> Routine:
+        for label, name, value in settings:
+            yield from self.attempt("setProperty", label, name, value)
+            self._forget_device(label)
+            self._settings[label, name] = value
+            touched.append(label)
 
     def _arrive(self, labels: list[str]) -> Routine:
         yield from self.settle(labels)

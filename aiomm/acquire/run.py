@@ -76,6 +76,7 @@ class Run:
         self.feedback: deque[tuple[Submission, Any]] = deque()
         self.hook_calls: deque[HookCall] = deque()
         self.hook_submission: Submission | None = None
+        self.owners: deque[Submission] | None = None  # of the saved images that image_saved_fn, which has a queue, was not told of
         self.finishing = False
         self.aborted = False
         self.stopping = False  # no stage goes on: aborted or failed
@@ -229,6 +230,9 @@ class Run:
         for frame in frames:
             submission, _, moment = frame.token
             submission.rows.append(frame.row)
+            if self.owners is not None:
+                submission.untold += 1
+                self.owners.append(submission)
             self.last_frame = moment
             touched[submission] = None
             if wanted:
@@ -257,6 +261,11 @@ class Run:
         self.counts["events_done"] += done.events
         for error in done.errors:
             self.notes.append(str(error))
+        self._look(submission)
+
+    def told(self, submission: Submission) -> None:
+        """``image_saved_fn`` was told of one of its images, and has put what it wanted to put."""
+        submission.untold -= 1
         self._look(submission)
 
     def _accept(self, submission: Submission, events: Any) -> None:

@@ -79,6 +79,7 @@ class Submission:
         self.clock_start: float | None = None  # monotonic time at which its first event began
         self.cancelling: bool = False
         self.feedback_pending = 0  # puts of its hooks that are not with the engine yet
+        self.untold = 0  # saved images of which a callback that may put more events was not told yet
         self.source_done = False
         self.windows_open = 0
         self.frames_out = 0  # frames that are to be saved
@@ -141,7 +142,9 @@ class Submission:
 
     def look(self) -> bool:
         """See whether it is over now; returns True when it has just ended."""
-        if self.over or not self.source_done or self.windows_open or self.feedback_pending or len(self.rows) < self.frames_out:
+        if self.over or not self.source_done or len(self.rows) < self.frames_out:
+            return False
+        if self.windows_open or self.feedback_pending or self.untold:
             return False
         if self.cancelling and self.error is None:
             self.error = SubmissionCancelled(f"submission.cancel() was called: {len(self.rows)} images were saved before")
