@@ -12,7 +12,7 @@ from aiomm.acquire import parameters as check
 from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
 from aiomm.acquire.capabilities import needs, read_capabilities
 from aiomm.acquire.engine import Engine
-from aiomm.acquire.feeder import Feeder
+from aiomm.acquire.feeder import Feeder, read_list
 from aiomm.acquire.hooks import EventQueue, Kind, UserFunction
 from aiomm.acquire.mailbox import outlast
 from aiomm.acquire.metadata import summary_metadata as read_summary
@@ -446,9 +446,9 @@ class Acquisition:
         source = open_source(events)
         if source.scope != "list":
             raise TypeError("plan() needs a dict, a list or a useq sequence: a generator could be read only once")
-        listed = [event for event in source]  # noqa: C416 - reading it raises what is wrong with it
+        listed = await read_list(source)
         wanted = await asyncio.to_thread(needs, listed)
-        caps = await self._core.run(read_capabilities, wanted, reads=True)
+        caps = await self._core.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
         return await asyncio.to_thread(make_plan, listed, caps, self._limits, sequencing=self._sequencing)
 
     def mark_finished(self) -> None:

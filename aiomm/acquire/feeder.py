@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.sources import Source
     from aiomm.acquire.submission import Submission
 
-CHUNK = 500
+AT_A_TIME_S = 0.005
 
 
 class Feeder:
@@ -117,11 +117,7 @@ class Feeder:
                 await source.aclose()
 
     async def _feed_list(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
-        events: list[AcquisitionEvent] = []
-        for number, event in enumerate(source):
-            if number and number % CHUNK == 0:
-                await asyncio.sleep(0)
-            events.append(event)
+        events = await read_list(source)
         if events:
             if lane is self._run.engine.lane:  # the engine waits for feedback: feedback does not wait for the engine
                 await self._wait_for_engine(0)
@@ -229,6 +225,19 @@ class Feeder:
                 failure.__cause__ = error
                 raise _HookFailed(failure) from error
         return kept
+
+
+async def read_list(source: Source) -> list[AcquisitionEvent]:
+    """Read a list of events, and give the loop away every few milliseconds: some take long to make each event."""
+    loop = asyncio.get_running_loop()
+    events: list[AcquisitionEvent] = []
+    began = loop.time()
+    for event in source:
+        events.append(event)
+        if loop.time() - began > AT_A_TIME_S:
+            await asyncio.sleep(0)
+            began = loop.time()
+    return events
 
 
 class _HookFailed(Exception):
