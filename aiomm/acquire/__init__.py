@@ -3,6 +3,8 @@
 from aiomm.acquire.acquisition import Acquisition
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.mda import multi_d_acquisition_events
+from aiomm.acquire.plan import Plan
+from aiomm.acquire.sequencing import Group
 from aiomm.acquire.status import Status
 from aiomm.acquire.streams import ImageStream, Notification, NotificationStream
 from aiomm.acquire.submission import Image, Submission, SubmissionStatus
@@ -10,10 +12,12 @@ from aiomm.acquire.submission import Image, Submission, SubmissionStatus
 __all__ = [
     "Acquisition",
     "AcquisitionEvent",
+    "Group",
     "Image",
     "ImageStream",
     "Notification",
     "NotificationStream",
+    "Plan",
     "Status",
     "Submission",
     "SubmissionStatus",

@@ -54,6 +54,7 @@ class Plan:
 
     @property
     def events(self) -> int:
+        """How many events there are, those without an image included."""
         return sum(len(group.events) for group in self.groups)
 
     @property
