@@ -6,7 +6,8 @@ each group through its hooks, the devices and the camera. What happens goes to t
 =================================  ====================================================================
 message                            meaning
 =================================  ====================================================================
-``("window", window, error)``      a window has ended; the error, if any, ends its submission only
+``("window", window, error)``      a window has ended; the error, if any, ends its submission only. Not sent for a
+                                   window that the end of the acquisition cuts short
 ``("group", window, done)``        a group has ended: how many frames it gave, events skipped and failed
 ``("note", milestone, payload)``   a notification, sent only while somebody listens
 =================================  ====================================================================
@@ -255,6 +256,7 @@ class Engine:
         """One window, with the feedback of its hooks in between; an error of its own ends its submission only."""
         self._last = window.submission
         error: BaseException | None = None
+        cut_short = False
         rest = deque(window.events)
         try:
             try:
@@ -271,10 +273,14 @@ class Engine:
                 yield None
         except SubmissionCancelled as ended:
             error = ended
+        except BaseException:  # the acquisition ends: a window that was cut short must not look like one that is done
+            cut_short = True
+            raise
         finally:
             self.started += len(rest)
             self._outlet.unclaim(rest)
-            self._outlet.post(("window", window, error))
+            if not cut_short:
+                self._outlet.post(("window", window, error))
 
     def _between(self, submission: Submission, inner: bool) -> Routine:
         """Before each group: pause, cancellation, and what hooks have put comes first."""

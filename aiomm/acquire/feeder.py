@@ -70,7 +70,8 @@ class Feeder:
             finally:
                 task.cancel()
                 await asyncio.wait({task})
-                submission.source_done = True
+                if not run.stopping:  # else it was cut short: the end of the acquisition is what ended it
+                    submission.source_done = True
                 run.look_again()
 
     async def feed_back(self) -> None:
@@ -85,8 +86,9 @@ class Feeder:
             except Exception as error:
                 run.refuse(submission, error)
             finally:
-                run.feedback.popleft()
-                run.taken(submission)
+                if not run.stopping:
+                    run.feedback.popleft()
+                    run.taken(submission)
 
     def _see(self, submission: Submission, task: asyncio.Task[None]) -> None:
         if task.cancelled():
