@@ -45,21 +45,21 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run every code block of README and docs, every example and every notebook."""
     session.install(EVERYTHING, *group("docs"))
-    session.run("pytest", "tests/docs", *session.posargs)
+    session.run("pytest", "--import-mode=append", "tests/docs", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests, on the installed package and real device adapters."""
     session.install(EVERYTHING, *group("test"))
-    session.run("pytest", "--ignore=tests/docs", *session.posargs)
+    session.run("pytest", "--import-mode=append", "--ignore=tests/docs", *session.posargs)
 
 
 @nox.session(default=False)
 def campaign(session: nox.Session) -> None:
     """The long runs: many hours of a microscope's life in some minutes."""
     session.install(EVERYTHING, *group("test"))
-    session.run("pytest", "-m", "campaign", "--timeout", "3600", *session.posargs)
+    session.run("pytest", "--import-mode=append", "-m", "campaign", "--timeout", "3600", *session.posargs)
 
 
 @nox.session(default=False)
