@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +190,10 @@ def get_tagged_image(mmc: Any, camera_channel_index: int = 0) -> TaggedImage:
 
 def get_multi_roi(mmc: Any) -> tuple[tuple[int, ...], ...]:
     """Give the regions of interest, one (x, y, width, height) each."""
-    columns = [pymmcore.UnsignedVector() for _ in range(4)]  # type: ignore[attr-defined]
-    mmc.getMultiROI(*columns)
+    columns: Any = [pymmcore.UnsignedVector() for _ in range(4)]  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymmcore-plus gives them back, and warns that it needs no arguments
+        columns = mmc.getMultiROI(*columns) or columns
     return tuple(zip(*(tuple(c) for c in columns), strict=True))
 
 

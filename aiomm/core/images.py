@@ -49,7 +49,9 @@ def to_image(raw: NDArray[Any], components: int, bytes_per_pixel: int) -> NDArra
     ndarray
         Grey images as they are; colour as (y, x, 3) uint8 (uint16 for 8 bytes) in the order red, green, blue.
     """
-    if raw.ndim == 3 or components == 1:  # pymmcore-plus unpacks colours itself
+    if raw.ndim == 3:  # pymmcore-plus has unpacked the colours
+        raw = raw[..., 0] if raw.shape[2] == 1 else raw[..., :3]
+    if raw.ndim == 3 or components == 1:
         return raw if raw.flags.c_contiguous else np.ascontiguousarray(raw)
     depth: np.dtype[Any] = np.dtype(np.uint8 if bytes_per_pixel == 4 else np.uint16)
     packed = np.ascontiguousarray(raw).view(depth).reshape(*raw.shape, 4)

@@ -45,7 +45,7 @@ async def test_on_the_loop_it_refuses(demo_core: aiomm.LocalCore) -> None:
     view = blocking(demo_core)
     uses: list[Any] = [view.snap, view.wait_for_system, lambda: view.run(lambda mmc: None)]
     for use in uses:
-        with pytest.raises(RuntimeError, match="would block the event loop.*await core"):
+        with pytest.raises(RuntimeError, match=r"would block the event loop.*await core"):
             use()
 
 

@@ -49,7 +49,9 @@ def test_a_core_that_was_never_closed(body: str) -> None:
 
 def test_a_call_that_does_not_end_does_not_keep_the_process() -> None:
     start = time.monotonic()
-    done = run("threading.Thread(target=core.run_blocking, args=(lambda mmc: mmc.sleep(60000),), daemon=True).start(); await asyncio.sleep(0.2)")
+    done = run(
+        "threading.Thread(target=core.run_blocking, args=(lambda mmc: mmc.sleep(60000),), daemon=True).start(); await asyncio.sleep(0.2)"
+    )
     assert done.stdout == "end of script\n"
     assert time.monotonic() - start < 40
 

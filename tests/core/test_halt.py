@@ -66,7 +66,9 @@ async def test_during_a_snap_the_other_adapters_stop_at_once_and_it_says_what_di
     recorder.forget()
     snap = asyncio.create_task(core.snap())
     await asyncio.sleep(0.1)
-    with pytest.raises(CoreError, match=r"not within 0\.2 s.*call to the same adapter is in progress.*camera 'Camera'.*stage 'XY'") as caught:
+    with pytest.raises(
+        CoreError, match=r"not within 0\.2 s.*call to the same adapter is in progress.*camera 'Camera'.*stage 'XY'"
+    ) as caught:
         await core.halt(timeout=0.2)
     assert "TShutter" not in str(caught.value)
     assert not snap.done()
@@ -87,7 +89,9 @@ async def test_within_a_module_shutter_then_stages_then_cameras(recorded: tuple[
     await core.start_continuous_sequence_acquisition(0)
     recorder.forget()
     await core.halt()
-    order = [c.name for c in recorder.calls if c.args[:1] != ("TShutter",) and c.name in {"setShutterOpen", "stop", "stopSequenceAcquisition"}]
+    order = [
+        c.name for c in recorder.calls if c.args[:1] != ("TShutter",) and c.name in {"setShutterOpen", "stop", "stopSequenceAcquisition"}
+    ]
     assert order[0] == "setShutterOpen"
     assert order[-1] == "stopSequenceAcquisition"
     assert set(order[1:-1]) == {"stop"}

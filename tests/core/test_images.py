@@ -30,4 +30,6 @@ def test_what_does_not_lie_in_order_is_copied() -> None:
 
 def test_colours_that_were_unpacked_before() -> None:
     raw = np.zeros((2, 3, 3), np.uint8)
-    assert to_image(raw, 4, 4) is raw
+    assert np.shares_memory(to_image(raw, 4, 4), raw)
+    assert to_image(np.zeros((2, 3, 1), np.uint8), 1, 1).shape == (2, 3)
+    assert to_image(np.zeros((2, 3, 4), np.uint8), 4, 4).shape == (2, 3, 3)
