@@ -80,7 +80,7 @@ def plan_grid(
             f"{len(rows)} images lie so far apart that an array of them would have {math.prod(shape)} ({shape}); fix some axes"
         )
     grid = np.full(shape, -1, dtype=np.int64)
-    grid[tuple(points)] = rows
+    grid[tuple(points)] = rows if names else rows[-1]
     return values, grid
 
 
@@ -134,7 +134,11 @@ class ImageSource:
             parts = (*parts[:at], *[slice(None)] * (self.ndim - len(parts) + 1), *parts[at + 1 :])
         parts = (*parts, *[slice(None)] * (self.ndim - len(parts)))
         leading = self._grid.ndim
-        rows = np.asarray(self._grid[parts[:leading]])
+        rows: np.ndarray = self._grid
+        for part in reversed(parts[:leading]):  # one by one: numpy would move dimensions when numbers and lists mix
+            leading -= 1
+            rows = np.asarray(rows[(*[slice(None)] * leading, part)])
+        leading = self._grid.ndim
         y, x = (_as_slice(part) for part in parts[leading : leading + 2])
         image = self.shape[leading:]
         shape = (len(range(*y.indices(image[0]))), len(range(*x.indices(image[1]))), *image[2:])
@@ -144,16 +148,26 @@ class ImageSource:
         if missing.any():
             out[missing] = 0
         self._reader.read_into(flat.tolist(), out, (y, x))
-        # dask may ask for one row or column by number, which drops that dimension
         out = out.reshape(rows.shape + shape)
-        tail = tuple(0 if isinstance(part, (int, np.integer)) else slice(None) for part in parts[leading : leading + 2])
-        return out[(..., *tail, *parts[leading + 2 :])] if image[2:] else out[(..., *tail)]
+        tail = tuple(_after(part) for part in parts[leading : leading + 2])
+        taken: np.ndarray = out[(..., *tail, *parts[leading + 2 :])]
+        return taken
 
 
 def _as_slice(part: Any) -> slice:
+    """What to read of a dimension for the part of it that is asked for."""
     if isinstance(part, slice):
         return part
-    return slice(int(part), int(part) + 1 or None)
+    if isinstance(part, (int, np.integer)):
+        return slice(int(part), int(part) + 1 or None)
+    return slice(None)
+
+
+def _after(part: Any) -> Any:
+    """What to take of what was read: a number drops its dimension, a list picks from all of it."""
+    if isinstance(part, slice):
+        return slice(None)
+    return 0 if isinstance(part, (int, np.integer)) else part
 
 
 def chunk_shape(grid: tuple[int, ...], image_bytes: int) -> tuple[int, ...]:
@@ -197,5 +211,6 @@ def make_array(store: Store, grid: np.ndarray) -> da.Array:
     image = source.shape[grid.ndim :]
     chunks = (*chunk_shape(grid.shape, math.prod(image) * source.dtype.itemsize), *image)
     meta = np.empty((0,) * source.ndim, source.dtype)
-    array: da.Array = da.from_array(source, chunks=chunks, name=False, asarray=False, fancy=False, meta=meta)  # type: ignore[no-untyped-call]
+    # asarray stays True: only then does dask pass a slice on to the source, which reads no more than it is asked for
+    array: da.Array = da.from_array(source, chunks=chunks, name=False, meta=meta)  # type: ignore[no-untyped-call]
     return array

@@ -35,6 +35,12 @@ def image(seed: int, shape: tuple[int, int] = (20, 30), kind: Any = np.uint16, b
     return rng.integers(0, 2 ** min(bits, 8 * np.dtype(kind).itemsize), shape, dtype=kind)
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two arrays, lazy or not, are equal, and of one type."""
+    one, other = np.asarray(one), np.asarray(other)
+    return one.dtype == other.dtype and np.array_equal(one, other)
+
+
 def frame(seed: int, shape: tuple[int, int] = (20, 30), **axes: Any) -> Frame:
     return Frame(axes or {"time": seed}, image(seed, shape), {**METADATA, "Seed": seed})
 
@@ -59,4 +65,5 @@ def ndstorage_dataset(path: Path) -> Any:
     try:
         yield dataset
     finally:
-        dataset.close()
+        for level in getattr(dataset, "res_levels", {0: dataset}).values():  # its pyramids cannot close themselves
+            level.close()

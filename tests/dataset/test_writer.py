@@ -350,7 +350,7 @@ def test_strided_pixels_are_stored_as_they_look(tmp_path: Path) -> None:
 def test_image_too_large_for_a_file(tmp_path: Path) -> None:
     with NDTiffWriter(tmp_path, "x", file_limit=2**21) as writer:
         with pytest.raises(ValueError, match="does not fit"):
-            writer.try_put(frame(1, (1000, 1000)))
+            writer.try_put(frame(1, (1024, 1024)))
         writer.put(frame(2))
 
 

@@ -233,7 +233,7 @@ class NDTiffWriter:
 
     def _check(self, frame: Frame) -> None:
         self._intake.check(frame)
-        if frame.pixels.nbytes > self._limit - len(self._header) - 2**20:
+        if frame.pixels.nbytes > self._limit - len(self._header) - 2**16:
             raise ValueError(f"an image of {frame.pixels.nbytes} bytes does not fit in a TIFF file of {self._limit} bytes")
 
     # ---- the packer's thread ------------------------------------------------------------------------------------
