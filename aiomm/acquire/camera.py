@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.metadata import CameraFacts
 
 DRAIN_STEP_S = 0.0005
+OTHERS_S = 0.005
 
 
 class Camera:
@@ -136,8 +137,12 @@ class Camera:
         first_number: dict[str, int] = {}
         total, expected = 0, count * len(names)
         last = time.monotonic()
+        others = last
         while total < expected:
+            if self._stopping():  # looked at for each frame: a camera that is fast enough leaves no moment without one
+                raise Stopped
             if mmc.getRemainingImageCount():
+                self.doing = ""
                 md = pymmcore.Metadata()
                 raw = mmc.popNextImageMD(md)
                 last = time.monotonic()
@@ -148,9 +153,10 @@ class Camera:
                 seen[name] = index + 1
                 total += 1
                 yield from take(to_image(raw, components, depth), index, name, tags, last)
+                if last - others > OTHERS_S:
+                    others = last
+                    yield None  # to whoever else wants the hardware thread
                 continue
-            if self._stopping():
-                raise Stopped
             self.doing = f"frame {total + 1} of {expected} of camera {camera!r}"
             if mmc.isBufferOverflowed():
                 raise BufferOverflowError(
