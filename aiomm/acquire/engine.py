@@ -77,6 +77,7 @@ class HookCall:
     submission: Submission
     turn: Turn | None
     done: bool = False
+    dropped: bool = False  # its submission was cancelled: nobody waits for it
     result: Any = None
     error: BaseException | None = None
 
@@ -163,8 +164,9 @@ class Engine:
         self._facts: dict[str, tuple[tuple[int, int], CameraFacts]] = {}
         self._turn: Turn | None = None
         self._epoch = -1
-        self._left: dict[str, Any] | None = None
+        self.left: dict[str, Any] | None = None  # what was in force at the end of the last turn
         self._last: Submission | None = None
+        self._current: Submission | None = None  # whose window is under way
         self._start: float | None = None
         self._ring_ready: tuple[Any, ...] | None = None
 
@@ -176,7 +178,8 @@ class Engine:
         return self._hardware.doing or self._camera.doing or self._doing
 
     def _is_stopping(self) -> bool:
-        return self._aborting
+        """Whether to give up what is under way: the acquisition ends, or the submission of this window was cancelled."""
+        return self._aborting or (self._current is not None and self._current.cancelling)
 
     def finish(self) -> None:
         """End when the lanes are empty."""
@@ -186,6 +189,10 @@ class Engine:
     def abort(self) -> None:
         """End as soon as the device call in progress allows."""
         self._aborting = True
+        self.look()
+
+    def look(self) -> None:
+        """Something has changed: see whether to go on, wherever the routine waits."""
         self.signal.set()
         self._turn_signal.set()
 
@@ -223,7 +230,7 @@ class Engine:
         """Wait until ``ready()``; whoever makes it true sets the signal."""
         while True:
             self.signal.clear()
-            if self._aborting:
+            if self._is_stopping():
                 raise Stopped
             if ready():
                 return
@@ -250,13 +257,16 @@ class Engine:
 
     def _last_submission_over(self) -> bool:
         last = self._last
-        return last is None or last.source_done or last.cancelling
+        if last is None or last.cancelling:
+            return True
+        return last.source_done and not any(lane and lane[0].submission is last for lane in (self.feedback, self.lane))
 
     def _run_window(self, window: Window, *, inner: bool = False) -> Routine:
         """One window, with the feedback of its hooks in between; an error of its own ends its submission only."""
         self._last = window.submission
         error: BaseException | None = None
         cut_short = False
+        outer, self._current = self._current, window.submission
         rest = deque(window.events)
         try:
             try:
@@ -273,10 +283,13 @@ class Engine:
                 yield None
         except SubmissionCancelled as ended:
             error = ended
-        except BaseException:  # the acquisition ends: a window that was cut short must not look like one that is done
-            cut_short = True
-            raise
+        except BaseException as stopped:
+            if not isinstance(stopped, Stopped) or self._aborting:
+                cut_short = True  # the acquisition ends: this window must not look like one that is done
+                raise
+            error = SubmissionCancelled("submission.cancel() was called")
         finally:
+            self._current = outer
             self.started += len(rest)
             self._outlet.unclaim(rest)
             if not cut_short:
@@ -345,9 +358,10 @@ class Engine:
             self._unclaim_rest(done)
             self._hardware.forget()
             self._note("event_failed", [event.axes for event in group.events])
-        except SubmissionCancelled:
+        except (SubmissionCancelled, Stopped):
             done.events = done.taken + done.skipped
             self._unclaim_rest(done)
+            self._hardware.forget()  # stages may have been stopped on their way
             raise
         finally:
             self._outlet.post(("group", window, done), wake=not done.frames)
@@ -389,12 +403,13 @@ class Engine:
         turns = self.core.turns
         turn = Turn(self, window.turn)
         while not (yield from turns.take(turn, self._turn_signal)):
-            if self._aborting:
+            if self._is_stopping():
                 raise Stopped
         self._turn = turn
-        left, self._left = self._left, None
+        left, self.left = self.left, None
         if turn.after is not self and left is not None:
-            yield from self._hardware.take_over(left)
+            after = turn.after
+            yield from self._hardware.take_over(left, after.left if isinstance(after, Engine) else None)
         elif turn.after is not self or self.core.epoch != self._epoch:
             self._hardware.forget()
         self._epoch = self.core.epoch
@@ -406,7 +421,7 @@ class Engine:
                 self._hardware.forget()
                 self._epoch = self.core.epoch
             if len(self.core.users) > 1:
-                self._left = yield from self._hardware.hand_over()
+                self.left = yield from self._hardware.hand_over()
         finally:
             self._drop_turn()
 
@@ -608,7 +623,7 @@ class Engine:
             self.signal.clear()
             if self._outlet.try_put(frame):
                 return
-            if self._aborting:
+            if self._is_stopping():
                 raise Stopped
             self._doing = "room for a frame: saving or processing is slower than the camera"
             yield Wait(self.signal)

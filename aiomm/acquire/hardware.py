@@ -132,7 +132,9 @@ class Hardware:
                 return call(*args)
             except Exception as error:
                 cause = core_error(error, method, args)
-                if not left or self._stopping():
+                if self._stopping():
+                    raise Stopped from cause
+                if not left:
                     raise HardwareError(f"{cause} (tried {ATTEMPTS - left} times)") from cause
             self.retries += 1
             yield Wait(until=time.monotonic() + RETRY_PAUSE_S, readers_only=True)
@@ -343,17 +345,27 @@ class Hardware:
         mmc = self._mmc
         yield from self.release_shutter()
         camera = self.camera
+        stages, xy = {}, {}
+        for label in {*self._stages, self.focus} - {""}:
+            stages[label] = yield from self.attempt("getPosition", label)
+        for label in {*self._xy, self.xy_stage} - {""}:
+            xy[label] = yield from self.attempt("getXYPosition", label)
         return {
             "settings": dict(self._settings),
             "exposure": (camera, mmc.getExposure(camera)) if camera else None,
-            "stages": {label: mmc.getPosition(label) for label in [*self._stages]},
-            "xy": {label: tuple(mmc.getXYPosition(label)) for label in [*self._xy]},
+            "stages": stages,
+            "xy": xy,
+            "asked": (self._stages.copy(), self._xy.copy()),
         }
 
-    def take_over(self, left: dict[str, Any]) -> Routine:
-        """After another acquisition's turn: bring back what was in force, so that its events do not change ours."""
+    def take_over(self, left: dict[str, Any], theirs: dict[str, Any] | None) -> Routine:
+        """After another acquisition's turn: bring back what was in force, so that its events do not change ours.
+
+        A stage that is not where the other acquisition has left it (`theirs`) was moved by hand since: it stays there.
+        """
         self.forget()
         touched = []
+        asked, asked_xy = left["asked"]
         for (label, name), value in left["settings"].items():
             yield from self.attempt("setProperty", label, name, value)
             self._settings[label, name] = value
@@ -361,12 +373,28 @@ class Hardware:
         if left["exposure"] is not None:
             yield from self.attempt("setExposure", *left["exposure"])
             self._exposures[left["exposure"][0]] = left["exposure"][1]
+        hands: dict[str, float] = theirs["stages"] if theirs is not None else {}
+        hands_xy: dict[str, tuple[float, float]] = theirs["xy"] if theirs is not None else {}
         for label, (x, y) in left["xy"].items():
+            here = yield from self.attempt("getXYPosition", label)
+            if math.dist(here, (x, y)) <= SAME_PLACE_UM:
+                if label in asked_xy:
+                    self._xy[label] = (asked_xy[label][0], here)
+                continue
+            if label in hands_xy and math.dist(here, hands_xy[label]) > SAME_PLACE_UM:
+                continue
             yield from self.attempt("setXYPosition", label, x, y)
             self._xy[label] = ((x, y), (x, y))
             touched.append(label)
         yield from self._arrive(touched)
         for label, um in left["stages"].items():
+            now = yield from self.attempt("getPosition", label)
+            if abs(now - um) <= SAME_PLACE_UM:
+                if label in asked:
+                    self._stages[label] = (asked[label][0], now)
+                continue
+            if label in hands and abs(now - hands[label]) > SAME_PLACE_UM:
+                continue
             yield from self.attempt("setPosition", label, um)
             self._stages[label] = (um, um)
             yield from self._arrive([label])

@@ -45,6 +45,8 @@ def load_demo(mmc: RecordingCore, size: int = 64) -> None:
     for key in ("OnCameraCCDXSize", "OnCameraCCDYSize"):
         mmc.setProperty("Camera", key, size)
     mmc.setProperty("Camera", "PixelType", "16bit")
+    for shutter in (SHUTTER, "LED Shutter"):
+        mmc.setShutterOpen(shutter, False)  # the simulated ones do not know at first
     mmc.setExposure(1)
     mmc.setCircularBufferMemoryFootprint(4)
     mmc.recording = True
