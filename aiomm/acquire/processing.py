@@ -14,6 +14,7 @@ from aiomm.errors import HookError
 if TYPE_CHECKING:
     from aiomm.acquire.hooks import UserFunction
     from aiomm.acquire.run import Run
+    from aiomm.acquire.submission import Submission
 
 
 class Processing:
@@ -51,6 +52,13 @@ class Processing:
         self._run.post(("frame",))
         return True
 
+    def drop(self, submission: Submission) -> None:
+        """Give up a submission's frames: it was cancelled and is over."""
+        for frame, task in self._under_way:
+            if frame.token[0] is submission:
+                task.cancel()
+        self._run.frame_bell.ring()
+
     async def serve(self) -> None:
         """Process frames until told to close and none is left."""
         run = self._run
@@ -58,7 +66,11 @@ class Processing:
             while True:
                 await run.wait_until(lambda: bool(self._waiting or self._under_way or self.closing), run.frame_bell)
                 while self._waiting and len(self._under_way) < self._function.concurrent:
-                    self._begin(self._waiting.popleft())
+                    frame = self._waiting.popleft()
+                    if frame.token[0].over:  # it was cancelled
+                        run.unclaim([frame.token[1]])
+                    else:
+                        self._begin(frame)
                     if self._refused:
                         self._refused = False
                         run.room()
@@ -90,7 +102,14 @@ class Processing:
             await self._first_done(task)
             if not task.done():
                 return
-        result = await task
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            if run.stopping or not frame.token[0].over:
+                raise
+            self._under_way.popleft()
+            run.unclaim([frame.token[1]])
+            return
         self._under_way.popleft()
         outputs = check_processor_result(result)
         submission, event, _ = frame.token

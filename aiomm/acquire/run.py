@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FEEDBACK_LIMIT = 1000
 RECENT_IMAGES = 8
+CANCEL_GRACE_S = 0.4  # what the last frames of a cancelled submission get to be processed and saved
 METADATA_BYTES = 8192
 
 logger = logging.getLogger("aiomm")
@@ -76,6 +77,8 @@ class Run:
         self.feedback: deque[tuple[Submission, Any]] = deque()
         self.hook_calls: deque[HookCall] = deque()
         self.hook_submission: Submission | None = None
+        self.hook_call: HookCall | None = None  # the one under way, and the task in which it is
+        self.hook_task: asyncio.Task[Any] | None = None
         self.owners: deque[Submission] | None = None  # of the saved images that image_saved_fn, which has a queue, was not told of
         self.finishing = False
         self.aborted = False
@@ -302,12 +305,36 @@ class Run:
     def _look(self, submission: Submission) -> None:
         if submission.look():
             self._end(submission)
+        elif submission.cancelling and submission.fed and not submission.late and not self.stopping:
+            submission.late = True
+            self.loop.call_later(CANCEL_GRACE_S, self._give_up, submission)
+
+    def _give_up(self, submission: Submission) -> None:
+        """A cancelled submission whose last frames are still processed or saved ends without them."""
+        if not submission.over and not self.stopping:
+            submission.end(SubmissionCancelled(f"submission.cancel() was called: {len(submission.rows)} images were saved before"))
+            if self.processing is not None:
+                self.processing.drop(submission)
+            self._end(submission)
+
+    def cancel(self, submission: Submission) -> None:
+        """Acquire no more of a submission's events; what its hook is doing is cancelled too."""
+        submission.cancelling = True
+        if submission in self.submissions:
+            self.submissions.remove(submission)
+            submission.end(SubmissionCancelled("submission.cancel() was called before its first event"))
+            self._end(submission)
+        call = self.hook_call
+        if call is not None and call.submission is submission and not call.dropped and self.hook_task is not None:
+            call.dropped = True
+            self.hook_task.cancel()
+        self.look_again()
 
     def look_again(self) -> None:
         """A submission was cancelled or fed to its end."""
         for submission in list(self.active):
             self._look(submission)
-        self.engine.signal.set()
+        self.engine.look()
         self.bell.ring()
 
     def _end(self, submission: Submission) -> None:

@@ -87,6 +87,7 @@ class Submission:
         self.rows: array[int] = array("q")  # rows of its saved images in the dataset's index
         self.error: BaseException | None = None
         self.over: bool = False
+        self.late = False  # it was cancelled, and its last frames have a moment left
         self.bell: Bell = Bell()
 
     # ---- the user's side ----------------------------------------------------------------------------------------
@@ -110,12 +111,12 @@ class Submission:
     def cancel(self) -> bool:
         """Acquire no more of its events; what waits for it gets `SubmissionCancelled`. The acquisition goes on.
 
-        Images that were exposed are still saved. Returns False if it was over already.
+        A camera sequence or a move under way is stopped, a coroutine hook of its is cancelled. Images that were taken are
+        still saved, if processing and saving them takes no longer than a moment. Returns False if it was over already.
         """
         if self.over:
             return False
-        self.cancelling = True
-        self._run.look_again()
+        self._run.cancel(self)
         return True
 
     @property
@@ -140,11 +141,14 @@ class Submission:
             self._run.delivered(self.error)
             raise self.error
 
+    @property
+    def fed(self) -> bool:
+        """Whether the engine has done all of its events."""
+        return self.source_done and not self.windows_open and not self.feedback_pending
+
     def look(self) -> bool:
         """See whether it is over now; returns True when it has just ended."""
-        if self.over or not self.source_done or len(self.rows) < self.frames_out:
-            return False
-        if self.windows_open or self.feedback_pending or self.untold:
+        if self.over or not self.fed or len(self.rows) < self.frames_out or self.untold:
             return False
         if self.cancelling and self.error is None:
             self.error = SubmissionCancelled(f"submission.cancel() was called: {len(self.rows)} images were saved before")

@@ -120,9 +120,11 @@ class Supervisor:
     async def _serve_hooks(self) -> None:
         """Run the hooks that the engine asks for, one at a time."""
         run = self._run
+        run.hook_task = task = asyncio.current_task()
+        assert task is not None
         while True:
             await run.wait_until(lambda: bool(run.hook_calls), run.hook_bell)
-            call = run.hook_calls.popleft()
+            call = run.hook_call = run.hook_calls.popleft()
             current_turn.set(call.turn)
             current_submission.set(call.submission)
             run.hook_submission = call.submission
@@ -133,6 +135,12 @@ class Supervisor:
                     call.result = check_hook_result(result, isinstance(call.argument, list), name)
             except Exception as error:
                 call.error = error
+            except asyncio.CancelledError:
+                if run.stopping or not call.dropped:
+                    raise
+            run.hook_call = None
+            if call.dropped:
+                task.uncancel()
             call.done = True
             run.engine.signal.set()
 
