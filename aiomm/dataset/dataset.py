@@ -233,11 +233,38 @@ class Dataset:
         return True
 
     @overload
-    def read_image(self, *args: Any, read_metadata: Literal[False] = False, **axes: Any) -> Image: ...
+    def read_image(
+        self,
+        channel: _Value = None,
+        z: _Value = None,
+        time: _Value = None,
+        position: _Value = None,
+        row: _Value = None,
+        col: _Value = None,
+        channel_name: str | None = None,
+        resolution_level: int = 0,
+        memmapped: bool = False,
+        read_metadata: Literal[False] = False,
+        **axes: Any,
+    ) -> Image: ...
     @overload
-    def read_image(self, *args: Any, read_metadata: Literal[True], **axes: Any) -> tuple[Image, dict[str, Any]]: ...
+    def read_image(
+        self,
+        channel: _Value = None,
+        z: _Value = None,
+        time: _Value = None,
+        position: _Value = None,
+        row: _Value = None,
+        col: _Value = None,
+        channel_name: str | None = None,
+        resolution_level: int = 0,
+        memmapped: bool = False,
+        *,
+        read_metadata: Literal[True],
+        **axes: Any,
+    ) -> tuple[Image, dict[str, Any]]: ...
 
-    def read_image(  # type: ignore[misc]
+    def read_image(
         self,
         channel: _Value = None,
         z: _Value = None,
@@ -384,10 +411,22 @@ class Dataset:
         col: _Value,
         others: dict[str, Any],
     ) -> tuple[Store, int]:
-        store = self._level(level)
-        given = {"z": z, "time": time, "position": position, "row": row, "column": col}
-        given["channel"] = channel if channel_name is None else channel_name
-        given = {name: value for name, value in given.items() if value is not None}
+        store = self._store if level == 0 else self._level(level)
+        given: dict[str, Any] = {}
+        if channel_name is not None:
+            given["channel"] = channel_name
+        elif channel is not None:
+            given["channel"] = channel
+        if z is not None:
+            given["z"] = z
+        if time is not None:
+            given["time"] = time
+        if position is not None:
+            given["position"] = position
+        if row is not None:
+            given["row"] = row
+        if col is not None:
+            given["column"] = col
         for name, value in others.items():
             if value is not None:
                 if name in given:

@@ -169,6 +169,9 @@ class MemoryWriter:
     def flush(self) -> None:
         """Nothing waits here."""
 
+    def give_up(self) -> None:
+        """Nothing waits here."""
+
     def finish(self) -> None:
         """Take no more images; those saved stay readable through `dataset`."""
         self._intake.close()

@@ -121,6 +121,9 @@ class Intake:
     def saved(self, count: int) -> None:
         """Report the first ``count`` frames as saved; the index has them."""
         with self.lock:
+            if self.error is not None:
+                return
+            count = min(count, len(self._unsaved))  # less if it failed, or was given up, during the write
             frames = [self._unsaved.popleft() for _ in range(count)]
             if self._pending:
                 for frame in frames:

@@ -62,6 +62,10 @@ def find_row(index: Index, given: Mapping[str, Any], channel_names: ChannelNames
     MissingImageError
         There is no such image; the message says what comes nearest.
     """
+    if all(type(value) is int or type(value) is str for value in given.values()):
+        row = index.find(given)  # type: ignore[arg-type]  # most often just this
+        if row >= 0:
+            return row
     types = index.types
     axes: Axes = {}
     for name, value in given.items():

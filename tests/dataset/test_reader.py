@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import struct
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from aiomm.dataset import Dataset, Frame, NDTiffWriter
@@ -227,3 +229,21 @@ def test_finished_is_what_the_file_says(whole: Path) -> None:
 
 def test_index_keys_are_json(whole: Path) -> None:
     assert json.loads(json.dumps(Dataset(whole).get_index_keys()))[3] == {"time": 3, "channel": "DAPI"}
+
+
+def test_systems_without_positioned_calls(whole: Path) -> None:
+    """The substitutes do as the calls they stand for."""
+    from aiomm.dataset.ndtiff import positioned
+
+    fd = os.open(tiff(whole), os.O_RDWR)
+    try:
+        buffer = np.zeros((4, 5), np.uint8)
+        assert positioned.seek_read(fd, 30, 10) == os.pread(fd, 30, 10)
+        assert positioned.seek_read_into(fd, buffer.data, 3) == 20
+        assert buffer.tobytes() == os.pread(fd, 20, 3)
+        end = os.fstat(fd).st_size
+        assert positioned.seek_read_into(fd, buffer.data, end - 7) == 7
+        assert positioned.seek_write(fd, memoryview(b"abc"), end - 1) == 3
+        assert os.pread(fd, 9, end - 1) == b"abc"
+    finally:
+        os.close(fd)

@@ -11,7 +11,7 @@ import pytest
 
 from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter
 from aiomm.errors import ClosedError, DuplicateImageError, StorageError, UnsupportedError
-from tests.dataset.support import METADATA, frame, image
+from tests.dataset.support import METADATA, frame, image, same
 
 
 def make(kind: str, folder: Path, **options: Any) -> Any:
@@ -477,3 +477,42 @@ def test_time_of_a_report_is_not_the_callers(tmp_path: Path) -> None:
         gate.open.set()
         time.sleep(0)
     assert len(writer.dataset) == 50
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (512, 512)])
+def test_saved_frames_are_let_go(tmp_path: Path, shape: tuple[int, int]) -> None:
+    import gc
+    import weakref
+
+    with NDTiffWriter(tmp_path, "x") as writer:
+        left = []
+        for i in range(10):
+            one = frame(i, shape)
+            left.append(weakref.ref(one.pixels))
+            writer.put(one)
+        del one
+        end = time.monotonic() + 20
+        while any(ref() is not None for ref in left) and time.monotonic() < end:
+            gc.collect()
+            time.sleep(0.001)
+        assert not any(ref() is not None for ref in left)
+        assert same(writer.dataset.read_image(time=9), image(9, shape))
+
+
+def test_no_memory_for_a_buffer_is_a_failure_not_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Any, size: int) -> None:
+        raise MemoryError(f"no {size} bytes")
+
+    failed = threading.Event()
+    writer = NDTiffWriter(tmp_path, "x", on_failed=lambda *_: failed.set())
+    writer.put(frame(0))
+    while not len(writer.dataset):
+        pass
+    monkeypatch.setattr(NDTiffWriter, "_add_slab", refuse)
+    with pytest.raises(StorageError, match="no 20000000"):
+        for i in range(1, 100):
+            writer.put(Frame({"time": i}, np.zeros((100, 100_000), np.uint16), {}))
+    assert failed.wait(10)
+    with pytest.raises(StorageError):
+        writer.finish()
+    assert len(Dataset(writer.path)) == 1

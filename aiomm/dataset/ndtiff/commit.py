@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.dataset.ndtiff.display import display_settings, write_display_settings
+from aiomm.dataset.ndtiff.display import display_settings, sync_folder, write_display_settings
 from aiomm.errors import StorageError
 
 if TYPE_CHECKING:
@@ -75,11 +75,17 @@ class Committer:
         """Take charge of a new file. The packer calls this before it fills a buffer for it."""
         self._store.files.append(file.name)
         self._files.append(file)
+        if self._durable:  # a file is lost with its name
+            sync_folder(self._store.path)
+            sync_folder(self._store.path.parent)
 
     def write(self, slab: Slab) -> None:
         """Write a sealed buffer. A failure ends the intake; nothing is written after one."""
-        if self._intake.error is not None:
-            return
+        if self._intake.error is None:
+            self._write(slab)
+        slab.let_go()
+
+    def _write(self, slab: Slab) -> None:
         try:
             while self._files[0] is not slab.file:
                 self.sync()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aiomm.dataset.ndtiff import positioned
 from aiomm.errors import ClosedError, DatasetFormatError
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ class InputFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read ``length`` bytes, fewer only at the file's end."""
-        data = os.pread(self._fd, length, offset)
+        data = positioned.read_at(self._fd, length, offset)
         if len(data) == length or not data:
             return data
         parts = [data]
         done = len(data)
-        while done < length and (data := os.pread(self._fd, length - done, offset + done)):
+        while done < length and (data := positioned.read_at(self._fd, length - done, offset + done)):
             parts.append(data)
             done += len(data)
         return b"".join(parts)
@@ -55,12 +56,12 @@ class InputFile:
         DatasetFormatError
             The file ends before.
         """
-        if os.preadv(self._fd, [out.data], offset) == out.nbytes:
+        if positioned.read_into(self._fd, out.data, offset) == out.nbytes:
             return
         view = out.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(view):
-            count = os.preadv(self._fd, [view[done:]], offset + done)
+            count = positioned.read_into(self._fd, view[done:], offset + done)
             if count == 0:
                 raise self.too_short(offset, len(view))
             done += count

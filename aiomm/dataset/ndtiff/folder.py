@@ -23,6 +23,10 @@ def make_folder(directory: Path, name: str) -> Path:
     """
     if not isinstance(name, str) or not name or name in (".", "..") or _FORBIDDEN.search(name):
         raise ValueError(f"name is {name!r}: a dataset's name is a file name, without slashes")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"name is {name!r}: it has characters that no encoding knows") from None
     directory.mkdir(parents=True, exist_ok=True)
     pattern = re.compile(rf"{re.escape(name)}_(\d+).*", re.IGNORECASE)
     number = 1 + max((int(match[1]) for entry in directory.iterdir() if (match := pattern.fullmatch(entry.name))), default=0)

@@ -24,8 +24,12 @@ class LiveStore(FolderStore):
 
     def __init__(self, folder: Path, summary: dict[str, Any], index: Index, table: Table, slabs: list[Slab]) -> None:
         super().__init__(folder, summary, index, table, [], ndtiff.VERSION)
-        self._finished = False
         self._slabs = slabs
+
+    @property
+    def finished(self) -> bool:
+        """Whether the writer has ended."""
+        return self._finished
 
     def finish(self) -> None:
         """Nothing more will be written: read from the files alone."""

@@ -11,6 +11,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from aiomm.dataset.ndtiff import positioned
 from aiomm.dataset.ndtiff.format import NEXT_IFD_AT, PAGE
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def write_at(fd: int, data: memoryview, offset: int) -> tuple[int, OSError | Non
     done, total = 0, len(data)
     while done < total:
         try:
-            count = os.pwrite(fd, data[done:], offset + done)
+            count = positioned.write_at(fd, data[done:], offset + done)
         except InterruptedError:
             continue
         except OSError as error:
@@ -91,7 +92,7 @@ class OutputFile:
         self._reserved = 0
         self._can_reserve = True
         self._direct_fd = -1
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, flags, 0o666)
         try:
             if direct and hasattr(os, "O_DIRECT"):
@@ -193,7 +194,7 @@ class OutputIndex:
     """The index file: whole records are appended, and cut back to whole ones when that fails."""
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, flags, 0o666)
         self._size = 0
         self._reserved = 0

@@ -60,6 +60,10 @@ class Slab:
         self.parts: list[tuple[int, ...]] = []  # table row of each image
         self.records: list[bytes] = []
 
+    def let_go(self) -> None:
+        """Forget the frames, whose pixels would be kept; readers still find the bytes."""
+        self.frames, self.slots, self.parts, self.records = [], [], [], []
+
     def read(self, row: int, byte_offset: int, length: int) -> np.ndarray | None:
         """Copy ``length`` bytes that stand at ``byte_offset`` in the file, if this slab has the row."""
         generation = self.generation

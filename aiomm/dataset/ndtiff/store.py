@@ -68,12 +68,12 @@ class FolderStore:
         self.files = files
         self.version = version
         self._inputs = InputFiles(folder, files)
-        self._finished: bool | None = None
+        self._finished = False
 
     @property
     def finished(self) -> bool:
         """Whether the file says that its last image is the last: its chain of images ends, and so does the file."""
-        if self._finished is None:
+        if not self._finished:
             self._finished = self._ends_well()
         return self._finished
 

@@ -209,6 +209,10 @@ class NDTiffWriter:
         """Somebody waits: report what is there as soon as it can be. Returns at once."""
         self._inbox.put(_FLUSH)
 
+    def give_up(self) -> None:
+        """Drop what is not written yet; `finish` then waits for the write in progress only. The dataset opens afterwards."""
+        self._intake.fail(StorageError("saving was given up before this image was written"))
+
     def finish(self) -> None:
         """Save what was put, end the files, stop. May be called again. The dataset opens afterwards, also after a failure.
 
@@ -241,8 +245,8 @@ class NDTiffWriter:
     def _main(self) -> None:
         try:
             self._pack_all()
-        except BaseException as error:  # a bug, or a callback that raised: nobody may wait forever
-            self._intake.fail(_as_storage_error(error))
+        except BaseException as error:  # a bug, no memory, or a callback that raised: nobody may wait forever
+            self._hand_over(_as_storage_error(error))  # after what is sealed already
         finally:
             if self._second is not None:
                 self._sealed.put(None)
@@ -274,6 +278,7 @@ class NDTiffWriter:
                 self._seal(inline=item is not _FREE)
                 if commit.hurry and self._handed == self._done:
                     commit.sync()
+            del item  # a frame is not kept while waiting for the next
 
     def _pack(self, frame: Frame) -> None:
         """Lay a frame out in the current buffer; seal buffers that are full."""
