@@ -40,6 +40,7 @@ def demo_config() -> Path:
 async def demo_core() -> AsyncIterator[aiomm.LocalCore]:
     """An open core with the DemoCamera configuration, 512 x 512 pixels of 16 bits."""
     async with aiomm.LocalCore("demo") as core:
+        await core.set_shutter_open(False)  # DemoCamera does not initialise it: now open, now closed
         yield core
 
 
@@ -49,5 +50,6 @@ def demo_mmc(demo_config: Path) -> Iterator[Any]:
     mmc = pymmcore.CMMCore()
     mmc.setDeviceAdapterSearchPaths([str(demo_config.parent)])
     mmc.loadSystemConfiguration(str(demo_config))
+    mmc.setShutterOpen(False)  # DemoCamera does not initialise it: now open, now closed
     yield mmc
     mmc.unloadAllDevices()

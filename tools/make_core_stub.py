@@ -65,7 +65,8 @@ EXTRA: list[tuple[str, list[Form], str]] = [
     (
         "snap",
         [([], _IMAGE)],
-        "Expose, and give the image: (y, x), or (y, x, 3) in the order red, green, blue. One call on the hardware thread.",
+        "Expose, and give the image: (y, x), or (y, x, 3) in the order red, green, blue.\n\n"
+        "One call on the hardware thread. Of a camera with several channels, the first.",
     ),
     (
         "getTaggedImage",

@@ -79,6 +79,13 @@ def search_paths(adapter_paths: Iterable[str | os.PathLike[str]] | str | os.Path
     return paths
 
 
+def let_libraries_load(paths: list[Path]) -> None:
+    """On Windows, adapters find the libraries beside them through PATH only."""
+    if sys.platform == "win32":
+        known = os.environ.get("PATH", "").split(os.pathsep)
+        os.environ["PATH"] = os.pathsep.join([*known, *(str(p) for p in paths if str(p) not in known)])
+
+
 def folders(paths: Iterable[str]) -> list[Path]:
     """Those of MMCore's search paths that are folders."""
     return [path for path in map(Path, paths) if str(path) != "." and path.is_dir()]

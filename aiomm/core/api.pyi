@@ -993,8 +993,9 @@ class Core:
     async def sleep(self, interval_ms: float) -> None:
         """Waits (blocks the calling thread) for specified time in milliseconds."""
     async def snap(self) -> NDArray[Any]:
-        """Expose, and give the image: (y, x), or (y, x, 3) in the order red, green, blue. One call on the hardware
-        thread.
+        """Expose, and give the image: (y, x), or (y, x, 3) in the order red, green, blue.
+
+        One call on the hardware thread. Of a camera with several channels, the first.
         """
     async def snap_image(self) -> None:
         """Acquires a single image with current settings."""

@@ -21,6 +21,8 @@ from aiomm.errors import CoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiomm.core.local import User
+
 _KINDS = (
     (pymmcore.ShutterDevice, "shutter"),
     (pymmcore.XYStageDevice, "stage"),
@@ -48,14 +50,8 @@ class Halt:
         self.lock = threading.Lock()
         self.ended: asyncio.Future[None] | None = None
 
-    async def run(self, timeout: float) -> None:
-        """Stop what can be stopped within ``timeout`` (s).
-
-        Raises
-        ------
-        CoreError
-            Something could not be stopped; it names all of it, and what each is waiting for or has answered.
-        """
+    async def run(self, timeout: float) -> list[str]:
+        """Stop what can be stopped within ``timeout`` (s); say what could not be, and why."""
         loop = asyncio.get_running_loop()
         self.ended = loop.create_future()
         threading.Thread(target=self._find, args=(loop,), name="aiomm-halt", daemon=True).start()
@@ -67,8 +63,7 @@ class Halt:
         problems = [str(error) for error in self.errors]
         if late:
             problems.append(f"not within {timeout:g} s, because a call to the same adapter is in progress: {'; '.join(late)}")
-        if problems:
-            raise CoreError(f"halt: {'. '.join(problems)}", method="")
+        return problems
 
     def _find(self, loop: asyncio.AbstractEventLoop) -> None:
         """On a thread of its own: see which module has what, and give each module a thread."""
@@ -139,13 +134,39 @@ class Halt:
             self.ended.set_result(None)
 
 
-async def halt(mmc: Any, modules: Mapping[str, str], users: list[Any], timeout: float) -> None:
-    """Tell what drives the core to end, stop everything, and look again when it has ended."""
+async def halt(mmc: Any, modules: Mapping[str, str], users: list[User], ending: set[asyncio.Task[None]], timeout: float) -> None:
+    """Stop everything, have those who drive the core end, and stop everything again when they have.
+
+    The second time is for a shutter that was found open: leaving the hardware as they found it, they open it again.
+    Tasks of those who have not ended in time are in ``ending`` until they have.
+
+    Raises
+    ------
+    CoreError
+        Something could not be stopped; it names all of it, and why.
+    """
     until = time.monotonic() + timeout
     for user in users:
         abort = getattr(user, "abort", None)
         if abort is not None:
             abort()
-    await Halt(mmc, modules).run(timeout)
+    problems = await Halt(mmc, modules).run(timeout)
     if users:
-        await Halt(mmc, modules).run(max(0.1, until - time.monotonic()))
+        loop = asyncio.get_running_loop()
+        tasks = {loop.create_task(user.abort_for_close(), name="aiomm: ending for halt") for user in users}
+        ending |= tasks
+        for task in tasks:
+            task.add_done_callback(_heard)
+            task.add_done_callback(ending.discard)
+        _, late = await asyncio.wait(tasks, timeout=max(0.0, until - time.monotonic()))
+        problems = await Halt(mmc, modules).run(max(0.2, until - time.monotonic()))
+        if late:
+            problems.append(f"still ending after {timeout:g} s: {', '.join(sorted(type(u).__name__ for u in users))}")
+    if problems:
+        raise CoreError(f"halt: {'. '.join(problems)}")
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Who waits for the acquisition or live view itself hears of its error."""
+    if not task.cancelled():
+        task.exception()

@@ -272,7 +272,8 @@ class LiveView:
 
     Each step gives the newest frame that was not given yet, and waits for one if there is none. The camera stops when
     the iterator is closed, or is gone: ``async for frame in core.live()`` stops it in every exit from the loop,
-    also by ``break``, an exception or a cancellation. With a name of its own, use ``async with core.live() as live``.
+    also by ``break``, an exception or a cancellation. With a name of its own, use ``async with core.live() as live``; only
+    then may a step be given up, by a timeout, and asked for again.
 
     Attributes
     ----------
@@ -287,9 +288,11 @@ class LiveView:
         self._exposure = exposure
         self._feed: Feed | None = None
         self._closed = False
+        self._entered = False
         self.dropped: int = 0
 
     async def __aenter__(self) -> Self:
+        self._entered = True
         self._start()
         return self
 
@@ -306,6 +309,10 @@ class LiveView:
         asked = feed.ask()
         try:
             frame = await asked
+        except asyncio.CancelledError:
+            if not self._entered:  # the traceback keeps this iterator alive, and nobody else would close it
+                feed.stop()
+            raise
         finally:
             feed.withdraw(asked)
         if frame is None:

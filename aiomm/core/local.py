@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import inspect
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -98,6 +99,8 @@ class LocalCore(Core):
         self._closed = False
         self._stop_errors: list[Exception] = []
         self.users: set[User] = set()
+        self.abandoned = False  # the loop shuts down while a device call goes on: closing does not wait for it
+        self._ending: set[asyncio.Task[None]] = set()
         self._turns = Turns()
         self._hub = Hub(self)
 
@@ -157,14 +160,18 @@ class LocalCore(Core):
 
     async def _close(self) -> None:
         errors: list[Exception] = []
-        while self.users:
-            user = self.users.pop()
-            try:
-                await user.abort_for_close()
-            except Exception as error:
-                errors.append(error)
+        while users := list(self.users):
+            for user in users:
+                self.users.discard(user)
+                try:
+                    await user.abort_for_close()
+                except Exception as error:
+                    errors.append(error)
         self._closed = True
         if self._thread is not None:
+            if self.abandoned:
+                self._thread.close(0)  # the end of the process gives it some seconds more
+                return
             await self._thread.aclose()
         _open_cores.discard(self)
         errors += self._stop_errors
@@ -197,6 +204,7 @@ class LocalCore(Core):
             if self._config is None or adapters.has_demo(paths):
                 return paths
             paths += adapters.search_paths(None)
+        adapters.let_libraries_load(paths)
         mmc.setDeviceAdapterSearchPaths([str(p) for p in paths])
         return paths
 
@@ -272,6 +280,10 @@ class LocalCore(Core):
             It changes neither hardware nor settings: it may run while an acquisition waits for a device.
         """
         calls = self._ready()
+        if inspect.iscoroutinefunction(fn):
+            raise TypeError(
+                f"run() takes a plain function, which gets the raw core on the hardware thread; {fn.__qualname__} is a coroutine function"
+            )
         return await self.thread.run(calls.run, fn, args, reads, reads=reads, label=fn)
 
     async def halt(self, timeout: float = 2.0) -> None:
@@ -293,7 +305,11 @@ class LocalCore(Core):
             the lock is free.
         """
         calls = self._ready()
-        await halt(calls.mmc, calls.modules, list(self.users), timeout)
+        self.touched()
+        try:
+            await halt(calls.mmc, calls.modules, list(self.users), self._ending, timeout)
+        finally:
+            self.touched()
 
     def live(self, exposure: float | None = None) -> LiveView:
         """Look through the camera: an async iterator over its newest frames.

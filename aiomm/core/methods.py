@@ -283,7 +283,7 @@ METHODS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "set_xy_position": ("setXYPosition", ("x: float, y: float", "xy_stage_label: str, x: float, y: float"), "None", "Sets the position of the XY stage in microns."),
     "set_xy_stage_device": ("setXYStageDevice", ("xy_stage_label: str",), "None", "Sets the current XY device."),
     "sleep": ("sleep", ("interval_ms: float",), "None", "Waits (blocks the calling thread) for specified time in milliseconds."),
-    "snap": ("snap", ("",), "NDArray[Any]", "Expose, and give the image: (y, x), or (y, x, 3) in the order red, green, blue. One call on the hardware thread."),
+    "snap": ("snap", ("",), "NDArray[Any]", "Expose, and give the image: (y, x), or (y, x, 3) in the order red, green, blue.\n\nOne call on the hardware thread. Of a camera with several channels, the first."),
     "snap_image": ("snapImage", ("",), "None", "Acquires a single image with current settings."),
     "start_continuous_sequence_acquisition": ("startContinuousSequenceAcquisition", ("interval_ms: float",), "None", "Starts the continuous camera sequence acquisition."),
     "start_exposure_sequence": ("startExposureSequence", ("camera_label: str",), "None", "Starts an ongoing sequence of triggered exposures in a camera.\n\nThis should only be called for cameras where exposure time is sequenceable"),

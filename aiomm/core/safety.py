@@ -78,15 +78,15 @@ def restore(mmc: Any, found: Found, sequences: Sequences | None = None) -> list[
     steps: list[tuple[str, tuple[Any, ...]]] = []
     # Closing comes before anything else of the light path. A shutter follows the camera again only when autoshutter is
     # on, and setting the core's shutter while autoshutter is on would close it.
-    if mmc.getShutterDevice() != found.shutter:
+    if _device(mmc, "getShutterDevice") != found.shutter:
         steps += [("setAutoShutter", (False,)), ("setShutterDevice", (found.shutter,))]
     for label, was_open in found.shutter_open.items():
         steps.append(("setShutterOpen", (label, was_open)))
     for method, now, then in (
-        ("setCameraDevice", mmc.getCameraDevice(), found.camera),
-        ("setFocusDevice", mmc.getFocusDevice(), found.focus),
-        ("setXYStageDevice", mmc.getXYStageDevice(), found.xy_stage),
-        ("setSLMDevice", mmc.getSLMDevice(), found.slm),
+        ("setCameraDevice", _device(mmc, "getCameraDevice"), found.camera),
+        ("setFocusDevice", _device(mmc, "getFocusDevice"), found.focus),
+        ("setXYStageDevice", _device(mmc, "getXYStageDevice"), found.xy_stage),
+        ("setSLMDevice", _device(mmc, "getSLMDevice"), found.slm),
     ):
         if now != then:
             steps.append((method, (then,)))
@@ -101,7 +101,11 @@ def restore(mmc: Any, found: Found, sequences: Sequences | None = None) -> list[
 def stop_cameras(mmc: Any) -> list[Exception]:
     """Stop each camera whose sequence runs."""
     errors: list[Exception] = []
-    for label in mmc.getLoadedDevicesOfType(pymmcore.CameraDevice):
+    try:
+        cameras = mmc.getLoadedDevicesOfType(pymmcore.CameraDevice)
+    except Exception as error:
+        return [core_exception(error, "getLoadedDevicesOfType", (pymmcore.CameraDevice,))]
+    for label in cameras:
         try:
             running = mmc.isSequenceRunning(label)
         except Exception:
@@ -140,6 +144,14 @@ def attempt(mmc: Any, method: str, *args: Any) -> list[Exception]:
     except Exception as error:
         return [core_exception(error, method, args)]
     return []
+
+
+def _device(mmc: Any, method: str) -> str | None:
+    try:
+        label: str = getattr(mmc, method)()
+    except Exception:
+        return None
+    return label
 
 
 def _is_open(mmc: Any, label: str) -> bool | None:

@@ -110,21 +110,40 @@ async def test_what_refuses_is_named_and_the_rest_is_stopped(recorded: tuple[aio
     recorder.heal()
 
 
-async def test_it_ends_those_who_drive_the_core(demo_core: aiomm.LocalCore) -> None:
-    class Driver:
-        aborted = False
+class Driver:
+    """Leaves the shutter open when it ends, as it has found it; may be slow to end."""
 
-        def abort(self) -> None:
-            self.aborted = True
-            demo_core.users.discard(self)
+    def __init__(self, core: aiomm.LocalCore, pause: float = 0.0) -> None:
+        self.core, self.pause = core, pause
+        self.aborted = self.ended = False
+        core.users.add(self)
 
-        async def abort_for_close(self) -> None:
-            self.abort()
+    def abort(self) -> None:
+        self.aborted = True
 
-    driver = Driver()
-    demo_core.users.add(driver)
+    async def abort_for_close(self) -> None:
+        await asyncio.sleep(self.pause)
+        await self.core.set_shutter_open(True)
+        self.core.users.discard(self)
+        self.ended = True
+
+
+async def test_it_ends_those_who_drive_the_core_and_closes_what_they_open(demo_core: aiomm.LocalCore) -> None:
+    await demo_core.set_auto_shutter(False)
+    driver = Driver(demo_core)
     await demo_core.halt()
     assert driver.aborted
+    assert driver.ended
+    assert not await demo_core.get_shutter_open()
+
+
+async def test_one_that_is_slow_to_end_is_named_and_still_ends(demo_core: aiomm.LocalCore) -> None:
+    driver = Driver(demo_core, pause=0.4)
+    with pytest.raises(CoreError, match=r"still ending after 0\.1 s: Driver"):
+        await demo_core.halt(timeout=0.1)
+    async with asyncio.timeout(20):
+        while not driver.ended:
+            await asyncio.sleep(0.01)
 
 
 async def test_it_works_on_a_core_without_devices() -> None:

@@ -24,7 +24,7 @@ async def recorded(demo_config: Path) -> AsyncIterator[tuple[aiomm.LocalCore, Re
     recorder.loadSystemConfiguration(str(demo_config))
     async with aiomm.LocalCore(mmcore=recorder) as core:
         await core.set_exposure(2)
-        await core.snap()  # closes the shutter, which the demo configuration leaves open
+        await core.snap()  # closes the shutter, which DemoCamera leaves in any state
         recorder.forget()
         yield core, recorder
     recorder.unloadAllDevices()
@@ -137,6 +137,25 @@ async def test_cancelled_before_the_camera_has_started(demo_core: aiomm.LocalCor
             await task
         del task
         await stands(demo_core)
+
+
+async def test_cancelled_in_a_step_it_stops_although_the_traceback_is_kept(demo_core: aiomm.LocalCore) -> None:
+    kept: list[BaseException] = []
+
+    async def look() -> None:
+        try:
+            async for _ in demo_core.live(exposure=50):
+                pass
+        except asyncio.CancelledError as error:
+            kept.append(error)
+
+    task = asyncio.create_task(look())
+    while not await demo_core.is_sequence_running():
+        await asyncio.sleep(0.005)
+    task.cancel()
+    await task
+    assert kept
+    await stands(demo_core)
 
 
 async def test_a_step_that_timed_out_loses_no_count(demo_core: aiomm.LocalCore) -> None:

@@ -294,6 +294,13 @@ async def test_run_gives_the_raw_core_and_keeps_exceptions(demo_core: aiomm.Loca
         await demo_core.run(fails)
 
 
+async def test_run_refuses_coroutine_functions(demo_core: aiomm.LocalCore) -> None:
+    async def wrong(mmc: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="plain function"):
+        await demo_core.run(wrong)
+
+
 async def test_epoch_counts_what_may_change_something(demo_core: aiomm.LocalCore) -> None:
     epoch = demo_core.epoch
     await demo_core.get_position()
