@@ -218,7 +218,10 @@ class Run:
                 self.hook_bell.ring()
             case ("lost", error, frames):
                 self.counts["failed"] += len(frames)
-                self.fail(error)
+                if self.aborted:  # the writer was told to give up
+                    self.notes.append(f"{len(frames)} images were not saved: {error}")
+                else:
+                    self.fail(error)
             case ("note", milestone, payload):
                 self.note(milestone, payload)
             case ("frame",) | ("room",):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from aiomm.acquire.hooks import UserFunction, check_hook_result
-from aiomm.acquire.mailbox import outlast
 from aiomm.acquire.run import current_submission
 from aiomm.core.turns import current_turn
 
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
     from aiomm.acquire.feeder import Feeder
     from aiomm.acquire.run import Run
 
-GRACE_S = 0.4  # what processor and callbacks get to catch up after an abort or an error
-LEAVE_S = 0.2  # what a function in progress gets to return before it is left behind
+GRACE_S = 0.3  # what processor, writer and callbacks together get to catch up after an abort or an error
+LEAVE_S = 0.1  # what a function in progress gets to return before it is left behind
+WRITE_S = 0.4  # what a write in progress gets
+ABANDON_S = 2.0  # what a device call in progress gets while the loop itself shuts down
 
 logger = logging.getLogger("aiomm")
 
@@ -64,6 +65,8 @@ class Supervisor:
         self._callbacks = callbacks
         self._functions = functions
         self._engine_end: asyncio.Future[None] = run.loop.create_future()
+        self._grace_ends: float | None = None
+        self._leave_at: float | None = None  # the loop shuts down: nothing is waited for after this
 
     async def supervise(self) -> None:
         """Everything, to the end. Cancelling this task aborts the acquisition and its clean-up goes on."""
@@ -81,14 +84,13 @@ class Supervisor:
                 await self._until(lambda: run.stopping or (run.finishing and run.idle))
                 run.engine.finish()
                 await self._outlast(self._engine_end)
+                if not self._engine_end.done():
+                    run.core.abandoned = True  # its clean-up goes on when the device call in progress returns
                 if run.processing is not None and processed is not None:
                     run.processing.closing = True
                     run.frame_bell.ring()
                     await self._catch_up(processed.done)
-                written = in_thread(run.writer.finish)
-                await self._outlast(written)
-                if (failure := written.exception()) is not None:
-                    run.fail(failure)
+                await self._finish_writing()
                 run.mailbox.read()
                 run.note("data_sink_finished", None)
                 await self._catch_up(lambda: not any(callback.behind for callback in self._callbacks))
@@ -167,29 +169,61 @@ class Supervisor:
                 self._cancelled()
 
     async def _outlast(self, future: asyncio.Future[Any]) -> None:
-        while not future.done():
-            if await outlast(future) is not None:
-                self._cancelled()
+        """Wait for something, through cancellations; while the loop shuts down not for long."""
+        future.add_done_callback(lambda _: self._run.bell.ring())
+        await self._until(lambda: future.done() or self._leave_at is not None)
+        if not future.done() and self._leave_at is not None:
+            await self._by(self._leave_at, future.done)
+
+    async def _finish_writing(self) -> None:
+        """Wait for the writer; after an abort for a moment, then what is not written yet is dropped."""
+        run = self._run
+        written = in_thread(run.writer.finish)
+        written.add_done_callback(lambda _: run.bell.ring())
+        await self._until(lambda: written.done() or run.aborted)
+        if await self._in_time(written.done):
+            if (failure := written.exception()) is not None:
+                run.fail(failure)
+            return
+        run.writer.give_up()
+        if not await self._by(run.loop.time() + WRITE_S, written.done):
+            logger.warning("the disk has not answered since the acquisition was aborted: its last images are not saved")
+        written.add_done_callback(lambda future: future.exception())
 
     async def _catch_up(self, caught_up: Callable[[], bool]) -> None:
         """Wait for a consumer: as long as it takes when all is well, a short time after an abort or an error."""
         run = self._run
         await self._until(lambda: caught_up() or run.stopping)
-        if caught_up():
-            return
-        late = run.loop.call_later(GRACE_S, run.bell.ring)
-        deadline = late.when()
+        await self._in_time(caught_up)
+
+    async def _in_time(self, ready: Callable[[], bool]) -> bool:
+        """Wait for what is left of the grace after an abort or an error."""
+        if ready():
+            return True
+        now = self._run.loop.time()
+        if self._grace_ends is None:
+            self._grace_ends = now + GRACE_S
+        return await self._by(max(self._grace_ends, now + LEAVE_S), ready)
+
+    async def _by(self, deadline: float, ready: Callable[[], bool]) -> bool:
+        """Wait until ``ready()``, to this time of the loop at most; tell whether it is."""
+        run = self._run
+        late = run.loop.call_at(deadline, run.bell.ring)
         try:
-            await self._until(lambda: caught_up() or run.loop.time() >= deadline)
+            await self._until(lambda: ready() or run.loop.time() >= deadline)
         finally:
             late.cancel()
+        return ready()
 
     def _cancelled(self) -> None:
         """Somebody cancelled this task, as a loop does that shuts down: abort, and go on with the clean-up."""
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
+        if self._leave_at is None:
+            self._leave_at = self._run.loop.time() + ABANDON_S
         self._run.abort()
+        self._run.bell.ring()
 
     async def _close_functions(self) -> None:
         left = [function for function in self._functions if not await function.aclose(LEAVE_S)]

@@ -80,6 +80,10 @@ class Writer(Protocol):
         """Somebody waits: write what is there at once. Returns at once."""
         ...
 
+    def give_up(self) -> None:
+        """Drop what is not written yet, so that `finish` waits for the write in progress only. Returns at once."""
+        ...
+
     def finish(self) -> None:
         """Save what was put, and close; may be called again. Raises the ``StorageError`` if there was one.
 
