@@ -104,7 +104,7 @@ class LoopCaller:
     async def run(self, awaitable: Awaitable[Any]) -> Any:
         """Await `awaitable` in a task, which a cancellation of the caller cancels and leaves behind after `GRACE`."""
         loop = asyncio.get_running_loop()
-        task: asyncio.Task[Any] = loop.create_task(_as_coroutine(awaitable), name=self._label)
+        task: asyncio.Task[Any] = loop.create_task(_as_coroutine(awaitable, self._label), name=self._label)
         self._tasks[task] = time.monotonic()
         task.add_done_callback(self._forget)
         done: asyncio.Future[None] = loop.create_future()
@@ -119,6 +119,11 @@ class LoopCaller:
             raise
         if task.cancelled():
             raise HookError(f"{self._label} raised CancelledError although nobody cancelled it; something that it awaited was cancelled")
+        if (error := task.exception()) is not None:
+            try:
+                raise as_raisable(error, self._label)
+            finally:
+                del error
         return task.result()
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
@@ -138,8 +143,11 @@ class LoopCaller:
         return all(task.done() for task in tasks)
 
 
-async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+async def _as_coroutine(awaitable: Awaitable[Any], label: str) -> Any:
+    try:
+        return await awaitable
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise as_raisable(error, label) from error
 
 
 class _Job:

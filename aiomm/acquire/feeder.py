@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from aiomm.acquire.callers import GRACE, wait_out
 from aiomm.acquire.engine import Window
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hooks import check_hook_result
 from aiomm.acquire.run import current_submission
-from aiomm.acquire.sources import open_source
 from aiomm.errors import EventError, HookError, SubmissionCancelled
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ class Feeder:
         self._hook = generation_hook
         self._look_ahead = look_ahead
         self._pulled = 0
-        self._feeding: tuple[Submission, asyncio.Task[None]] | None = None
 
     async def feed(self) -> None:
         """Serve the submissions in order, until the acquisition takes no more."""
@@ -55,21 +54,9 @@ class Feeder:
                 return
             submission = run.submissions.popleft()
             run.active[submission] = None
-            task = asyncio.create_task(self._feed_one(submission, submission.source, run.engine.lane), name="aiomm: feeding")
-            self._feeding = (submission, task)
             try:
-                while not task.done():
-                    ring = asyncio.ensure_future(run.bell.wait())
-                    try:
-                        await asyncio.wait({task, ring}, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        ring.cancel()
-                    if submission.cancelling:
-                        task.cancel()
-                self._see(submission, task)
+                await self._attend(submission, submission.source, run.engine.lane)
             finally:
-                task.cancel()
-                await asyncio.wait({task})
                 if not run.stopping:  # else it was cut short: the end of the acquisition is what ended it
                     submission.source_done = True
                 run.look_again()
@@ -79,19 +66,40 @@ class Feeder:
         run = self._run
         while True:
             await run.wait_until(lambda: bool(run.feedback))
-            submission, events = run.feedback[0]
+            submission, source = run.feedback[0]
             try:
                 if not submission.cancelling:
-                    await self._feed_one(submission, events, run.engine.feedback)
-            except Exception as error:
-                run.refuse(submission, error)
+                    await self._attend(submission, source, run.engine.feedback)
             finally:
                 if not run.stopping:
                     run.feedback.popleft()
                     run.taken(submission)
 
+    async def _attend(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+        """Feed one source to its end; or until its submission is cancelled, or a hook has said that no more is to be pulled."""
+        run = self._run
+        task = asyncio.create_task(self._feed_one(submission, source, lane), name="aiomm: feeding")
+        try:
+            while not task.done():
+                ring = asyncio.ensure_future(run.bell.wait())
+                try:
+                    await asyncio.wait({task, ring}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    ring.cancel()
+                if submission.cancelling or (run.enough and source.scope != "list"):
+                    task.cancel()
+                    await wait_out(task, GRACE)  # an async iterator that swallows its cancellation is left behind
+                    break
+            if task.done():
+                self._see(submission, task)
+        finally:
+            task.cancel()
+            await wait_out(task, GRACE)
+
     def _see(self, submission: Submission, task: asyncio.Task[None]) -> None:
         if task.cancelled():
+            if not (submission.cancelling or self._run.enough):  # else it was asked for
+                self._run.refuse(submission, EventError("the events' async iterator raised CancelledError although nobody cancelled it"))
             return
         error = task.exception()
         if isinstance(error, _HookFailed):
@@ -101,8 +109,7 @@ class Feeder:
         elif error is not None:
             self._run.fail(error)
 
-    async def _feed_one(self, submission: Submission, events: Any, lane: deque[Window]) -> None:
-        source = open_source(events)
+    async def _feed_one(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
         try:
             if source.scope == "list":
                 await self._feed_list(submission, source, lane)
@@ -146,7 +153,13 @@ class Feeder:
             wanted = self._look_ahead - len(window)
             await self._wait_for_engine(min(wanted, max(1, self._look_ahead // 2)))
             room = min(wanted, self._look_ahead - self._ahead)
-            events = await anyio.to_thread.run_sync(source.next_items, room, abandon_on_cancel=True)
+            try:
+                events = await anyio.to_thread.run_sync(source.next_items, room, abandon_on_cancel=True)
+            except Exception:
+                if window:  # what came before the error is acquired, as it is from an async iterator
+                    await self._send(submission, window, lane, pulled=True)
+                    await self._run.wait_until(lambda: self._engine_free(submission, lane))
+                raise
             self._pulled += len(events)
             if len(events) > room or not events:  # a list is a scope by itself; nothing more is the end
                 if window:
@@ -198,7 +211,7 @@ class Feeder:
         number = submission.events
         run.count_events(submission, len(events))
         submission.windows_open += 1
-        window = Window(submission, events, number, submission.turn)
+        window = Window(submission, events, number, submission.turn, feedback=lane is run.engine.feedback)
         lane.append(window)
         run.engine.signal.set()
         return window

@@ -189,6 +189,8 @@ class WindowSource(Source):
                 except StopIteration:
                     self._done = True
                     break
+                except (KeyboardInterrupt, SystemExit) as error:
+                    raise _not_for_the_loop(error) from error
                 if is_list(thing):
                     scope = self._converter.scope(thing)
                     if not scope:
@@ -224,7 +226,11 @@ class ItemSource(Source):
 
     async def anext(self) -> list[AcquisitionEvent]:
         while True:
-            scope = self._converter.scope(await anext(self._things))
+            try:
+                thing = await anext(self._things)
+            except (KeyboardInterrupt, SystemExit) as error:
+                raise _not_for_the_loop(error) from error
+            scope = self._converter.scope(thing)
             if scope:
                 return scope
 
@@ -232,6 +238,11 @@ class ItemSource(Source):
         close = getattr(self._things, "aclose", None)
         if callable(close) and hasattr(self._things, "athrow"):
             await close()
+
+
+def _not_for_the_loop(error: BaseException) -> EventError:
+    """Wrap what would tear the event loop down."""
+    return EventError(f"the events' generator raised {error!r}; it should raise an Exception")
 
 
 def open_source(events: Any) -> Source:
