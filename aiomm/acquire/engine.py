@@ -50,6 +50,7 @@ class Window:
     events: list[AcquisitionEvent]
     number: int = 0  # of its first event within the submission
     turn: Turn | None = None  # the turn in whose hook it was submitted
+    feedback: bool = False  # a hook or processor has put it: what is put meanwhile comes after it
     ended: bool = False  # the loop has heard of its end
 
 
@@ -261,7 +262,7 @@ class Engine:
             return True
         return last.source_done and not any(lane and lane[0].submission is last for lane in (self.feedback, self.lane))
 
-    def _run_window(self, window: Window, *, inner: bool = False) -> Routine:
+    def _run_window(self, window: Window) -> Routine:
         """One window, with the feedback of its hooks in between; an error of its own ends its submission only."""
         self._last = window.submission
         error: BaseException | None = None
@@ -275,11 +276,11 @@ class Engine:
                 error = ended
                 return
             for group in iter_groups(window.events, caps, self._sequencing):
-                yield from self._between(window.submission, inner)
+                yield from self._between(window)
                 for _ in group.events:
                     rest.popleft()
                 self.started += len(group.events)
-                yield from self._run_group(group, window, caps, inner)
+                yield from self._run_group(group, window, caps)
                 yield None
         except SubmissionCancelled as ended:
             error = ended
@@ -295,11 +296,12 @@ class Engine:
             if not cut_short:
                 self._outlet.post(("window", window, error))
 
-    def _between(self, submission: Submission, inner: bool) -> Routine:
+    def _between(self, window: Window) -> Routine:
         """Before each group: pause, cancellation, and what hooks have put comes first."""
+        submission = window.submission
         while True:
             yield from self._while_paused(submission)
-            if inner or not (self.feedback or submission.feedback_pending):
+            if window.feedback or not (self.feedback or submission.feedback_pending):
                 return
             yield from self._until(lambda: bool(self.feedback or not submission.feedback_pending), "the events that a hook has put")
             yield from self._serve_feedback(submission)
@@ -314,7 +316,7 @@ class Engine:
 
     def _serve_feedback(self, submission: Submission) -> Routine:
         if self.feedback:
-            yield from self._run_window(self.feedback.popleft(), inner=True)
+            yield from self._run_window(self.feedback.popleft())
             self._last = submission
 
     def _check(self, window: Window) -> Routine:
@@ -340,11 +342,11 @@ class Engine:
 
     # ---- one group ----------------------------------------------------------------------------------------------
 
-    def _run_group(self, group: Group, window: Window, caps: Capabilities, inner: bool) -> Routine:
+    def _run_group(self, group: Group, window: Window, caps: Capabilities) -> Routine:
         done = Done(events=len(group.events), claimed=group.events)
         submission = window.submission
         try:
-            yield from self._wait_for_start(group.events[0], submission, idle=not inner)
+            yield from self._wait_for_start(group.events[0], submission, idle=not window.feedback)
             try:
                 yield from self._take_turn(window)
                 yield from self._with_hooks(group, window, caps, done)

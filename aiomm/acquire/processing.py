@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aiomm.acquire.hooks import check_processor_result
 from aiomm.acquire.run import current_submission
 from aiomm.dataset.storage import Frame
@@ -119,7 +121,10 @@ class Processing:
                 raise HookError(f"image_process_fn returned metadata whose 'Axes' is {axes!r}: it must be the dict of the image's axes")
             if pixels.shape[:2] != frame.pixels.shape[:2]:
                 metadata = {**metadata, "Width": pixels.shape[1], "Height": pixels.shape[0]}
-            depth = frame.bit_depth if pixels.dtype == frame.pixels.dtype else None
+            depth = frame.bit_depth
+            if pixels.dtype != frame.pixels.dtype or pixels.ndim != frame.pixels.ndim:
+                depth, kind = (16, "GRAY16") if pixels.dtype == np.uint16 else (8, "GRAY8" if pixels.ndim == 2 else "RGB32")
+                metadata = {**metadata, "PixelType": kind, "BitDepth": depth}
             await self._save(Frame(dict(axes), pixels, metadata, depth, frame.token))
         run.diverted(submission, event, len(outputs))
 

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.mailbox import Bell, Mailbox
+from aiomm.acquire.sources import open_source
 from aiomm.acquire.streams import MILESTONES, ImageStream, Notification, NotificationStream
 from aiomm.acquire.submission import Image, Submission
 from aiomm.errors import AcquisitionAborted, AcquisitionFinished, DuplicateImageError, QueueFull, StorageError, SubmissionCancelled
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.engine import Done, Engine, HookCall, Window
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.processing import Processing
+    from aiomm.acquire.sources import Source
     from aiomm.core.local import LocalCore
     from aiomm.dataset import Dataset
     from aiomm.dataset.storage import Frame, Writer
@@ -74,13 +76,14 @@ class Run:
         self.frame_bell = Bell()
         self.submissions: deque[Submission] = deque()  # in order, not fed yet
         self.active: dict[Submission, None] = {}
-        self.feedback: deque[tuple[Submission, Any]] = deque()
+        self.feedback: deque[tuple[Submission, Source]] = deque()
         self.hook_calls: deque[HookCall] = deque()
         self.hook_submission: Submission | None = None
         self.hook_call: HookCall | None = None  # the one under way, and the task in which it is
         self.hook_task: asyncio.Task[Any] | None = None
         self.owners: deque[Submission] | None = None  # of the saved images that image_saved_fn, which has a queue, was not told of
         self.finishing = False
+        self.enough = False  # a hook has said so: nothing more is pulled from iterators
         self.aborted = False
         self.stopping = False  # no stage goes on: aborted or failed
         self.ended = False
@@ -169,8 +172,9 @@ class Run:
         if self.ended or self.stopping:
             raise AcquisitionFinished("the acquisition has ended and takes no more events")
         if events is None:
-            self.loop.call_soon_threadsafe(self.finish)
+            self.loop.call_soon_threadsafe(self.stop_sources)
             return
+        source = open_source(events)
         submission = current_submission.get() or self.hook_submission
         if submission is None:
             raise AcquisitionFinished("queue.put() was called outside a hook or image processor of a running submission")
@@ -178,7 +182,7 @@ class Run:
             if submission.feedback_pending >= FEEDBACK_LIMIT:
                 raise QueueFull(f"{FEEDBACK_LIMIT} put()s are waiting to be acquired already: put fewer, or lists of events")
             submission.feedback_pending += 1
-        self.loop.call_soon_threadsafe(self._accept, submission, events)
+        self.loop.call_soon_threadsafe(self._accept, submission, source)
 
     def taken(self, submission: Submission) -> None:
         """One put of a submission's hooks is with the engine now, or was refused."""
@@ -274,8 +278,8 @@ class Run:
         submission.untold -= 1
         self._look(submission)
 
-    def _accept(self, submission: Submission, events: Any) -> None:
-        self.feedback.append((submission, events))
+    def _accept(self, submission: Submission, source: Source) -> None:
+        self.feedback.append((submission, source))
         self.bell.ring()
 
     # ---- accounts -----------------------------------------------------------------------------------------------
@@ -356,6 +360,11 @@ class Run:
         """Take no more submissions; end when those there are are done."""
         self.finishing = True
         self.bell.ring()
+
+    def stop_sources(self) -> None:
+        """A hook has put None: pull no more events from iterators, and finish."""
+        self.enough = True
+        self.finish()
 
     def abort(self) -> None:
         """End now."""
