@@ -220,8 +220,9 @@ class Feed:
             if not mmc.isSequenceRunning():
                 raise CoreError("the camera stopped by itself during live view", device=mmc.getCameraDevice() or None)
             if count and mmc.getBufferFreeCapacity() == 0:  # a full buffer that drops the oldest: its count says nothing
-                mmc.popNextImage()
-                self.last_count = count - 1
+                with contextlib.suppress(IndexError):  # it was emptied in this very moment
+                    mmc.popNextImage()
+                    self.last_count = count - 1
             return None
         behind = count - self.last_count
         self.last_count = count
