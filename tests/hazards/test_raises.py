@@ -1,4 +1,4 @@
-"""Callbacks and generators that raise, hang or are slow, and consumers that stop reading: the acquisition ends safely, with the first cause."""
+"""Callbacks and generators that raise or hang, consumers that stop reading: all ends safely, with the first cause."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ CALLBACKS = (
     "storage_monitor_callback_fn",
     "notification_callback_fn",
 )
+BASE_EXCEPTIONS = (SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit())
 
 
 class Broken(Exception):
@@ -112,9 +113,7 @@ async def test_an_exception_in_a_callback(at: Ends, which: str, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()], ids=lambda e: type(e).__name__
-)
+@pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("which", ["event_generation_hook_fn", "pre_hardware_hook_fn", "image_process_fn", "image_saved_fn"])
 async def test_what_is_no_exception_in_a_callback(at: Ends, which: str, error: BaseException, kind: str) -> None:
     """It would tear the loop down, or pass for a cancellation: it becomes the cause of a HookError."""
