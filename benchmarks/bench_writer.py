@@ -84,7 +84,8 @@ def run_raw(folder: Path, frames: list[np.ndarray], count: int, queue_size: int)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
     buffers = []
     for i in range(4):
-        memory = mmap.mmap(-1, RAW_WRITE)
+        memory = mmap.mmap(-1, RAW_WRITE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE)
         np.frombuffer(memory, np.uint8)[:] = np.resize(frames[i % len(frames)].view(np.uint8).reshape(-1), RAW_WRITE)
         buffers.append(memory)
     total = frames[0].nbytes * count

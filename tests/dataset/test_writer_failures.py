@@ -343,3 +343,28 @@ def test_a_small_file_system(tmp_path: Path, shape: tuple[int, int]) -> None:
         writer.dataset.close()
     finally:
         subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def test_given_up_while_the_disk_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was reported lost is not there afterwards, though its write ended well at last."""
+    gate, entered = threading.Event(), threading.Event()
+    real = os.pwrite
+
+    def pwrite(fd: int, data: Any, offset: int) -> int:
+        if len(data) > 100_000 and offset > 4096 + 186_600:
+            entered.set()
+            assert gate.wait(30)
+        return real(fd, data, offset)
+
+    report = Report()
+    writer = NDTiffWriter(tmp_path, "x", on_saved=report.on_saved, on_failed=report.on_failed)
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    frames = [frame(i, BIG) for i in range(5)]
+    for one in frames:
+        writer.put(one)
+    assert entered.wait(30)
+    writer.give_up()
+    assert report.failed.wait(30)
+    gate.set()
+    assert len(report.saved) + len(report.failures[0][1]) == 5
+    report.check(writer, frames)

@@ -138,6 +138,8 @@ class Committer:
 
     def _publish(self, written: list[_Written], slab: Slab | None) -> None:
         """Put frames in the index, then report them; the file ends with the last of them."""
+        if self._intake.error is not None:
+            return  # given up meanwhile: these were reported lost
         whole, failure = self._index.append([record for _, _, record, _ in written], sync=self._durable)
         table, index = self._table, self._store.index
         for frame, part, _, slot in written[:whole]:

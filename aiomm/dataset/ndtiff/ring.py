@@ -8,9 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+HUGE = 2 * 2**20
+
 if TYPE_CHECKING:
     from aiomm.dataset.ndtiff.output import OutputFile
     from aiomm.dataset.storage import Frame
+
+
+def huge_pages(size: int) -> np.ndarray:
+    """Get memory on huge pages where the system has them: the kernel finds its pages faster for each direct write."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # private, because shared memory, the default of mmap, seldom gets them
+        memory = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    else:
+        memory = mmap.mmap(-1, size + HUGE)
+    whole = np.frombuffer(memory, dtype=np.uint8)
+    start = -whole.ctypes.data % HUGE
+    return whole[start : start + size]
 
 
 class Slab:
@@ -37,13 +52,9 @@ class Slab:
     )
 
     def __init__(self, size: int) -> None:
-        memory = mmap.mmap(-1, size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with contextlib.suppress(OSError):  # a kernel without huge pages
-                memory.madvise(mmap.MADV_HUGEPAGE)
         self.size = size
-        self.view = memoryview(memory)
-        self.array = np.frombuffer(memory, dtype=np.uint8)
+        self.array = huge_pages(size)
+        self.view = self.array.data
         self.generation = self.rows = 0
         self.file: OutputFile | None = None
         self.clear()

@@ -338,6 +338,9 @@ class NDTiffWriter:
         slab.frames.append(frame)
         slab.used += slot.end
         self._position += slot.end
+        full = len(slab.frames) >= self._batch or slab.used + slot.end > slab.size
+        if full and (self._handed != self._done or not self._inbox.empty()):
+            self._seal()  # while the one before it is written, so that the next write follows at once
 
     def _room_for(self, size: int) -> Slab:
         slab = self._slab
