@@ -351,7 +351,7 @@ def test_given_up_while_the_disk_does_not_answer(tmp_path: Path, monkeypatch: py
     real = os.pwrite
 
     def pwrite(fd: int, data: Any, offset: int) -> int:
-        if len(data) > 100_000 and offset > 4096 + 186_600:
+        if len(data) > 100_000 and offset > 4096:
             entered.set()
             assert gate.wait(30)
         return real(fd, data, offset)
@@ -360,7 +360,10 @@ def test_given_up_while_the_disk_does_not_answer(tmp_path: Path, monkeypatch: py
     writer = NDTiffWriter(tmp_path, "x", on_saved=report.on_saved, on_failed=report.on_failed)
     monkeypatch.setattr(os, "pwrite", pwrite)
     frames = [frame(i, BIG) for i in range(5)]
-    for one in frames:
+    writer.put(frames[0])
+    while not len(writer.dataset):
+        pass
+    for one in frames[1:]:
         writer.put(one)
     assert entered.wait(30)
     writer.give_up()
