@@ -85,7 +85,7 @@ class Supervisor:
                 run.engine.finish()
                 await self._outlast(self._engine_end)
                 if not self._engine_end.done():
-                    run.core.abandoned = True  # its clean-up goes on when the device call in progress returns
+                    run.core.abandon()  # the engine's clean-up goes on when the device call in progress returns
                 if run.processing is not None and processed is not None:
                     run.processing.closing = True
                     run.frame_bell.ring()

@@ -99,7 +99,7 @@ class LocalCore(Core):
         self._closed = False
         self._stop_errors: list[Exception] = []
         self.users: set[User] = set()
-        self.abandoned = False  # the loop shuts down while a device call goes on: closing does not wait for it
+        self._abandoned = False
         self._ending: set[asyncio.Task[None]] = set()
         self._turns = Turns()
         self._hub = Hub(self)
@@ -158,6 +158,15 @@ class LocalCore(Core):
         state = "closed" if self._closed else "not open yet" if self._calls is None else "open"
         return f"<LocalCore {self._config!s}: {state}>"
 
+    def abandon(self) -> None:
+        """Take no more calls, and wait for nothing: the loop shuts down while a device call goes on.
+
+        What drives the hardware still cleans up when that call returns; the end of the process gives it some seconds.
+        """
+        self._abandoned = True
+        if self._thread is not None:
+            self._thread.close(0)
+
     async def _close(self) -> None:
         errors: list[Exception] = []
         while users := list(self.users):
@@ -169,8 +178,7 @@ class LocalCore(Core):
                     errors.append(error)
         self._closed = True
         if self._thread is not None:
-            if self.abandoned:
-                self._thread.close(0)  # the end of the process gives it some seconds more
+            if self._abandoned:
                 return
             await self._thread.aclose()
         _open_cores.discard(self)
