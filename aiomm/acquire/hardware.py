@@ -215,6 +215,8 @@ class Hardware:
     def _go_xy(self, x: float | None, y: float | None, touched: list[str]) -> Routine:
         label = self.xy_stage
         known = self._xy.get(label)
+        if x is None or y is None:
+            yield from self.settle((label,))  # where it passes by is not where it is to stay
         if x is None or y is None or known is not None:
             here = yield from self.attempt("getXYPosition", label)
             still = known is not None and math.dist(here, known[1]) <= SAME_PLACE_UM
