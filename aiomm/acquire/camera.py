@@ -144,7 +144,11 @@ class Camera:
             if mmc.getRemainingImageCount():
                 self.doing = ""
                 md = pymmcore.Metadata()
-                raw = mmc.popNextImageMD(md)
+                try:
+                    raw = mmc.popNextImageMD(md)
+                except Exception as error:
+                    cause = core_error(error, "popNextImageMD", ())
+                    raise HardwareError(f"camera {camera!r} gave no image {total + 1} of {expected}: {cause}") from cause
                 last = time.monotonic()
                 tags = {key: md.GetSingleTag(key).GetValue() for key in md.GetKeys()}
                 name = self._channel(tags, names)
