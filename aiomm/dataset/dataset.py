@@ -363,7 +363,8 @@ class Dataset:
         Returns
         -------
         dask.array.Array
-            The axes, then y, x, and 3 for RGB. Values along an axis are sorted. Missing images are zeros; see `as_mask`.
+            The axes, then y, x, and 3 for RGB. Values along an axis are sorted, names too: `axes` says which value is where,
+            and ``channel="DAPI"`` fixes a channel whatever its place. Missing images are zeros; see `as_mask`.
 
         Raises
         ------
