@@ -70,8 +70,8 @@ class EventQueue:
         Parameters
         ----------
         events : dict, list of dict, or None
-            One event, events that may be merged into one hardware sequence, or None: the acquisition takes no more
-            events and ends when those it has are done.
+            One event, events that may be merged into one hardware sequence, an iterator of them, or None: nothing more
+            is submitted or pulled from iterators, and the acquisition ends when the events it has are done.
 
         Raises
         ------
