@@ -91,7 +91,7 @@ class Camera:
         count: int,
         timeout_ms: float | None,
         facts_of: Callable[[], CameraFacts],
-        started: Callable[[], Routine],
+        started: Callable[[], Routine] | None,
         take: Callable[..., Routine],
     ) -> Routine:
         """Take ``count`` images at the camera's own pace; ``started`` is called when the camera is armed.
@@ -114,7 +114,8 @@ class Camera:
             mmc.clearCircularBuffer()
             yield from self._hardware.attempt("prepareSequenceAcquisition", camera)
             yield from self._hardware.attempt("startSequenceAcquisition", camera, count, 0.0, True)
-            yield from started()
+            if started is not None:
+                yield from started()
             yield from self._drain(camera, facts, count, timeout_ms, take)
         finally:
             self.doing = ""

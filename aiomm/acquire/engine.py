@@ -17,92 +17,30 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.camera import Camera
 from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hardware import Hardware, Stopped
+from aiomm.acquire.imaging import Imaging
 from aiomm.acquire.limits import Limits
-from aiomm.acquire.metadata import CameraFacts, Clock, camera_tags, image_tags, pixel_type, read_camera_facts
+from aiomm.acquire.metadata import pixel_type
+from aiomm.acquire.orders import Done, HookCall, Outlet, Window
 from aiomm.acquire.sequencing import Group, iter_groups
 from aiomm.core.safety import remember, restore
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.turns import Turn
-from aiomm.dataset.storage import Frame
 from aiomm.errors import EventError, HardwareError, HookError, StorageError, SubmissionCancelled, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from aiomm.acquire.metadata import Clock
     from aiomm.acquire.submission import Submission
     from aiomm.core.local import LocalCore
+    from aiomm.dataset.storage import Frame
 
 CHECK_CHUNK = 200
-
-
-@dataclass(slots=True, eq=False)
-class Window:
-    """Events that may be merged with each other: one scope of sequencing."""
-
-    submission: Submission
-    events: list[AcquisitionEvent]
-    number: int = 0  # of its first event within the submission
-    turn: Turn | None = None  # the turn in whose hook it was submitted
-    feedback: bool = False  # a hook or processor has put it: what is put meanwhile comes after it
-    ended: bool = False  # the loop has heard of its end
-
-
-@dataclass(slots=True)
-class Done:
-    """What became of the events of one group."""
-
-    events: int = 0
-    added: int = 0  # events that a hook has added
-    frames: int = 0
-    taken: int = 0  # events of which a frame came
-    skipped: int = 0
-    failed: int = 0
-    claimed: tuple[AcquisitionEvent, ...] = ()  # events whose axes are reserved
-    imaged: set[int] = field(default_factory=set)  # ids of those of which a frame came
-    errors: list[BaseException] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class HookCall:
-    """A hook that the loop is asked to run; the engine waits for ``done``."""
-
-    which: str
-    argument: Any
-    submission: Submission
-    turn: Turn | None
-    done: bool = False
-    dropped: bool = False  # its submission was cancelled: nobody waits for it
-    result: Any = None
-    error: BaseException | None = None
-
-
-class Outlet(Protocol):
-    """Where frames go, and what the engine says of itself; every method may be called on the hardware thread."""
-
-    def try_put(self, frame: Frame) -> bool:
-        """Take a frame; False when there is no room now (the engine's signal is set when there is)."""
-
-    def post(self, message: Any, *, wake: bool = True) -> None:
-        """Tell the loop."""
-
-    def run_hook(self, call: HookCall) -> None:
-        """Have the loop run a hook; it sets the engine's signal when ``call.done``."""
-
-    def claim(self, events: Iterable[AcquisitionEvent]) -> None:
-        """Reserve the axes of events; DuplicateImageError if an image or event has them."""
-
-    def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
-        """Give axes back: no image comes of these events."""
-
-    def room_for(self, images: int, image_bytes: int) -> None:
-        """Check the free disk; StorageError if these images cannot fit."""
 
 
 class Engine:
@@ -153,7 +91,6 @@ class Engine:
         self._turn_signal = core.thread.signal()
         self.lane: deque[Window] = deque()
         self.feedback: deque[Window] = deque()
-        self.clock = Clock()
         self.listening = False  # whether anybody wants notifications
         self.paused = False
         self._finishing = False
@@ -161,22 +98,25 @@ class Engine:
         self.started = 0  # events whose group has begun, or that were dropped
         self._doing = "work"
         self._hardware = Hardware(self._mmc, self._is_stopping)
-        self._camera = Camera(self._mmc, self._hardware, self._is_stopping)
-        self._facts: dict[str, tuple[tuple[int, int], CameraFacts]] = {}
+        self._imaging = Imaging(core, self._hardware, self._is_stopping, self._hand_on, self._note)
         self._turn: Turn | None = None
         self._epoch = -1
         self.left: dict[str, Any] | None = None  # what was in force at the end of the last turn
         self._last: Submission | None = None
         self._current: Submission | None = None  # whose window is under way
         self._start: float | None = None
-        self._ring_ready: tuple[Any, ...] | None = None
 
     # ---- from the loop ------------------------------------------------------------------------------------------
 
     @property
     def waiting_for(self) -> str:
         """What the engine is waiting for or doing at this moment, in words."""
-        return self._hardware.doing or self._camera.doing or self._doing
+        return self._hardware.doing or self._imaging.doing or self._doing
+
+    @property
+    def clock(self) -> Clock:
+        """The acquisition's clock."""
+        return self._imaging.clock
 
     def _is_stopping(self) -> bool:
         """Whether to give up what is under way: the acquisition ends, or the submission of this window was cancelled."""
@@ -521,7 +461,9 @@ class Engine:
                 keep = first.keep_shutter_open
                 yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
                 if first.acquire:
-                    yield from self._take_images(group, window, done)
+                    armed = (lambda: self._ask("post_camera", group, window)) if "post_camera" in self._hooks else None
+                    due = None if first.min_start_time is None else self._due(first, submission)
+                    yield from self._imaging.take(group, submission, done, due=due, armed=armed)
         except BaseException:
             self._hardware.stop_sequences()
             raise
@@ -529,95 +471,6 @@ class Engine:
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
         for part, part_caps in again or ():
             yield from self._expose(part, part_caps, window, done, hooks=False)
-
-    def _take_images(self, group: Group, window: Window, done: Done) -> Routine:
-        first, events, submission = group.events[0], group.events, window.submission
-        camera = first.camera or self._hardware.camera
-        focus, xy_stage = self._hardware.focus, self._hardware.xy_stage
-        facts: dict[str, Any] = {}
-
-        def facts_of() -> CameraFacts:
-            found = self._facts_of(camera)
-            facts.update(found.tags)
-            return found
-
-        began = time.monotonic()
-        lateness = (began - self._due(first, submission)) * 1000 if first.min_start_time is not None else None
-        retries, taken = self._hardware.retries, done.taken
-        shared = image_tags(first, self._hardware, focus, xy_stage) if len(events) == 1 else None
-
-        def take(pixels: Any, index: int, channel: str, raw: dict[str, str], moment: float) -> Routine:
-            event = events[index]
-            axes = {**event.axes, "camera": channel} if channel else event.axes
-            tags = {**facts, **camera_tags(raw)} if raw else {**facts}
-            tags.update(shared if shared is not None else image_tags(event, self._hardware, focus, xy_stage))
-            if len(events) > 1:
-                self._sequenced_places(tags, group, index)
-            elapsed = float(raw["ElapsedTime-ms"]) + (began - self.clock.start) * 1000 if "ElapsedTime-ms" in raw else None
-            tags["Axes"] = axes
-            if group.exposure is not None:  # what the camera says of it is from before the sequence
-                tags["Exposure"] = group.exposure[index]
-                tags.pop("ExposureActual-ms", None)
-            else:
-                tags["Exposure"] = event.exposure if event.exposure is not None else facts["ExposureActual-ms"]
-            tags["Width"], tags["Height"] = pixels.shape[1], pixels.shape[0]
-            tags["ElapsedTime-ms"] = (moment - self.clock.start) * 1000 if elapsed is None else elapsed
-            tags["MonotonicTime-s"] = moment
-            tags["Time"] = self.clock.stamp(moment)
-            if not raw:  # MMCore tags the images of sequences only
-                tags["ImageNumber"], tags["TimeReceivedByCore"] = 0, tags["Time"][:26]
-            if lateness is not None:
-                tags["Lateness-ms"] = lateness
-            if retries:
-                tags["Retries"] = retries
-            frame = Frame(axes, pixels, tags, facts["BitDepth"], (submission, event, moment))
-            yield from self._hand_on(frame)
-            done.frames += 1
-            done.taken = max(done.taken, taken + index + 1)
-            done.imaged.add(id(event))
-
-        if len(events) == 1 and "post_camera" not in self._hooks:
-            self._note("pre_snap", group)
-            yield from self._camera.snap(first.camera, facts_of, take)
-            self._note("post_snap", group)
-            return
-
-        def started() -> Routine:
-            if "post_camera" in self._hooks:
-                yield from self._ask("post_camera", group, window)
-
-        self._prepare_ring()
-        began = time.monotonic()
-        self._note("pre_sequence_started", group)
-        yield from self._camera.sequence(first.camera, len(events), first.timeout, facts_of, started, take)
-        self._note("post_sequence_stopped", group)
-
-    def _facts_of(self, camera: str) -> CameraFacts:
-        """What the camera's images share; read again only when a setting may have changed."""
-        version = (self._hardware.version, self.core.epoch)
-        known = self._facts.get(camera)
-        if known is None or known[0] != version:
-            known = self._facts[camera] = (version, read_camera_facts(self._mmc, camera))
-        return known[1]
-
-    def _sequenced_places(self, tags: dict[str, Any], group: Group, index: int) -> None:
-        """While a stage is driven by triggers nobody can read it: only what was asked is recorded."""
-        tags["Sequenced"] = True
-        if group.z is not None:
-            tags["ZPosition_um_Intended"] = group.z[index]
-            tags.pop("ZPosition_um", None)
-        if group.xy is not None:
-            tags["XPosition_um_Intended"], tags["YPosition_um_Intended"] = group.xy[index]
-            tags.pop("XPosition_um", None)
-            tags.pop("YPosition_um", None)
-
-    def _prepare_ring(self) -> None:
-        """MMCore's buffer is allocated at the first sequence, which takes long: do it before the clock runs."""
-        mmc = self._mmc
-        size = (mmc.getImageWidth(), mmc.getImageHeight(), mmc.getBytesPerPixel(), mmc.getCircularBufferMemoryFootprint())
-        if self._ring_ready != size:
-            mmc.initializeCircularBuffer()
-            self._ring_ready = size
 
     def _hand_on(self, frame: Frame) -> Routine:
         """Give a frame to the next stage; while it has no room the camera's own buffer fills."""

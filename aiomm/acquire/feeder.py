@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from aiomm.acquire.callers import GRACE, wait_out
-from aiomm.acquire.engine import Window
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hooks import check_hook_result
+from aiomm.acquire.orders import Window
 from aiomm.acquire.run import current_submission
 from aiomm.errors import EventError, HookError, SubmissionCancelled
 

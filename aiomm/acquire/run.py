@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from aiomm.acquire.engine import Done, Engine, HookCall, Window
+    from aiomm.acquire.engine import Engine
     from aiomm.acquire.events import AcquisitionEvent
+    from aiomm.acquire.orders import Done, HookCall, Window
     from aiomm.acquire.processing import Processing
     from aiomm.acquire.sources import Source
     from aiomm.core.local import LocalCore
