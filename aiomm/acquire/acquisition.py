@@ -13,19 +13,17 @@ from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
 from aiomm.acquire.capabilities import needs, read_capabilities
 from aiomm.acquire.engine import Engine
 from aiomm.acquire.feeder import Feeder, read_list
-from aiomm.acquire.hooks import EventQueue, Kind, UserFunction
-from aiomm.acquire.mailbox import outlast
-from aiomm.acquire.metadata import summary_metadata as read_summary
+from aiomm.acquire.functions import make_functions
+from aiomm.acquire.hooks import EventQueue, UserFunction
 from aiomm.acquire.processing import Processing
 from aiomm.acquire.run import Run
 from aiomm.acquire.sources import open_source
 from aiomm.acquire.status import Status
 from aiomm.acquire.streams import ImageStream, NotificationStream, Policy
 from aiomm.acquire.submission import Submission
-from aiomm.acquire.supervisor import Supervisor, in_thread
+from aiomm.acquire.supervisor import Supervisor
+from aiomm.acquire.target import Target, open_storage
 from aiomm.core.turns import current_turn
-from aiomm.dataset.memory import MemoryWriter
-from aiomm.dataset.ndtiff.writer import NDTiffWriter
 from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Durability
 
 SUBMISSIONS_LIMIT = 10_000
+HOOK_POINTS = ("pre_hardware", "post_hardware", "post_camera")
 
 logger = logging.getLogger("aiomm")
 
@@ -176,10 +175,10 @@ class Acquisition:
         self._name = name or "acquisition"
         self._functions = {
             "image_process_fn": image_process_fn,
-            "event_generation": event_generation_hook_fn,
-            "pre_hardware": pre_hardware_hook_fn,
-            "post_hardware": post_hardware_hook_fn,
-            "post_camera": post_camera_hook_fn,
+            "event_generation_hook_fn": event_generation_hook_fn,
+            "pre_hardware_hook_fn": pre_hardware_hook_fn,
+            "post_hardware_hook_fn": post_hardware_hook_fn,
+            "post_camera_hook_fn": post_camera_hook_fn,
             "storage_monitor_callback_fn": storage_monitor_callback_fn,
             "image_saved_fn": image_saved_fn,
             "notification_callback_fn": notification_callback_fn,
@@ -288,7 +287,7 @@ class Acquisition:
         core = self._core
         run = Run(core, allow_duplicates=self._allow_duplicates)
         self._run = run
-        hooks = frozenset(which for which in ("pre_hardware", "post_hardware", "post_camera") if self._functions[which] is not None)
+        hooks = frozenset(which for which in HOOK_POINTS if self._functions[f"{which}_hook_fn"] is not None)
         run.engine = Engine(
             core,
             run,
@@ -301,12 +300,14 @@ class Acquisition:
         )
         if self._debug:
             run.log_notes()
+        processor_given = self._functions["image_process_fn"] is not None
         functions: dict[str, UserFunction] = {}
         try:
-            functions = self._make_functions(run)
+            functions = make_functions(self._functions, core, EventQueue(run.put), process=self._process, executor=self._executor)
             for function in functions.values():
                 await function.start()
-            await self._open_storage(run)
+            target = Target(self._directory, self._name, self._durability, self._queue_size, self._summary)
+            await open_storage(run, target, processed=processor_given)
         except BaseException:
             self._run = None
             for function in functions.values():
@@ -321,8 +322,10 @@ class Acquisition:
         if "notification_callback_fn" in functions:
             stream = run.add_listener(NotificationStream(run))
             self._callbacks.append(NotificationCallback(run, functions["notification_callback_fn"], stream))
-        feeder = Feeder(run, functions.get("event_generation"), self._look_ahead)
-        supervisor = Supervisor(run, feeder, {which: functions[which] for which in hooks}, self._callbacks, list(functions.values()))
+        feeder = Feeder(run, functions.get("event_generation_hook_fn"), self._look_ahead)
+        supervisor = Supervisor(
+            run, feeder, {which: functions[f"{which}_hook_fn"] for which in hooks}, self._callbacks, list(functions.values())
+        )
         self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._name}")
         core.users.add(self)
         if self._show_display:
@@ -333,59 +336,6 @@ class Acquisition:
             await supervisor.supervise()
         finally:
             self._core.users.discard(self)
-
-    def _make_functions(self, run: Run) -> dict[str, UserFunction]:
-        queue = EventQueue(run.put)
-        made: dict[str, UserFunction] = {}
-        for key, fn in self._functions.items():
-            if fn is None:
-                continue
-            kind: Kind = "hook"
-            name = f"{key}_hook_fn"
-            match key:
-                case "image_process_fn":
-                    kind, name = "processor", key
-                case "storage_monitor_callback_fn":
-                    kind, name = "monitor", key
-                case "image_saved_fn":
-                    kind, name = "saved", key
-                case "notification_callback_fn":
-                    kind, name = "notification", key
-            process = self._process and kind in ("hook", "processor")
-            executor = self._executor if kind == "processor" else None
-            made[key] = UserFunction(fn, kind, name=name, core=self._core, queue=queue, process=process, executor=executor)
-        if self._executor is not None and "image_process_fn" not in made:
-            raise ValueError("executor= runs the image processor: give image_process_fn= too")
-        return made
-
-    async def _open_storage(self, run: Run) -> None:
-        core = self._core
-        clock = run.engine.clock
-        summary = await core.run(lambda mmc: read_summary(mmc, clock, self._name), reads=True)
-        summary.update(self._summary)
-        options: dict[str, Any] = {
-            "queue_size": self._queue_size,
-            "on_saved": run.on_saved,
-            "on_room": run.room if self._functions["image_process_fn"] is None else lambda: run.post(("room",)),
-            "on_failed": run.on_failed,
-            "allow_duplicates": self._allow_duplicates,
-        }
-
-        def make() -> None:
-            if self._directory is None:
-                run.writer = MemoryWriter(summary, **options)
-            else:
-                writer = NDTiffWriter(self._directory, self._name, summary, durability=self._durability, **options)
-                run.writer = writer
-                run.folder = writer.path
-
-        made = in_thread(make)
-        cancelled = await outlast(made)
-        made.result()
-        run.dataset = run.writer.dataset
-        if cancelled is not None:
-            await outlast(in_thread(run.writer.finish))
-            raise cancelled
 
     def _ready(self) -> Run:
         if self._run is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.events import CHANNEL, AcquisitionEvent, suggest
+from aiomm.acquire.event_values import CHANNEL, suggest
 from aiomm.acquire.limits import Limits
 from aiomm.core.translate import core_error
 from aiomm.errors import EventError, LimitError
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import numpy as np
+
+    from aiomm.acquire.events import AcquisitionEvent
 
 __all__ = ["Capabilities", "ImageInfo", "Needs", "PropertyInfo", "Roles", "SlmInfo", "check_events", "needs", "read_capabilities"]
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hardware import Hardware, Stopped
+from aiomm.acquire.hooks import copied, same
 from aiomm.acquire.imaging import Imaging
 from aiomm.acquire.limits import Limits
 from aiomm.acquire.metadata import pixel_type
@@ -398,7 +399,7 @@ class Engine:
         single = len(group.events) == 1
         shown = [event.to_dict() for event in group.events]
         before = shown[0] if single else shown
-        call = HookCall(which, _copy(before), window.submission, self._turn)
+        call = HookCall(which, copied(before), window.submission, self._turn)
         self._outlet.run_hook(call)
         yield from self._until(lambda: call.done, f"{which}_hook_fn to return")
         if call.error is not None:
@@ -410,7 +411,7 @@ class Engine:
         result = call.result
         if result is None:
             return None
-        if which == "post_camera" or _same(list(result), shown):
+        if which == "post_camera" or same(list(result), shown):
             return group.events
         try:
             answers = result if isinstance(result, list | tuple) else [result]
@@ -490,19 +491,3 @@ class Engine:
             if isinstance(payload, list) and len(payload) == 1:
                 payload = payload[0]
             self._outlet.post(("note", milestone, payload))
-
-
-def _copy(value: Any) -> Any:
-    """Copy an event as dict, or a list of them, so that what a hook changes can be seen."""
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
-
-
-def _same(one: Any, other: Any) -> bool:
-    try:
-        return bool(one == other)
-    except ValueError:  # arrays inside
-        return False

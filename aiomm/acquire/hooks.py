@@ -426,3 +426,20 @@ def _check_image(image: Any, name: str, where: str) -> np.ndarray[Any, Any]:
             f"{' or '.join(types)}: scale it and return image.astype(numpy.{cast})"
         )
     return image if image.flags.c_contiguous and image.dtype.isnative else np.ascontiguousarray(image, dtype=native)
+
+
+def copied(value: Any) -> Any:
+    """Copy an event as dict, or a list of them, so that what a hook changes can be seen."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether a hook gave back what it got."""
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays inside
+        return False

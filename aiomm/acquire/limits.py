@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.events import suggest
+from aiomm.acquire.event_values import suggest
 from aiomm.errors import EventError
 
 if TYPE_CHECKING:

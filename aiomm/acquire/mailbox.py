@@ -1,4 +1,4 @@
-"""From threads to the loop: a mailbox with one wake pending at most, and a bell that wakes tasks.
+"""Between threads and the loop: a mailbox with one wake pending at most, a bell that wakes tasks, waits that last.
 
 Waking the loop from another thread is what costs most in an acquisition (about 0.1 ms a time). A mailbox therefore
 wakes it once for all that has come since it last looked.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -88,3 +89,27 @@ async def outlast(future: asyncio.Future[Any], *, timeout: float | None = None) 
         except asyncio.CancelledError as error:
             cancelled = error
     return cancelled
+
+
+def in_thread(fn: Callable[[], None]) -> asyncio.Future[None]:
+    """Run a function in a thread of its own; the future has its outcome when it has returned."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    def main() -> None:
+        error: BaseException | None = None
+        try:
+            fn()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=main, name="aiomm storage", daemon=True).start()
+    return future

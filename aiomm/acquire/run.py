@@ -96,7 +96,7 @@ class Run:
         self.started_at = time.monotonic()
         self.ended_at: float | None = None
         self._undelivered: list[BaseException] = []
-        self._allow_duplicates = allow_duplicates
+        self.allow_duplicates = allow_duplicates
         self._claimed: set[int] = set()
         self._lock = threading.Lock()
         self._readers = 0
@@ -134,7 +134,7 @@ class Run:
 
         Only hashes are kept: a day's axes would fill the memory that images need.
         """
-        if self._allow_duplicates:
+        if self.allow_duplicates:
             return
         taken: list[int] = []
         with self._lock:
@@ -153,7 +153,7 @@ class Run:
 
     def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
         """Give the axes of events back: no image came of them. Any thread."""
-        if not self._allow_duplicates:
+        if not self.allow_duplicates:
             with self._lock:
                 self._claimed.difference_update(claim_key(event) for event in events if event.acquire)
 
@@ -487,3 +487,4 @@ class Run:
             notification = Notification(MILESTONES[milestone], milestone, payload)
             for listener in self._listeners:
                 listener.offer(notification)
+            self.bell.ring()

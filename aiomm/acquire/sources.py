@@ -17,7 +17,8 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal
 
-from aiomm.acquire.events import AcquisitionEvent, numbered
+from aiomm.acquire.event_values import numbered
+from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.mda import EventList
 from aiomm.acquire.useq import UseqReader, is_useq_event, is_useq_sequence
 from aiomm.errors import EventError

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from aiomm.acquire.hooks import UserFunction, check_hook_result
+from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.run import current_submission
 from aiomm.core.turns import current_turn
 
@@ -229,27 +229,3 @@ class Supervisor:
         left = [function for function in self._functions if not await function.aclose(LEAVE_S)]
         for function in left:
             logger.warning("%s is still running: a function in progress cannot be interrupted; its result is dropped", function.label)
-
-
-def in_thread(fn: Callable[[], None]) -> asyncio.Future[None]:
-    """Run a function in a thread of its own; the future has its outcome when it has returned."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-
-    def main() -> None:
-        error: BaseException | None = None
-        try:
-            fn()
-        except BaseException as raised:
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, error)
-
-    threading.Thread(target=main, name="aiomm storage", daemon=True).start()
-    return future

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiomm.acquire.events import AcquisitionEvent, numbered
+from aiomm.acquire.event_values import numbered
+from aiomm.acquire.events import AcquisitionEvent
 from aiomm.errors import EventError, UnsupportedError
 
 __all__ = ["UseqReader", "is_useq_event", "is_useq_sequence"]

@@ -870,3 +870,17 @@ async def test_negative_axes_are_axes_of_their_own(rig: Rig) -> None:
     tiles = [{"axes": {"row": row, "column": column}} for row in (-2, -1, 0) for column in (-2, -1, 0)]
     async with rig.memory() as acq:
         assert len(await acq.acquire(tiles)) == 9
+
+
+async def test_a_notification_of_the_loops_own_is_heard_at_once(rig: Rig) -> None:
+    """The last ones come when nothing else happens any more: nobody else wakes the callback then, and the exit waited for it."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def notified(notification: aiomm.Notification) -> None:
+        told.put_nowait(notification.milestone)
+
+    async with rig.memory(notification_callback_fn=notified) as acq:
+        assert await asyncio.wait_for(told.get(), 5) == "acq_started"
+        await asyncio.sleep(0.05)  # everything is idle
+        acq._run.note("data_sink_finished", None)
+        assert await asyncio.wait_for(told.get(), 5) == "data_sink_finished"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import aiomm
-from aiomm.acquire.events import KEYS
+from aiomm.acquire.event_values import KEYS
 from aiomm.cli.exits import Exit
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
