@@ -148,6 +148,7 @@ class Hub:
         self._mailboxes: set[_Mailbox] = set()
         self._lock = threading.RLock()  # reentrant: a finaliser may come in while its thread is in here
         self._callback: Any = None
+        self._registered = False
         self._connected: list[tuple[Any, Callable[..., None]]] = []
 
     async def add(self, mailbox: _Mailbox) -> None:
@@ -196,21 +197,23 @@ class Hub:
         if mmc is None:
             return
         wanted = bool(self._mailboxes)
-        if wanted and self._callback is None:
-            self._callback = self._register(mmc)
-        elif not wanted and self._callback is not None:
-            self._callback = None
+        if wanted and not self._registered:
+            self._registered = True
+            self._register(mmc)
+        elif not wanted and self._registered:
+            self._registered = False
             for signal, slot in self._connected:
                 signal.disconnect(slot)
-            if not self._connected:
-                mmc.registerCallback(None)
             self._connected.clear()
+            if self._callback is not None:
+                mmc.registerCallback(None)
 
-    def _register(self, mmc: Any) -> Any:
+    def _register(self, mmc: Any) -> None:
         if not hasattr(mmc, "events"):
-            callback = _Callback(self.tell)
-            mmc.registerCallback(callback)
-            return callback
+            if self._callback is None:
+                self._callback = _Callback(self.tell)  # kept for good: MMCore has a bare pointer to it
+            mmc.registerCallback(self._callback)
+            return
         for method in _METHODS:
             name = _PLUS.get(method, method[2].lower() + method[3:])
             signal = getattr(mmc.events, name, None)
@@ -218,7 +221,6 @@ class Hub:
                 slot = _slot(self.tell, method)
                 signal.connect(slot)
                 self._connected.append((signal, slot))
-        return self._connected
 
 
 def _slot(tell: Callable[[CoreNotification], None], method: str) -> Callable[..., None]:
