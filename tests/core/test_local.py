@@ -19,8 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_of_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def only_own_threads_count() -> None:
+    _of_others.clear()
+    _of_others.update(threading.enumerate())
+
+
 def hardware_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name == "aiomm-hardware"]
+    return [t for t in threading.enumerate() if t.name == "aiomm-hardware" and t not in _of_others]
 
 
 async def settle_threads() -> None:
