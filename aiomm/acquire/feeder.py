@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
-from aiomm.acquire.callers import GRACE, wait_out
+from aiomm.acquire.callers import GRACE, ThreadCaller, wait_out
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hooks import check_hook_result
 from aiomm.acquire.orders import Window
@@ -43,7 +41,8 @@ class Feeder:
         self._run = run
         self._hook = generation_hook
         self._look_ahead = look_ahead
-        self._pulled = 0
+        self._handed_over = 0
+        self._in_hand = 0  # pulled from the source that is fed, and not handed over
 
     async def feed(self) -> None:
         """Serve the submissions in order, until the acquisition takes no more."""
@@ -110,18 +109,20 @@ class Feeder:
             self._run.fail(error)
 
     async def _feed_one(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+        pull = ThreadCaller(source.next_items, "the events' generator")  # a thread of its own: a generator that blocks keeps nobody else
         try:
             if source.scope == "list":
                 await self._feed_list(submission, source, lane)
             elif lane is self._run.engine.feedback:
-                await self._feed_feedback(submission, source, lane)
+                await self._feed_feedback(submission, source, lane, pull)
             elif source.scope == "windows":
-                await self._feed_windows(submission, source, lane)
+                await self._feed_windows(submission, source, lane, pull)
             else:
                 await self._feed_items(submission, source, lane)
         finally:
             if source.scope == "windows":
                 source.close()
+                await pull.aclose(0 if pull.running_since is not None else GRACE)
             elif source.scope == "items":
                 await source.aclose()
 
@@ -132,11 +133,11 @@ class Feeder:
                 await self._wait_for_engine(0)
             await self._send(submission, events, lane)
 
-    async def _feed_feedback(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+    async def _feed_feedback(self, submission: Submission, source: Source, lane: deque[Window], pull: ThreadCaller) -> None:
         """An iterator that a hook has put: pulled when the engine, which is within a window of the source, has done what came before."""
         while True:
             if source.scope == "windows":
-                events = await anyio.to_thread.run_sync(source.next_items, self._look_ahead, abandon_on_cancel=True)
+                events = await pull.call((self._look_ahead,))
                 if not events:
                     return
             else:
@@ -147,31 +148,41 @@ class Feeder:
             window = await self._send(submission, events, lane)
             await self._run.wait_until(lambda window=window: window.ended)  # type: ignore[misc]
 
-    async def _feed_windows(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+    async def _feed_windows(self, submission: Submission, source: Source, lane: deque[Window], pull: ThreadCaller) -> None:
+        try:
+            await self._pull_windows(submission, lane, pull)
+        finally:  # what was pulled and came to nothing takes no room from the next submission
+            self._in_hand = 0
+            self._run.bell.ring()
+
+    async def _pull_windows(self, submission: Submission, lane: deque[Window], pull: ThreadCaller) -> None:
         window: list[AcquisitionEvent] = []
         while True:
             wanted = self._look_ahead - len(window)
             await self._wait_for_engine(min(wanted, max(1, self._look_ahead // 2)))
             room = min(wanted, self._look_ahead - self._ahead)
             try:
-                events = await anyio.to_thread.run_sync(source.next_items, room, abandon_on_cancel=True)
+                events = await pull.call((room,))
             except Exception:
                 if window:  # what came before the error is acquired, as it is from an async iterator
-                    await self._send(submission, window, lane, pulled=True)
+                    await self._send(submission, window, lane)
                     await self._run.wait_until(lambda: self._engine_free(submission, lane))
                 raise
-            self._pulled += len(events)
+            self._in_hand += len(events)
             if len(events) > room or not events:  # a list is a scope by itself; nothing more is the end
                 if window:
-                    await self._send(submission, window, lane, pulled=True)
+                    await self._send(submission, window, lane)
+                    self._in_hand -= len(window)
                     window = []
                 if not events:
                     return
-                await self._send(submission, events, lane, pulled=True)
+                await self._send(submission, events, lane)
+                self._in_hand = 0
                 continue
             window += events
             if len(window) >= self._look_ahead:
-                await self._send(submission, window, lane, pulled=True)
+                await self._send(submission, window, lane)
+                self._in_hand = 0
                 window = []
 
     async def _feed_items(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
@@ -185,7 +196,7 @@ class Feeder:
 
     @property
     def _ahead(self) -> int:
-        return self._pulled - self._run.engine.started
+        return self._handed_over + self._in_hand - self._run.engine.started
 
     async def _wait_for_engine(self, room: int) -> None:
         """Wait until ``room`` events more may be pulled; with 0, until the engine has begun nearly all it has."""
@@ -195,23 +206,20 @@ class Feeder:
     def _engine_free(submission: Submission, lane: deque[Window]) -> bool:
         return submission.windows_open == 0 and not lane
 
-    async def _send(self, submission: Submission, events: list[AcquisitionEvent], lane: deque[Window], *, pulled: bool = False) -> Window:
+    async def _send(self, submission: Submission, events: list[AcquisitionEvent], lane: deque[Window]) -> Window:
         """Hand a window to the engine, through the generation hook; its axes are reserved first."""
         run = self._run
         if self._hook is not None:
-            before = len(events)
             events = await self._generate(submission, events)
-            if pulled:
-                self._pulled += len(events) - before
         if submission.cancelling:
             raise SubmissionCancelled("submission.cancel() was called")
         run.claim(events)
-        if not pulled:
-            self._pulled += len(events)
+        self._handed_over += len(events)
         number = submission.events
         run.count_events(submission, len(events))
         submission.windows_open += 1
         window = Window(submission, events, number, submission.turn, feedback=lane is run.engine.feedback)
+        run.handing_over = run.handing_over or window.feedback
         lane.append(window)
         run.engine.signal.set()
         return window

@@ -24,6 +24,10 @@ class Window:
     turn: Turn | None = None  # the turn in whose hook it was submitted
     feedback: bool = False  # a hook or processor has put it: what is put meanwhile comes after it
     ended: bool = False  # the loop has heard of its end
+    left: int = 0  # events of which the loop has not heard what became of them
+
+    def __post_init__(self) -> None:
+        self.left = len(self.events)
 
 
 @dataclass(slots=True)

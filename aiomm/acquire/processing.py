@@ -40,6 +40,7 @@ class Processing:
         self._under_way: deque[tuple[Frame, asyncio.Task[Any]]] = deque()
         self._refused = False
         self.closing = False
+        self.given_up = False  # the acquisition has ended without what it still returns, and the writer is closed
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._under_way)
@@ -81,7 +82,8 @@ class Processing:
                 elif self.closing and not self._waiting:
                     return
         except Exception as error:
-            run.fail(error)
+            if not self.given_up:
+                run.fail(error)
         finally:
             for _, task in self._under_way:
                 task.cancel()

@@ -78,6 +78,7 @@ class Run:
         self.submissions: deque[Submission] = deque()  # in order, not fed yet
         self.active: dict[Submission, None] = {}
         self.feedback: deque[tuple[Submission, Source]] = deque()
+        self.handing_over = False  # the put that is served is with the engine already, and still counted as on its way
         self.hook_calls: deque[HookCall] = deque()
         self.hook_submission: Submission | None = None
         self.hook_call: HookCall | None = None  # the one under way, and the task in which it is
@@ -180,7 +181,8 @@ class Run:
         if submission is None:
             raise AcquisitionFinished("queue.put() was called outside a hook or image processor of a running submission")
         with self._lock:
-            if submission.feedback_pending >= FEEDBACK_LIMIT:
+            waiting = submission.feedback_pending + len(self.engine.feedback) - self.handing_over  # on their way, and with the engine
+            if waiting >= FEEDBACK_LIMIT:
                 raise QueueFull(f"{FEEDBACK_LIMIT} put()s are waiting to be acquired already: put fewer, or lists of events")
             submission.feedback_pending += 1
         self.loop.call_soon_threadsafe(self._accept, submission, source)
@@ -189,6 +191,7 @@ class Run:
         """One put of a submission's hooks is with the engine now, or was refused."""
         with self._lock:
             submission.feedback_pending -= 1
+            self.handing_over = False
         self.engine.signal.set()
         self._look(submission)
 
@@ -217,6 +220,7 @@ class Run:
                 window.ended = True
                 if error is not None:
                     self.refuse(window.submission, error)
+                    self._count_refused(window)
                 self._look(window.submission)
             case ("hook", call):
                 self.hook_calls.append(call)
@@ -262,6 +266,7 @@ class Run:
     def _group(self, window: Window, done: Done) -> None:
         submission = window.submission
         self.count_events(submission, done.added)
+        window.left -= done.events - done.added
         submission.frames_out += done.frames
         submission.acquired += done.frames
         submission.skipped += done.skipped
@@ -273,6 +278,13 @@ class Run:
         for error in done.errors:
             self.notes.append(str(error))
         self._look(submission)
+
+    def _count_refused(self, window: Window) -> None:
+        """Count what an error of its submission kept a window from doing; what was cancelled on request is not done."""
+        if not isinstance(window.submission.error, SubmissionCancelled):
+            window.submission.failed += window.left
+            self.counts["failed"] += window.left
+            self.counts["events_done"] += window.left
 
     def told(self, submission: Submission) -> None:
         """``image_saved_fn`` was told of one of its images, and has put what it wanted to put."""

@@ -65,6 +65,7 @@ class Supervisor:
         self._callbacks = callbacks
         self._functions = functions
         self._engine_end: asyncio.Future[None] = run.loop.create_future()
+        self._writing_ends = False  # the writer was told to finish
         self._grace_ends: float | None = None
         self._leave_at: float | None = None  # the loop shuts down: nothing is waited for after this
 
@@ -90,6 +91,7 @@ class Supervisor:
                     run.processing.closing = True
                     run.frame_bell.ring()
                     await self._catch_up(processed.done)
+                    run.processing.given_up = not processed.done()
                 await self._finish_writing()
                 run.mailbox.read()
                 run.note("data_sink_finished", None)
@@ -98,6 +100,8 @@ class Supervisor:
         except BaseException as error:  # a fault of aiomm's own: nobody may wait for ever because of it
             run.fail(error)
         finally:
+            if not self._writing_ends:
+                await self._finish_writing()
             await self._outlast(asyncio.ensure_future(self._close_functions()))
             run.end()
 
@@ -131,6 +135,11 @@ class Supervisor:
             current_submission.set(call.submission)
             run.hook_submission = call.submission
             name = f"{call.which}_hook_fn"
+            if call.submission.cancelling:  # it was cancelled while another's hook was still ending
+                run.hook_call = None
+                call.dropped = call.done = True
+                run.engine.signal.set()
+                continue
             try:
                 result = await self._hooks[call.which](call.argument)
                 if call.which != "post_camera":
@@ -178,6 +187,7 @@ class Supervisor:
     async def _finish_writing(self) -> None:
         """Wait for the writer; after an abort for a moment, then what is not written yet is dropped."""
         run = self._run
+        self._writing_ends = True
         written = in_thread(run.writer.finish)
         written.add_done_callback(lambda _: run.bell.ring())
         await self._until(lambda: written.done() or run.aborted)
