@@ -374,6 +374,7 @@ class Acquisition:
             raise QueueFull(f"{SUBMISSIONS_LIMIT} submissions are waiting already: await some, or submit a list or a generator")
         submission = Submission(run, open_source(events), keep_shutter_open=keep_shutter_open, turn=current_turn.get())
         run.submissions.append(submission)
+        run.engine.lend(submission.turn)
         run.bell.ring()
         return submission
 

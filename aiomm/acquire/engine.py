@@ -28,7 +28,7 @@ from aiomm.acquire.limits import Limits
 from aiomm.acquire.metadata import pixel_type
 from aiomm.acquire.orders import Done, HookCall, Outlet, Window
 from aiomm.acquire.sequencing import Group, iter_groups
-from aiomm.core.safety import remember, restore
+from aiomm.core.safety import Found, remember, restore
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.turns import Turn
 from aiomm.errors import EventError, HardwareError, HookError, StorageError, SubmissionCancelled, UnsupportedError
@@ -102,7 +102,10 @@ class Engine:
         self._imaging = Imaging(core, self._hardware, self._is_stopping, self._hand_on, self._note)
         self._turn: Turn | None = None
         self._epoch = -1
-        self.left: dict[str, Any] | None = None  # what was in force at the end of the last turn
+        self.left: dict[str, Any] | None = None  # what was in force when somebody else's turn began
+        self._found: Found | None = None  # the hardware as it was at the first turn
+        self._over = False
+        self._borrowed: Turn | None = None
         self._last: Submission | None = None
         self._current: Submission | None = None  # whose window is under way
         self._start: float | None = None
@@ -143,7 +146,6 @@ class Engine:
     def routine(self) -> Routine:
         """Everything, from the first event to hardware that is as it was found."""
         mmc = self._mmc
-        found = remember(mmc)
         log_was_debug = mmc.debugLogEnabled()
         failures: list[Exception] = []
         try:
@@ -159,8 +161,10 @@ class Engine:
             pass
         finally:
             self._hardware.stop_sequences()
-            if self.core.turns.holder in (None, self):  # or it would stop another acquisition's camera
-                failures = restore(mmc, found)
+            self._over = True
+            turns = self.core.turns
+            if self._found is not None and turns.last_owner is self and turns.holder in (None, self):  # else it was handed over
+                failures = restore(mmc, self._found)
             self._drop_turn()
             mmc.enableDebugLog(log_was_debug)
             self._doing = "nothing: ended"
@@ -294,7 +298,7 @@ class Engine:
             except BaseException:
                 self._drop_turn()
                 raise
-            yield from self._give_back_turn()
+            self._drop_turn()
         except self._survive as error:
             done.errors.append(error)
             done.failed = done.events - done.skipped - done.taken
@@ -312,13 +316,16 @@ class Engine:
     def _unclaim_rest(self, done: Done) -> None:
         self._outlet.unclaim(event for event in done.claimed if id(event) not in done.imaged)
 
-    def _wait_for_start(self, event: AcquisitionEvent, submission: Submission, *, idle: bool = False) -> Routine:
-        """Wait for the event's time; `idle`, the events that hooks and processors put meanwhile are carried out, and pauses kept."""
+    def _wait_for_start(self, event: AcquisitionEvent, submission: Submission, *, idle: bool = False, again: bool = False) -> Routine:
+        """Wait for the event's time; `idle`, the events that hooks and processors put meanwhile are carried out, and pauses kept.
+
+        `again` says that its group has begun already.
+        """
         now = time.monotonic()
         if submission.clock_start is None:
             submission.clock_start = now
             self._start = self._start or now
-        if event.reset_event_timer:
+        if event.reset_event_timer and not again:
             submission.clock_start = now
         if event.min_start_time is None:
             return
@@ -345,28 +352,55 @@ class Engine:
     def _take_turn(self, window: Window) -> Routine:
         turns = self.core.turns
         turn = Turn(self, window.turn)
-        while not (yield from turns.take(turn, self._turn_signal)):
-            if self._is_stopping():
-                raise Stopped
-        self._turn = turn
-        left, self.left = self.left, None
-        if turn.after is not self and left is not None:
-            after = turn.after
-            yield from self._hardware.take_over(left, after.left if isinstance(after, Engine) else None)
-        elif turn.after is not self or self.core.epoch != self._epoch:
-            self._hardware.forget()
-        self._epoch = self.core.epoch
 
-    def _give_back_turn(self) -> Routine:
-        """End the turn; where there are other acquisitions, what is in force here is kept for the next turn."""
-        try:
+        def give_up() -> bool:
+            turn.within = window.turn or self._borrowed
+            return self._is_stopping()
+
+        give_up()
+        self._doing = "its turn to drive the hardware"
+        if not (yield from turns.take(turn, self._turn_signal, give_up)):
+            raise Stopped
+        self._doing = "work"
+        self._turn = turn
+        yield from self._settle_in(turn.after)
+        if self._found is None:
+            self._found = remember(self._mmc)
+
+    def _settle_in(self, before: object | None) -> Routine:
+        """After somebody else's turn: have them leave the hardware as they found it, and bring back what was in force here."""
+        if before is self:
             if self.core.epoch != self._epoch:
                 self._hardware.forget()
-                self._epoch = self.core.epoch
-            if len(self.core.users) > 1:
-                self.left = yield from self._hardware.hand_over()
-        finally:
-            self._drop_turn()
+        else:
+            by_hand: set[str] = set()
+            if isinstance(before, Engine):
+                yield from before.hand_over()
+                if before.left is not None:
+                    by_hand = before.left["by_hand"]
+            if self.left is not None:
+                yield from self._hardware.take_over(self.left, by_hand)
+                self.left = None
+            else:
+                self._hardware.forget()
+            if isinstance(before, Engine) and before.left is not None:
+                self._hardware.meet(before.left)
+        self._epoch = self.core.epoch
+
+    def hand_over(self) -> Routine:
+        """Leave the hardware to another acquisition, whose routine runs this: as it was found, and noted how it was."""
+        if self._over or self.left is not None:
+            return
+        self.left = yield from self._hardware.hand_over(alone=self.core.epoch == self._epoch)
+        if self._found is not None:
+            for failure in restore(self._mmc, self._found):
+                raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
+
+    def lend(self, turn: Turn | None) -> None:
+        """Events are submitted in a hook during this turn, and the hook may wait for them: what stands before them may go too."""
+        if turn is not None:
+            self._borrowed = turn
+            self.look()
 
     def _drop_turn(self) -> None:
         turn, self._turn = self._turn, None
@@ -400,14 +434,24 @@ class Engine:
         shown = [event.to_dict() for event in group.events]
         before = shown[0] if single else shown
         call = HookCall(which, copied(before), window.submission, self._turn)
-        self._outlet.run_hook(call)
-        yield from self._until(lambda: call.done, f"{which}_hook_fn to return")
-        if call.error is not None:
-            raise call.error
-        if self.core.epoch != self._epoch or self.core.turns.last_owner is not self:  # the hook has used the hardware
-            self.core.turns.last_owner = self
+        turn, turns = self._turn, self.core.turns
+        assert turn is not None
+        turn.lent = True
+        try:
+            self._outlet.run_hook(call)
+            yield from self._until(lambda: call.done, f"{which}_hook_fn to return")
+        finally:
+            turn.lent = False
+        if not (yield from turns.take_back(turn, self._turn_signal, self._is_stopping)):
+            raise Stopped
+        if turns.last_owner is not self:  # the hook has run another acquisition
+            another, turns.last_owner = turns.last_owner, self
+            yield from self._settle_in(another)
+        elif self.core.epoch != self._epoch:  # the hook has used the hardware
             self._epoch = self.core.epoch
             yield from self._hardware.look_again()
+        if call.error is not None:
+            raise call.error
         result = call.result
         if result is None:
             return None
@@ -458,7 +502,7 @@ class Engine:
                     again = yield from self._replan(group.events, changed, window, done)
             if again is None:
                 if hooks and self._hooks:  # a hook may have asked for a later start, or have taken its time
-                    yield from self._wait_for_start(first, submission)
+                    yield from self._wait_for_start(first, submission, again=True)
                 keep = first.keep_shutter_open
                 yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
                 if first.acquire:

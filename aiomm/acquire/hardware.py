@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.acquire.capabilities import same_number
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.translate import core_error
 from aiomm.errors import HardwareError
@@ -57,6 +58,8 @@ class Hardware:
         self._stages: dict[str, tuple[float, float]] = {}  # label: (asked, read)
         self._xy: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}
         self._roles: dict[str, str] = {}
+        self._told: set[str] = set()  # stages that were ever moved here
+        self._met: tuple[dict[str, float], dict[str, tuple[float, float]]] = ({}, {})
         self._held: str | None = None  # the shutter that is held open
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop the sequences that run
 
@@ -150,8 +153,6 @@ class Hardware:
             self.doing = f"device {label!r} to be ready"
             while self._busy(label):
                 if self._stopping():
-                    with contextlib.suppress(Exception):  # not every device can be stopped
-                        self._mmc.stop(label)
                     raise Stopped
                 now = time.monotonic()
                 if now > deadline:
@@ -210,6 +211,7 @@ class Hardware:
                 return
         yield from self.attempt("setPosition", label, um)
         self._stages[label] = (um, math.nan)
+        self._told.add(label)
         touched.append(label)
 
     def _go_xy(self, x: float | None, y: float | None, touched: list[str]) -> Routine:
@@ -227,6 +229,7 @@ class Hardware:
                 return
         yield from self.attempt("setXYPosition", label, x, y)
         self._xy[label] = ((x, y), (math.nan, math.nan))
+        self._told.add(label)
         touched.append(label)
 
     def _preset(self, config: tuple[str, str], settings: tuple[tuple[str, str, str], ...], touched: list[str]) -> Routine:
@@ -247,7 +250,14 @@ class Hardware:
             touched.append(label)
 
     def _arrive(self, labels: list[str]) -> Routine:
-        yield from self.settle(labels)
+        try:
+            yield from self.settle(labels)
+        except BaseException:  # nothing goes on moving when nobody waits for it any more
+            for label in labels:
+                with contextlib.suppress(Exception):  # not every device can be asked or stopped
+                    if self._mmc.deviceBusy(label):
+                        self._mmc.stop(label)
+            raise
         for label in labels:
             if label in self._stages:
                 um = yield from self.attempt("getPosition", label)
@@ -336,34 +346,69 @@ class Hardware:
     def release_shutter(self) -> Routine:
         """Close a held shutter and turn autoshutter on again."""
         if self._held is not None:
-            shutter, self._held = self._held, None
-            yield from self.attempt("setShutterOpen", shutter, False)
-            yield from self.attempt("setAutoShutter", True)
+            try:
+                yield from self.attempt("setShutterOpen", self._held, False)
+            finally:
+                self._mmc.setAutoShutter(True)
+            self._held = None
 
     # ---- turns --------------------------------------------------------------------------------------------------
 
-    def hand_over(self) -> Routine:
-        """Before another acquisition's turn: close a held shutter, and remember what is in force here."""
+    def hand_over(self, *, alone: bool) -> Routine:
+        """Before another's turn: close a held shutter, and note what is in force here.
+
+        Unless `alone`, others have made calls since: what they have changed is theirs, and not brought back later.
+        """
         mmc = self._mmc
         yield from self.release_shutter()
         camera = self.camera
+        by_hand = yield from self._moved_by_hand()
         stages, xy = {}, {}
         for label in {*self._stages, self.focus} - {""}:
             stages[label] = yield from self.attempt("getPosition", label)
         for label in {*self._xy, self.xy_stage} - {""}:
             xy[label] = yield from self.attempt("getXYPosition", label)
         return {
-            "settings": dict(self._settings),
+            "settings": {key: value for key, value in self._settings.items() if alone or self._still(key, value)},
             "exposure": (camera, mmc.getExposure(camera)) if camera else None,
             "stages": stages,
             "xy": xy,
             "asked": (self._stages.copy(), self._xy.copy()),
+            "by_hand": by_hand,
         }
 
-    def take_over(self, left: dict[str, Any], theirs: dict[str, Any] | None) -> Routine:
-        """After another acquisition's turn: bring back what was in force, so that its events do not change ours.
+    def _still(self, key: tuple[str, str], value: str) -> bool:
+        try:
+            now = self._mmc.getPropertyFromCache(*key)
+        except Exception:  # not in the cache: it is not known to have changed
+            return True
+        return bool(now == value) or same_number(now, value)
 
-        A stage that is not where the other acquisition has left it (`theirs`) was moved by hand since: it stays there.
+    def _moved_by_hand(self) -> Routine:
+        """Stages that are not where they were last seen here: somebody has moved them since."""
+        moved: set[str] = set()
+        stages = {label: um for label, um in self._met[0].items() if label not in self._told}
+        stages.update((label, read) for label, (_, read) in self._stages.items())
+        for label, um in stages.items():
+            now = yield from self.attempt("getPosition", label)
+            if abs(now - um) > SAME_PLACE_UM:
+                moved.add(label)
+        xy = {label: place for label, place in self._met[1].items() if label not in self._told}
+        xy.update((label, read) for label, (_, read) in self._xy.items())
+        for label, place in xy.items():
+            here = yield from self.attempt("getXYPosition", label)
+            if math.dist(here, place) > SAME_PLACE_UM:
+                moved.add(label)
+        return moved
+
+    def meet(self, left: dict[str, Any]) -> None:
+        """Note where another's turn has left the stages: those that are never told to move here are seen to move by this."""
+        self._met = (left["stages"], left["xy"])
+
+    def take_over(self, left: dict[str, Any], by_hand: set[str]) -> Routine:
+        """After another's turn: bring back what was in force, so that its events do not change ours.
+
+        A stage that somebody has moved by hand since that turn stays where it is.
         """
         self.forget()
         touched = []
@@ -375,15 +420,13 @@ class Hardware:
         if left["exposure"] is not None:
             yield from self.attempt("setExposure", *left["exposure"])
             self._exposures[left["exposure"][0]] = left["exposure"][1]
-        hands: dict[str, float] = theirs["stages"] if theirs is not None else {}
-        hands_xy: dict[str, tuple[float, float]] = theirs["xy"] if theirs is not None else {}
         for label, (x, y) in left["xy"].items():
             here = yield from self.attempt("getXYPosition", label)
             if math.dist(here, (x, y)) <= SAME_PLACE_UM:
                 if label in asked_xy:
                     self._xy[label] = (asked_xy[label][0], here)
                 continue
-            if label in hands_xy and math.dist(here, hands_xy[label]) > SAME_PLACE_UM:
+            if label in by_hand:
                 continue
             yield from self.attempt("setXYPosition", label, x, y)
             self._xy[label] = ((x, y), (x, y))
@@ -395,7 +438,7 @@ class Hardware:
                 if label in asked:
                     self._stages[label] = (asked[label][0], now)
                 continue
-            if label in hands and abs(now - hands[label]) > SAME_PLACE_UM:
+            if label in by_hand:
                 continue
             yield from self.attempt("setPosition", label, um)
             self._stages[label] = (um, um)

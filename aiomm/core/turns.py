@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from aiomm.core.thread import Routine, Signal, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Turn:
     """The right to drive the hardware for one group of events.
 
     ``within`` is the turn in whose hook this one was asked for: an acquisition that a hook runs may drive the
-    hardware while the outer one waits for the hook, or both would wait forever.
+    hardware while the outer one waits for the hook, or both would wait forever. ``lent`` says that it waits for one.
     """
 
-    __slots__ = ("after", "owner", "within")
+    __slots__ = ("after", "lent", "owner", "within")
 
     def __init__(self, owner: object, within: Turn | None = None) -> None:
         self.owner = owner
         self.within = within
         self.after: object | None = None  # who had the turn before
+        self.lent = False
 
 
 current_turn: ContextVar[Turn | None] = ContextVar("aiomm_current_turn", default=None)
@@ -33,6 +38,7 @@ class Turns:
     def __init__(self) -> None:
         self._stack: list[Turn] = []
         self._queue: deque[tuple[Turn, Signal]] = deque()
+        self._returns: Signal | None = None  # of who waits in `take_back`
         self.last_owner: object | None = None
 
     @property
@@ -41,13 +47,13 @@ class Turns:
         return self._stack[-1].owner if self._stack else None
 
     def _may(self, turn: Turn) -> bool:
-        return not self._stack or turn.within is self._stack[-1]
+        return not self._stack or (turn.within is self._stack[-1] and turn.within.lent)
 
-    def take(self, turn: Turn, signal: Signal) -> Routine:
+    def take(self, turn: Turn, signal: Signal, give_up: Callable[[], bool] = lambda: True) -> Routine:
         """Wait for the turn (``yield from``). ``signal`` wakes this routine and is cleared by it.
 
-        The caller may also set the signal to look at its own abort flag: then this returns False without the turn, and
-        a caller that still wants it asks again. A signal that was set before the call counts too.
+        The caller may also set the signal, to have ``give_up()`` asked: True ends the waiting, and this returns False
+        without the turn; False keeps the place in the line. A signal that was set before the call counts too.
         """
         if self._may(turn):
             self._begin(turn)
@@ -55,15 +61,33 @@ class Turns:
         entry = (turn, signal)
         self._queue.append(entry)
         try:
-            yield Wait(signal)
+            while True:
+                yield Wait(signal)
+                signal.clear()
+                if turn in self._stack:
+                    return True
+                if give_up():
+                    return False
+                if self._may(turn):  # it was lent meanwhile
+                    self._begin(turn)
+                    return True
         except BaseException:
             self.give_back(turn)  # it may have been given between the signal and now
             raise
         finally:
-            signal.clear()
             if entry in self._queue:
                 self._queue.remove(entry)
-        return turn in self._stack
+
+    def take_back(self, turn: Turn, signal: Signal, give_up: Callable[[], bool]) -> Routine:
+        """After a hook: wait until whoever was lent the turn has given it back. False if ``give_up()`` came first."""
+        turn.lent = False
+        while self._stack[-1] is not turn:
+            if give_up():
+                return False
+            self._returns = signal
+            yield Wait(signal)
+            signal.clear()
+        return True
 
     def _begin(self, turn: Turn) -> None:
         self._stack.append(turn)
@@ -75,6 +99,8 @@ class Turns:
         if turn not in self._stack:
             return
         self._stack.remove(turn)
+        if self._returns is not None:
+            self._returns.set()
         for entry in list(self._queue):
             if self._may(entry[0]):
                 self._queue.remove(entry)

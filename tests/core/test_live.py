@@ -257,6 +257,7 @@ async def test_it_waits_for_its_turn_and_others_wait_for_it(demo_core: aiomm.Loc
 
 async def test_inside_a_hook_it_goes_before_the_acquisitions_that_wait(demo_core: aiomm.LocalCore) -> None:
     turn = Turn("acquisition")
+    turn.lent = True
     await demo_core.run(lambda mmc: list(demo_core.turns.take(turn, demo_core.thread.signal())))
     token = current_turn.set(turn)
     try:

@@ -74,6 +74,7 @@ def test_first_come_first_served(thread: HardwareThread) -> None:
 def test_a_turn_within_a_hook_goes_before_those_who_wait(thread: HardwareThread) -> None:
     turns, log = Turns(), []
     outer = Driver(thread, turns, log, "outer")
+    outer.turn.lent = True
     waiting = Driver(thread, turns, log, "waiting")
     inner = Driver(thread, turns, log, "inner", within=outer.turn)
     assert log == ["outer has it", "inner has it"]
@@ -83,6 +84,18 @@ def test_a_turn_within_a_hook_goes_before_those_who_wait(thread: HardwareThread)
     outer.finish()
     waiting.finish()
     assert log == ["outer has it", "inner has it", "waiting has it"]
+
+
+def test_a_turn_within_one_whose_hook_has_returned_waits_in_line(thread: HardwareThread) -> None:
+    """Or it would drive the hardware beside the outer one, between its move and its exposure."""
+    turns, log = Turns(), []
+    outer = Driver(thread, turns, log, "outer")
+    inner = Driver(thread, turns, log, "inner", within=outer.turn)
+    settle(thread)
+    assert log == ["outer has it"]
+    outer.finish()
+    inner.finish()
+    assert log == ["outer has it", "inner has it"]
 
 
 def test_a_turn_within_one_that_is_over_waits_in_line(thread: HardwareThread) -> None:

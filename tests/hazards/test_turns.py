@@ -1,0 +1,186 @@
+"""Several acquisitions, live views and hooks on one core: each leaves the hardware as it was found, and images are what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomm
+from tests.support.rigs import demo_rig, frames
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.rigs import Rig
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with demo_rig(tmp_path) as made:
+        await made.core.set_exposure(5)
+        await made.core.set_shutter_open(False)
+        await made.core.set_auto_shutter(True)
+        yield made
+
+
+async def opened(rig: Rig, **options: Any) -> aiomm.Acquisition:
+    return await aiomm.Acquisition.open(core=rig.core, show_display=False, **options)
+
+
+async def light(rig: Rig) -> tuple[bool, bool]:
+    """Autoshutter, and whether the shutter is open."""
+    return await rig.core.get_auto_shutter(), await rig.core.get_shutter_open()
+
+
+async def places(acq: aiomm.Acquisition) -> dict[Any, tuple[Any, Any, Any]]:
+    """By ``n``: z asked, z read, and the exposure of each image."""
+    dataset = acq.get_dataset()
+    read = (await asyncio.to_thread(dataset.read_metadata, **axes) for axes in dataset.get_index_keys())
+    return {m["Axes"]["n"]: (m.get("ZPosition_um_Intended"), m.get("ZPosition_um"), m["Exposure"]) async for m in read}
+
+
+async def test_what_a_live_view_does_meanwhile_is_not_taken_for_what_was_found(rig: Rig) -> None:
+    async with rig.core.live() as live:
+        await anext(live)
+        acq = await opened(rig)
+    await acq.acquire(frames(1))
+    await acq.aclose()
+    assert await light(rig) == (True, False)
+
+
+async def test_a_shutter_that_another_holds_open_is_not_taken_for_what_was_found(rig: Rig) -> None:
+    a = await opened(rig)
+    held = a.acquire([{"axes": {"n": n}, "min_start_time": n * 0.4} for n in range(3)], keep_shutter_open=True)
+    await asyncio.sleep(0.2)
+    assert await light(rig) == (False, True)
+    b = await opened(rig)
+    await held
+    await a.aclose()
+    await b.acquire(frames(1))
+    await b.aclose()
+    assert await light(rig) == (True, False)
+
+
+async def test_a_held_shutter_stays_open_beside_an_idle_acquisition_and_closes_for_a_busy_one(rig: Rig) -> None:
+    a, b = await opened(rig), await opened(rig)
+    held = a.acquire([{"axes": {"n": n}, "min_start_time": n * 30.0} for n in range(2)], keep_shutter_open=True)
+    await asyncio.sleep(0.2)
+    assert await light(rig) == (False, True)
+    sequence = b.acquire(frames(60))
+    await asyncio.sleep(0.15)
+    so_far = len(rig.mmc.calls_of("setShutterOpen"))
+    assert await rig.core.is_sequence_running()
+    held.cancel()  # it must not close the shutter in the middle of the other's sequence
+    await asyncio.sleep(0.05)
+    assert len(rig.mmc.calls_of("setShutterOpen")) == so_far
+    assert len(await sequence) == 60
+    await a.aclose()
+    await b.aclose()
+    assert await light(rig) == (True, False)
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_settings_come_back_whenever_the_other_was_opened(rig: Rig, early: bool) -> None:
+    a = await opened(rig)
+    b = await opened(rig) if early else None
+    events = [{"axes": {"n": 0}, "z": 10.0, "exposure": 7}, {"axes": {"n": 1}, "min_start_time": 0.5}]
+    submitted = a.acquire(events)
+    await asyncio.sleep(0.2)
+    b = b or await opened(rig)
+    await b.acquire({"axes": {"n": 0}, "z": 77.0, "exposure": 33})
+    await submitted
+    await a.aclose()
+    await b.aclose()
+    assert (await places(a))[1] == (None, 10.0, 7.0)
+
+
+async def test_a_hook_that_starts_another_acquisition_and_goes_on(rig: Rig) -> None:
+    """The other may not move the stage between this event's move and its exposure."""
+    b = await opened(rig)
+    started: list[aiomm.Submission] = []
+
+    async def hook(event: Any) -> Any:
+        base = 10 * len(started)
+        started.append(b.acquire([{"axes": {"n": base + k}, "z": 50.0 + base + k} for k in range(6)]))
+        await asyncio.sleep(0.01)
+        return event
+
+    async with rig.memory(post_hardware_hook_fn=hook) as a:
+        await a.acquire([{"axes": {"n": n}, "z": float(n)} for n in range(5)])
+    for submission in started:
+        await submission
+    await b.aclose()
+    for acq in (a, b):
+        assert all(asked == pytest.approx(read) for asked, read, _ in (await places(acq)).values())
+
+
+async def test_a_hook_waits_for_another_acquisition_that_waits_for_this_one(rig: Rig) -> None:
+    """What stands before the hook's events in the other acquisition may go too, or all three would wait for ever."""
+    inside, go = asyncio.Event(), asyncio.Event()
+    b = await opened(rig)
+
+    async def hook(event: Any) -> Any:
+        inside.set()
+        await go.wait()
+        await b.acquire({"axes": {"n": 1}})
+        return event
+
+    async with asyncio.timeout(20), rig.memory(pre_hardware_hook_fn=hook) as a:
+        own = a.acquire({"axes": {"n": 0}})
+        await inside.wait()
+        before = b.acquire({"axes": {"n": 0}})
+        await asyncio.sleep(0.05)
+        assert "turn" in b.status.waiting_for
+        go.set()
+        assert (len(await own), len(await before)) == (1, 1)
+    await b.aclose()
+
+
+async def test_one_that_ends_leaves_alone_what_the_other_has_set(rig: Rig) -> None:
+    await rig.core.run(lambda mmc: mmc.defineConfig("Light", "manual", "Core", "AutoShutter", "0"))
+    a, b = await opened(rig), await opened(rig)
+    await a.acquire(frames(1))
+    manual = {"config_group": ["Light", "manual"]}
+    submitted = b.acquire([{"axes": {"n": n}, "min_start_time": n * 0.4, **manual} for n in range(2)])
+    await asyncio.sleep(0.2)
+    await a.aclose()
+    assert await rig.core.get_auto_shutter() is False
+    await submitted
+    await b.aclose()
+    assert await rig.core.get_auto_shutter() is True
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+async def test_a_stage_that_takes_too_long_is_stopped(rig: Rig, on_error: str) -> None:
+    await rig.core.set_property("XY", "Velocity", "0.05")
+    await rig.core.set_timeout_ms(200)
+    acq = await opened(rig, on_error=on_error)
+    acq.acquire({"axes": {"n": 0}, "x": 500.0, "y": -300.0})
+    if on_error == "raise":
+        with pytest.raises(aiomm.errors.HardwareError, match="still busy"):
+            await acq.aclose()
+    else:
+        await acq.aclose()
+    assert not await rig.core.device_busy("XY")
+
+
+async def test_a_timer_is_reset_once_also_with_a_hook(rig: Rig) -> None:
+    async with rig.memory(pre_hardware_hook_fn=lambda event: event) as acq:
+        began = time.monotonic()
+        await acq.acquire({"axes": {"n": 0}, "reset_event_timer": True, "min_start_time": 1.0})
+        assert 1.0 <= time.monotonic() - began < 1.9  # waited for once, not twice
+
+
+async def test_autoshutter_comes_back_when_the_shutter_cannot_be_closed(rig: Rig) -> None:
+    rig.mmc.on("setShutterOpen", times=None, when=lambda *args: args[-1] is False, raises=RuntimeError("stuck"))
+    acq = await opened(rig, on_error="continue")
+    held = acq.acquire([{"axes": {"n": n}, "x": float(n), "y": 0.0, "keep_shutter_open": n == 0} for n in range(2)])
+    with pytest.raises(aiomm.errors.HardwareError, match="stuck"):
+        await held
+        await acq.aclose()
+    await acq.aclose()
+    assert await rig.core.get_auto_shutter()
