@@ -273,12 +273,13 @@ class Acquisition:
         assert task is not None
         run.finish()
         cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-                run.abort()
+        with run.finisher():
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    run.abort()
         return cancelled
 
     async def _start(self) -> None:

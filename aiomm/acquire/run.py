@@ -105,6 +105,7 @@ class Run:
         self._streams: weakref.WeakSet[ImageStream] = weakref.WeakSet()
         self._blocking: tuple[weakref.ref[ImageStream], ...] = ()  # those that may hold up the acquisition
         self._listeners: weakref.WeakSet[NotificationStream] = weakref.WeakSet()
+        self.finishers: set[asyncio.Task[Any]] = set()  # tasks that wait for the end
         self._body: asyncio.Task[Any] | None = None
         self._body_waits = 0
         self.interrupted = False
@@ -438,6 +439,18 @@ class Run:
     def leave_body(self) -> None:
         """It has left, by itself."""
         self._body = None
+
+    @contextmanager
+    def finisher(self) -> Iterator[None]:
+        """The current task waits for the end, and reads no stream any more."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.finishers.add(task)
+        self.room()
+        try:
+            yield
+        finally:
+            self.finishers.discard(task)
 
     async def wait_until(self, ready: Callable[[], bool], bell: Bell | None = None) -> None:
         """Wait until ``ready()``; what makes it true rings the bell."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -38,11 +40,25 @@ class ImageStream(AsyncIterator["Image"]):
         self.dropped: int = 0
         self.closed: bool = False
         self._rows: deque[int] = deque()
+        self._reader: weakref.ref[asyncio.Task[Any]] | None = None  # weak: its frames may hold this stream
+        self._is_read_by(asyncio.current_task())
+
+    def _is_read_by(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None and (self._reader is None or self._reader() is not task):
+            self._reader = weakref.ref(task)
+            task.add_done_callback(lambda _, room=self._run.room: room())
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether its last reader waits for the end of the acquisition, or has ended: no wait of its own will come to this stream."""
+        finishers = self._run.finishers
+        reader = self._reader and self._reader()
+        return bool(finishers) and (reader is None or reader.done() or reader in finishers)
 
     @property
     def full(self) -> bool:
-        """Whether the acquisition has to wait for this stream."""
-        return self.policy == "block" and not self.closed and len(self._rows) >= self.buffer
+        """Whether the acquisition has to wait for this stream; nothing is lost to a later reader if it does not."""
+        return self.policy == "block" and not self.closed and len(self._rows) >= self.buffer and not self._is_left
 
     def offer(self, row: int) -> None:
         """A row was saved."""
@@ -57,6 +73,7 @@ class ImageStream(AsyncIterator["Image"]):
             self._rows.append(row)
 
     async def __anext__(self) -> Image:
+        self._is_read_by(asyncio.current_task())
         if not self._rows:
             with self._run.reader_waiting():
                 await self._run.wait_until(lambda: bool(self._rows or self.closed or self._run.ended))

@@ -220,3 +220,40 @@ async def test_events_that_were_refused_are_counted_as_failed_and_done(rig: Rig)
             await refused
         assert (acq.status.events_known, acq.status.events_done, acq.status.failed) == (5, 5, 4)
         assert refused.status.failed == 4
+
+
+@pytest.mark.parametrize("reads", ["never", "then breaks", "in a task that ends"])
+async def test_a_stream_that_is_left_does_not_hold_up_the_exit(rig: Rig, reads: str) -> None:
+    async def one(stream: Any) -> None:
+        async for _ in stream:
+            break
+
+    async with rig.memory() as acq:
+        stream = acq.images(buffer=2)
+        submission = acq.acquire(snaps(30))
+        if reads == "then breaks":
+            await one(stream)
+        elif reads == "in a task that ends":
+            await asyncio.create_task(one(stream))
+    assert len(await submission) == 30
+    rest = [image.axes async for image in stream]  # and nothing was lost
+    assert rest == [{"n": n} for n in range(reads != "never", 30)]
+
+
+async def test_a_stream_that_is_read_holds_up_the_acquisition_while_it_finishes(rig: Rig) -> None:
+    most = 0
+
+    async def slow(stream: Any) -> int:
+        nonlocal most
+        count = 0
+        async for _ in stream:
+            count += 1
+            await asyncio.sleep(0.01)
+            most = max(most, acq.status.images_acquired - count)
+        return count
+
+    async with rig.memory() as acq:
+        reading = asyncio.create_task(slow(acq.images(buffer=1)))
+        acq.acquire(snaps(20))
+    assert await reading == 20
+    assert most <= 4  # unread, in saving, and with the camera
