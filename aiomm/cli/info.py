@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from aiomm.dataset import Dataset
+from aiomm.dataset.ndtiff.reader import is_ndtiff
+from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,22 +23,29 @@ def describe(path: Path) -> str:
     Raises
     ------
     DatasetFormatError
-        There is no dataset that aiomm can read.
+        There is no dataset that aiomm can read; it says which there are in this folder.
     """
+    if inside := datasets_in(path):
+        raise DatasetFormatError(f"{path} is not a dataset; it holds {named(inside)}")
     with Dataset(path) as dataset:
         keys, shape, channels = dataset.get_index_keys(), dataset.image_shape, dataset.get_channel_names()
         lines = [("dataset", str(dataset.path)), ("images", str(len(keys)))]
         lines += [(f"axis {name}", values(found, channels if name == "channel" else [])) for name, found in dataset.axes.items()]
-        if gaps := math.prod(map(len, dataset.axes.values())) - len({frozenset(key.items()) for key in keys}):
-            lines.append(("gaps", f"{gaps} places on these axes have no image"))
+        if keys and (gaps := math.prod(map(len, dataset.axes.values())) - len({frozenset(key.items()) for key in keys})):
+            lines.append(("gaps", "1 place on these axes has no image" if gaps == 1 else f"{gaps} places on these axes have no image"))
         if shape is not None:
             kind = "RGB" if len(shape) == 3 else dataset.dtype
             lines.append(("pixels", f"{shape[1]} x {shape[0]} {kind}, {dataset.bit_depth} bit"))
         lines.append(("on disk", size(sum(room(file) for file in path.rglob("*") if file.is_file()))))
-        lines.append(
-            ("finished", "yes" if dataset.finished else "no: still being written, or its writer was killed; what is there can be read")
-        )
+        lines.append(("finished", "yes" if dataset.finished else NOT_FINISHED))
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
+
+
+def datasets_in(folder: Path) -> list[str]:
+    """Names of the datasets in a folder that is none itself, sorted."""
+    if not folder.is_dir() or is_ndtiff(folder):
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_ndtiff(entry))
 
 
 def room(file: Path) -> int:
@@ -48,9 +57,13 @@ def room(file: Path) -> int:
 def values(found: Sequence[int | str], channels: Sequence[str]) -> str:
     """Say how many values an axis has, and which; names in the order they were saved."""
     if channels or isinstance(found[0], str):
-        names = channels or list(map(str, found))
-        return f"{len(found)}: {', '.join(names[:MOST])}{', ...' if len(names) > MOST else ''}"
+        return f"{len(found)}: {named(channels or list(map(str, found)))}"
     return f"{len(found)}: {found[0]}" + (f" to {found[-1]}" if len(found) > 1 else "")
+
+
+def named(names: Sequence[str]) -> str:
+    """Name the first few."""
+    return ", ".join(names[:MOST]) + (", ..." if len(names) > MOST else "")
 
 
 def size(count: float) -> str:

@@ -341,7 +341,7 @@ class Dataset:
         self,
         axes: Sequence[str] | None = None,
         stitched: bool = False,
-        verbose: bool = False,
+        verbose: bool = True,
         res_level: int = 0,
         **slices: Any,
     ) -> da.Array:
@@ -354,7 +354,7 @@ class Dataset:
         stitched : bool
             Join tiles; not supported yet.
         verbose : bool
-            Accepted for older scripts; nothing is printed.
+            Accepted for older scripts; nothing is printed, whatever it says.
         res_level : int
             Resolution level.
         **slices : int or str

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Event = dict[str, Any]
-SEQUENCED = (st.Z, st.SWITCHER, st.SWITCHER_2)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from aiomm.cli import app
+from aiomm.cli.info import NOT_FINISHED
 from aiomm.dataset import Axes, Frame, NDTiffWriter
 
 
@@ -55,7 +56,7 @@ def test_a_dataset_that_is_being_written(tmp_path: Path) -> None:
         writer.flush()
         code, said, _ = info(Path(writer.path))
         assert code == 0
-        assert said["finished"].startswith("no")
+        assert said["finished"] == NOT_FINISHED
     finally:
         writer.finish()
 
@@ -65,6 +66,16 @@ def test_an_empty_dataset(tmp_path: Path) -> None:
     writer.finish()
     code, said, _ = info(Path(writer.path))
     assert (code, said["images"]) == (0, "0")
+    assert "gaps" not in said
+
+
+def test_a_folder_of_datasets_says_which_it_holds(tmp_path: Path) -> None:
+    for _ in range(2):
+        write(tmp_path, [{}]).finish()
+    (tmp_path / "something else").mkdir()
+    code, said, err = info(tmp_path)
+    assert (code, said) == (3, {})
+    assert err == f"aiomm: error: {tmp_path} is not a dataset; it holds cells_1, cells_2\n"
 
 
 def test_what_is_not_a_dataset_is_said_in_one_sentence(tmp_path: Path) -> None:

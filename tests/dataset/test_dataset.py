@@ -51,6 +51,19 @@ def test_signatures_take_the_older_parameters() -> None:
     }
     for name, parameters in seeds.items():
         assert list(inspect.signature(getattr(Dataset, name)).parameters)[1 : 1 + len(parameters)] == parameters
+    assert inspect.signature(Dataset.as_array).parameters["verbose"].default is True
+
+
+def test_finished_says_whether_more_may_be_written(tmp_path: Path) -> None:
+    writer = NDTiffWriter(tmp_path, "cells", {})
+    try:
+        assert not writer.dataset.is_finished()
+        assert not writer.dataset.finished
+    finally:
+        writer.finish()
+    for dataset in (writer.dataset, Dataset(writer.path)):
+        assert dataset.is_finished()
+        assert dataset.finished
 
 
 def test_what_there_is(dataset: Dataset) -> None:

@@ -165,10 +165,6 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
         """Let a single-axis stage say that it can be sequenced."""
         self._feign("Stage", (stage,), max_length)
 
-    def feign_property_sequence(self, device: str, name: str, max_length: int = 100) -> None:
-        """Let a property say that it can be sequenced."""
-        self._feign("Property", (device, name), max_length)
-
     def _feign(self, kind: str, key: tuple[str, ...], max_length: int) -> None:
         answers = {f"is{kind}Sequenceable": True, f"get{kind}SequenceMaxLength": max_length}
         for name in (f"load{kind}Sequence", f"start{kind}Sequence", f"stop{kind}Sequence"):

@@ -10,6 +10,7 @@ The index is a list of records: axes as JSON, the file's name, and eight numbers
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from dataclasses import dataclass
@@ -85,12 +86,25 @@ def pack_header(summary: dict[str, Any], align: int = PAGE) -> bytes:
     return (header + text).ljust(first, b"\0")
 
 
+def load_json(data: bytes) -> Any:
+    """Read JSON; older writers did not always use UTF-8.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        It is not JSON.
+    """
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError:
+        return json.loads(data.decode("latin-1"))
+
+
 class Header(NamedTuple):
     """What a file's first bytes say."""
 
     major: int
     minor: int
-    first_ifd: int
     summary_offset: int
     summary_length: int
 
@@ -105,7 +119,7 @@ def parse_header(data: bytes) -> Header:
     """
     if len(data) < 28:
         raise ValueError(f"it has {len(data)} bytes, too few for a header")
-    order, version, first, magic, major, a, b, c = _HEADER.unpack_from(data)
+    order, version, _, magic, major, a, b, c = _HEADER.unpack_from(data)
     if order == b"MM":
         raise ValueError("its numbers are big-endian, which no known NDTiff writer leaves")
     if order != b"II" or version != 42:
@@ -113,9 +127,9 @@ def parse_header(data: bytes) -> Header:
     if magic != MAGIC:
         raise ValueError("it is a TIFF file, but not of NDTiff 2 or later")
     if major == 2 and a == SUMMARY_MAGIC:
-        return Header(2, 0, first, 24, b)
+        return Header(2, 0, 24, b)
     if major == 3 and b == SUMMARY_MAGIC:
-        return Header(3, a, first, 28, c)
+        return Header(3, a, 28, c)
     raise ValueError(f"it says NDTiff version {major}, and its header does not fit one that aiomm knows (2 and 3)")
 
 

@@ -85,10 +85,7 @@ def read_summary(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
         if header.summary_length > file.size():
             raise ValueError(f"it says that its summary metadata has {header.summary_length} bytes, more than the file")
         data = file.read(header.summary_offset, header.summary_length)
-        try:
-            summary = json.loads(data)
-        except UnicodeDecodeError:
-            summary = json.loads(data.decode("latin-1"))
+        summary = ndtiff.load_json(data)
         if not isinstance(summary, dict):
             raise ValueError("its summary metadata is not a JSON object")
     except (ValueError, RecursionError) as error:
@@ -180,10 +177,7 @@ def _parse_axes(texts: list[bytes], where: str) -> list[Any]:
 
 def _parse_one(text: bytes, row: int, where: str) -> Any:
     try:
-        try:
-            axes = json.loads(text)
-        except UnicodeDecodeError:
-            axes = json.loads(text.decode("latin-1"))
+        axes = ndtiff.load_json(text)
     except (ValueError, RecursionError) as error:
         raise DatasetFormatError(f"{where}: record {row}: the axes are not JSON: {error}") from None
     if not isinstance(axes, dict):

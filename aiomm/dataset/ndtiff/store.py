@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +27,7 @@ def decode_metadata(data: bytes, where: str) -> dict[str, Any]:
         It is not a JSON object.
     """
     try:
-        try:
-            metadata = json.loads(data)
-        except UnicodeDecodeError:
-            metadata = json.loads(data.decode("latin-1"))
+        metadata = ndtiff.load_json(data)
     except (ValueError, RecursionError) as error:
         raise DatasetFormatError(f"{where}: the metadata is not JSON: {error}") from None
     if not isinstance(metadata, dict):
