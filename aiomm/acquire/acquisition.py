@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.acquire import parameters as check
 from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
+from aiomm.acquire.calls import refuse_end
 from aiomm.acquire.capabilities import needs, read_capabilities
 from aiomm.acquire.engine import Engine
 from aiomm.acquire.feeder import Feeder, read_list
@@ -271,6 +272,7 @@ class Acquisition:
         """Wait for the end, whatever happens to the caller; a cancellation aborts. Returns the cancellation."""
         run, task = self._ready(), self._task
         assert task is not None
+        refuse_end(run)
         run.finish()
         cancelled: asyncio.CancelledError | None = None
         with run.finisher():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from aiomm.acquire.calls import call
 from aiomm.acquire.run import current_submission
 
 if TYPE_CHECKING:
+    from aiomm.acquire.calls import Holds
     from aiomm.acquire.hooks import UserFunction
     from aiomm.acquire.run import Run
     from aiomm.acquire.streams import NotificationStream
@@ -43,7 +45,8 @@ class SavedCallback:
                 axes = run.dataset.axes_of(self._next)
                 submission = self._owners.popleft() if self._owners is not None else None
                 current_submission.set(submission)
-                await (self._function(axes) if monitor else self._function(axes, run.dataset))
+                holds: Holds = "end" if self._owners is None else "saved"
+                await call(run, holds, self._function, *((axes,) if monitor else (axes, run.dataset)), submission=submission)
                 self._next += 1
                 if submission is not None:
                     run.told(submission)
@@ -73,7 +76,7 @@ class NotificationCallback:
             while True:
                 await run.wait_until(lambda: len(self._stream) > 0)
                 self._busy = True
-                await self._function(self._stream.take())
+                await call(run, "end", self._function, self._stream.take())
                 self._busy = False
                 run.bell.ring()
         except Exception as error:

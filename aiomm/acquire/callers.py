@@ -19,6 +19,7 @@ import queue
 import threading
 import time
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 GRACE = 0.5
 """Seconds that a cancelled coroutine has to end; after them it is left behind, still cancelled."""
+
+
+function_task: ContextVar[asyncio.Task[Any] | None] = ContextVar("aiomm_function_task", default=None)
+"""The task in which a user's coroutine function runs; tasks that it makes inherit it."""
 
 
 class Caller(Protocol):
@@ -144,6 +149,7 @@ class LoopCaller:
 
 
 async def _as_coroutine(awaitable: Awaitable[Any], label: str) -> Any:
+    function_task.set(asyncio.current_task())
     try:
         return await awaitable
     except (KeyboardInterrupt, SystemExit) as error:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aiomm.acquire.callers import GRACE, ThreadCaller, wait_out
+from aiomm.acquire.calls import call
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hooks import check_hook_result
 from aiomm.acquire.orders import Window
@@ -231,7 +232,9 @@ class Feeder:
         kept: list[AcquisitionEvent] = []
         for event in events:
             try:
-                answers = check_hook_result(await self._hook(event.to_dict()), False, "event_generation_hook_fn")
+                answers = check_hook_result(
+                    await call(self._run, "feeder", self._hook, event.to_dict(), submission=submission), False, "event_generation_hook_fn"
+                )
             except Exception as error:
                 raise _HookFailed(error) from error
             if answers is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.acquire.calls import call
 from aiomm.acquire.hooks import check_processor_result
 from aiomm.acquire.run import current_submission
 from aiomm.dataset.storage import Frame
@@ -55,6 +56,10 @@ class Processing:
         self._run.post(("frame",))
         return True
 
+    def has(self, submission: Submission) -> bool:
+        """Whether frames of a submission are waiting or processed."""
+        return any(frame.token[0] is submission for frame in [*self._waiting.copy(), *(frame for frame, _ in self._under_way)])
+
     def drop(self, submission: Submission) -> None:
         """Give up a submission's frames: it was cancelled and is over."""
         for frame, task in self._under_way:
@@ -96,7 +101,8 @@ class Processing:
         self._under_way.append((frame, task))
 
     async def _call(self, frame: Frame) -> Any:
-        return await self._function(frame.pixels, {**frame.metadata, "Axes": dict(frame.axes)})
+        metadata = {**frame.metadata, "Axes": dict(frame.axes)}
+        return await call(self._run, "frames", self._function, frame.pixels, metadata, submission=frame.token[0])
 
     async def _finish_first(self) -> None:
         """Wait for the oldest call and save what it returned; more may be begun meanwhile."""

@@ -46,13 +46,14 @@ class ImageStream(AsyncIterator["Image"]):
     def _is_read_by(self, task: asyncio.Task[Any] | None) -> None:
         if task is not None and (self._reader is None or self._reader() is not task):
             self._reader = weakref.ref(task)
-            task.add_done_callback(lambda _, room=self._run.room: room())
+            room = self._run.room
+            task.add_done_callback(lambda _: room())
 
     @property
     def _is_left(self) -> bool:
         """Whether its last reader waits for the end of the acquisition, or has ended: no wait of its own will come to this stream."""
         finishers = self._run.finishers
-        reader = self._reader and self._reader()
+        reader = None if self._reader is None else self._reader()
         return bool(finishers) and (reader is None or reader.done() or reader in finishers)
 
     @property

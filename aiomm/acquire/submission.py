@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiomm.acquire.calls import cannot_end, own_call, refuse_wait
 from aiomm.acquire.mailbox import Bell
 from aiomm.errors import SubmissionCancelled
 
@@ -96,7 +97,7 @@ class Submission:
         return self._wait().__await__()
 
     async def _wait(self) -> list[Axes]:
-        await self._run.wait_until(lambda: self.over, self.bell)
+        await self.wait_until(lambda: self.over)
         self.raise_error()
         axes: list[Axes] = []
         for first in range(0, len(self.rows), AXES_CHUNK):
@@ -134,6 +135,16 @@ class Submission:
         return f"<Submission: {len(self.rows)} of {self.events} events saved, {state}>"
 
     # ---- the acquisition's side ---------------------------------------------------------------------------------
+
+    async def wait_until(self, ready: Callable[[], bool], *, next_image: bool = False) -> None:
+        """Wait for its end, or for an image; a function of the acquisition's own for no longer than that can come."""
+        call = own_call(self._run)
+        if call is None:
+            await self._run.wait_until(ready, self.bell)
+            return
+        await self._run.wait_until(lambda: ready() or cannot_end(call, self, next_image=next_image))
+        if not ready():
+            raise refuse_wait(call)
 
     def raise_error(self) -> None:
         """Raise what ended it, if anything did; from then on somebody was told of it."""
@@ -174,7 +185,7 @@ class SubmissionImages(AsyncIterator[Image]):
         rows = self._submission.rows
         if self._next >= len(rows):
             with self._run.reader_waiting():
-                await self._run.wait_until(lambda: self._next < len(rows) or self._submission.over, self._submission.bell)
+                await self._submission.wait_until(lambda: self._next < len(rows) or self._submission.over, next_image=True)
         if self._next < len(rows):
             row = rows[self._next]
             image = await self._run.image(row)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from aiomm.acquire.calls import call
 from aiomm.acquire.hooks import UserFunction, check_hook_result
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.run import current_submission
@@ -130,29 +131,29 @@ class Supervisor:
         assert task is not None
         while True:
             await run.wait_until(lambda: bool(run.hook_calls), run.hook_bell)
-            call = run.hook_call = run.hook_calls.popleft()
-            current_turn.set(call.turn)
-            current_submission.set(call.submission)
-            run.hook_submission = call.submission
-            name = f"{call.which}_hook_fn"
-            if call.submission.cancelling:  # it was cancelled while another's hook was still ending
+            asked = run.hook_call = run.hook_calls.popleft()
+            current_turn.set(asked.turn)
+            current_submission.set(asked.submission)
+            run.hook_submission = asked.submission
+            name = f"{asked.which}_hook_fn"
+            if asked.submission.cancelling:  # it was cancelled while another's hook was still ending
                 run.hook_call = None
-                call.dropped = call.done = True
+                asked.dropped = asked.done = True
                 run.engine.signal.set()
                 continue
             try:
-                result = await self._hooks[call.which](call.argument)
-                if call.which != "post_camera":
-                    call.result = check_hook_result(result, isinstance(call.argument, list), name)
+                result = await call(run, "engine", self._hooks[asked.which], asked.argument, submission=asked.submission)
+                if asked.which != "post_camera":
+                    asked.result = check_hook_result(result, isinstance(asked.argument, list), name)
             except Exception as error:
-                call.error = error
+                asked.error = error
             except asyncio.CancelledError:
-                if run.stopping or not call.dropped:
+                if run.stopping or not asked.dropped:
                     raise
             run.hook_call = None
-            if call.dropped:
+            if asked.dropped:
                 task.uncancel()
-            call.done = True
+            asked.done = True
             run.engine.signal.set()
 
     def _engine_ended(self, result: Any, error: BaseException | None) -> None:

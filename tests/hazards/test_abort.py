@@ -402,9 +402,12 @@ async def test_while_a_generator_hangs(at: Ends, kind: str) -> None:
     submission = acq.acquire(sync_events() if kind == "sync" else async_events())
     await asyncio.to_thread(inside.wait)
     try:
-        await aborted(at, acq, submission, f"generator hangs ({kind})")
+        await aborted(at, acq, submission, f"generator hangs ({kind})", besides=("the events' generator",))
     finally:
         release.set()
+    async with asyncio.timeout(10):  # the generator has its thread for itself, which ends with it
+        while any("the events' generator" in thread.name for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
 
 
 async def test_while_another_acquisition_has_the_hardware(at: Ends) -> None:

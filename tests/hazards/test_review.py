@@ -160,6 +160,110 @@ async def test_the_limit_of_put_counts_what_the_engine_has_not_taken(rig: Rig) -
     assert 990 <= taken <= 1010
 
 
+FUNCTIONS = {
+    "event_generation_hook_fn": 1,
+    "pre_hardware_hook_fn": 1,
+    "post_hardware_hook_fn": 1,
+    "post_camera_hook_fn": 1,
+    "image_process_fn": 2,
+    "image_saved_fn": 3,
+    "storage_monitor_callback_fn": 1,
+    "notification_callback_fn": 1,
+}
+
+
+def waiting(name: str, wait: Any) -> Any:
+    """Make a function that waits, once, and returns what it got."""
+    done = False
+
+    async def once() -> None:
+        nonlocal done
+        if not done:
+            done = True
+            await wait()
+
+    async def one(thing: Any) -> Any:
+        await once()
+        return thing
+
+    async def processor(image: Any, metadata: Any) -> Any:
+        await once()
+        return image, metadata
+
+    async def saved(axes: Any, dataset: Any, queue: Any) -> None:
+        await once()
+
+    return {1: one, 2: processor, 3: saved}[FUNCTIONS[name]]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("method", ["aclose", "await_completion"])
+async def test_a_function_cannot_wait_for_the_end_of_its_own_acquisition(rig: Rig, name: str, method: str) -> None:
+    async def wait() -> None:
+        await getattr(acq, method)()
+
+    acq = await open_memory(rig, **{name: waiting(name, wait)})
+    acq.acquire(snaps(2))
+    with pytest.raises(RuntimeError, match=f"{name}=.* cannot wait for the end of its own acquisition"):
+        await acq.aclose()
+
+
+@pytest.mark.parametrize("name", list(FUNCTIONS)[:6])
+@pytest.mark.parametrize("how", ["more", "own", "images"])
+async def test_a_function_cannot_wait_for_a_submission_that_waits_for_it(rig: Rig, name: str, how: str) -> None:
+    async def wait() -> None:
+        if how == "more":
+            await acq.acquire([{"axes": {"more": 0}}])
+        elif how == "own":
+            await own
+        else:
+            async for _ in own:
+                pass
+
+    with pytest.raises(RuntimeError, match=f"{name}=.* cannot wait for its own acquisition"):
+        async with rig.memory(**{name: waiting(name, wait)}) as acq:
+            own = acq.acquire(snaps(2))
+            await asyncio.sleep(20)  # it is interrupted
+
+
+@pytest.mark.parametrize("name", list(FUNCTIONS)[6:])
+async def test_a_callback_that_nothing_waits_for_may_wait_for_a_submission(rig: Rig, name: str) -> None:
+    got: list[Any] = []
+
+    async def wait() -> None:
+        got.extend(await acq.acquire([{"axes": {"more": 0}}]))
+        got.append(len(await own))
+
+    async with rig.memory(**{name: waiting(name, wait)}) as acq:
+        own = acq.acquire(snaps(2))
+        while len(got) < 2:
+            await asyncio.sleep(0.001)
+    assert got == [{"more": 0}, 2]
+
+
+async def test_a_hook_may_wait_for_what_is_saved_already_and_its_tasks_for_everything(rig: Rig) -> None:
+    tasks: list[asyncio.Task[Any]] = []
+    earlier: list[Any] = []
+
+    async def hook(event: Event) -> Event:
+        if "later" in event["axes"]:
+            earlier.extend(await first)
+            images = aiter(second)
+            if event["axes"]["later"] == 1:
+                earlier.append((await anext(images)).axes)
+        else:
+            tasks.append(asyncio.create_task(first._wait()))
+            await asyncio.sleep(0.01)  # it waits while the hook is under way
+        return event
+
+    async with rig.memory(pre_hardware_hook_fn=hook) as acq:
+        first = acq.acquire(snaps(1))
+        second = acq.acquire({"axes": {"later": n}, "x": float(n), "y": 0.0} for n in range(2))
+        await second
+    assert earlier == [{"n": 0}, {"n": 0}, {"later": 0}]
+    assert [await task for task in tasks] == [[{"n": 0}]]
+
+
 # ---- the end -----------------------------------------------------------------------------------------------------
 
 
