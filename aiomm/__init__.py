@@ -1,8 +1,11 @@
 """Run microscopes from asyncio."""
 
+from aiomm import errors
 from aiomm.acquire import (
     Acquisition,
     AcquisitionEvent,
+    EventList,
+    EventQueue,
     Group,
     Image,
     ImageStream,
@@ -25,6 +28,8 @@ __all__ = [
     "CoreEvents",
     "CoreNotification",
     "Dataset",
+    "EventList",
+    "EventQueue",
     "Group",
     "Image",
     "ImageStream",
@@ -39,5 +44,6 @@ __all__ = [
     "SubmissionStatus",
     "TaggedImage",
     "blocking",
+    "errors",
     "multi_d_acquisition_events",
 ]

@@ -2,7 +2,8 @@
 
 from aiomm.acquire.acquisition import Acquisition
 from aiomm.acquire.events import AcquisitionEvent
-from aiomm.acquire.mda import multi_d_acquisition_events
+from aiomm.acquire.hooks import EventQueue
+from aiomm.acquire.mda import EventList, multi_d_acquisition_events
 from aiomm.acquire.plan import Plan
 from aiomm.acquire.sequencing import Group
 from aiomm.acquire.status import Status
@@ -12,6 +13,8 @@ from aiomm.acquire.submission import Image, Submission, SubmissionStatus
 __all__ = [
     "Acquisition",
     "AcquisitionEvent",
+    "EventList",
+    "EventQueue",
     "Group",
     "Image",
     "ImageStream",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, overload
+from typing import Any, ClassVar, SupportsIndex, overload
 
 import numpy as np
+
+from aiomm.core.suggest import suggest_parameters
 
 __all__ = ["EventList", "multi_d_acquisition_events"]
 
@@ -153,7 +155,7 @@ class EventList(MutableSequence[Event]):
         theirs = other.fresh() if isinstance(other, EventList) else iter(other)
         return all(mine == yours for mine, yours in zip(self.fresh(), theirs, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]  # as a list
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # as a list
 
     def __repr__(self) -> str:
         if self._list is not None:
@@ -163,6 +165,7 @@ class EventList(MutableSequence[Event]):
         return f"<{len(self)} acquisition events: {loops or 'one image'}>"
 
 
+@suggest_parameters
 def multi_d_acquisition_events(
     num_time_points: int | None = 1,
     time_interval_s: float | Sequence[float] | np.ndarray = 0,

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import functools
-import inspect
 import logging
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any
 
+from aiomm.core.suggest import suggest_parameters as suggest_parameters
 from aiomm.errors import UnsupportedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 DEFAULT_PORT = 4827
 DEFAULT_TIMEOUT_MS = 500
@@ -22,22 +15,6 @@ FORMATS = ("ndtiff", "memory")
 LATER_FORMATS = ("ome-zarr",)
 
 logger = logging.getLogger("aiomm")
-
-
-def suggest_parameters(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a misspelt keyword argument's error suggest the right one."""
-    names = [name for name in inspect.signature(function).parameters if name != "self"]
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        for name in kwargs:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; the parameters are {', '.join(names)}"
-                raise TypeError(f"Acquisition has no parameter {name!r}{hint}")
-        return function(*args, **kwargs)
-
-    return checked
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from aiomm.core.halt import halt
 from aiomm.core.live import LiveView
 from aiomm.core.names import only_reads
 from aiomm.core.notifications import CoreEvents, Hub
+from aiomm.core.suggest import suggest_parameters
 from aiomm.core.thread import HardwareThread
 from aiomm.core.turns import Turns
 from aiomm.core.waits import WAITS, waiting
@@ -77,6 +78,7 @@ class LocalCore(Core):
         From opening: a file or adapter is missing, with what was found and what to install, or a device refused.
     """
 
+    @suggest_parameters
     def __init__(
         self,
         config: str | os.PathLike[str] | None = None,
@@ -107,6 +109,7 @@ class LocalCore(Core):
     # ---- opening and closing ------------------------------------------------------------------------------------
 
     @classmethod
+    @suggest_parameters
     async def open(
         cls,
         config: str | os.PathLike[str] | None = None,
