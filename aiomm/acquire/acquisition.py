@@ -16,6 +16,7 @@ from aiomm.acquire.engine import Engine
 from aiomm.acquire.feeder import Feeder, read_list
 from aiomm.acquire.functions import make_functions
 from aiomm.acquire.hooks import EventQueue, UserFunction
+from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.processing import Processing
 from aiomm.acquire.run import Run
 from aiomm.acquire.sources import open_source
@@ -224,12 +225,14 @@ class Acquisition:
             run.abort()
         cancelled = await self._finish()
         task = asyncio.current_task()
-        if run.interrupted and isinstance(error, asyncio.CancelledError) and task is not None:
-            if task.uncancel() == 0 and cancelled is None:
-                assert run.error is not None
-                run.delivered(run.error)
-                raise run.error
-            return
+        if run.interrupted and task is not None:
+            others = task.uncancel()  # whatever came of it: the interruption was not a cancellation from outside
+            if isinstance(error, asyncio.CancelledError):
+                if others == 0 and cancelled is None:
+                    assert run.error is not None
+                    run.delivered(run.error)
+                    raise run.error
+                return
         if error is not None:
             if error is run.error:
                 run.delivered(error)
@@ -311,6 +314,9 @@ class Acquisition:
                 await function.start()
             target = Target(self._directory, self._name, self._durability, self._queue_size, self._summary)
             await open_storage(run, target, processed=processor_given)
+            if core.closed:
+                await outlast(in_thread(run.writer.finish))
+                raise ClosedError("the core was closed while this acquisition was opening")
         except BaseException:
             self._run = None
             for function in functions.values():

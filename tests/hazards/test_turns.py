@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -184,3 +185,31 @@ async def test_autoshutter_comes_back_when_the_shutter_cannot_be_closed(rig: Rig
         await acq.aclose()
     await acq.aclose()
     assert await rig.core.get_auto_shutter()
+
+
+async def test_an_interrupted_body_leaves_its_task_uncancelled(rig: Rig) -> None:
+    """A later task group of that task would take the count for a cancellation from outside."""
+
+    def hook(event: Any) -> Any:
+        raise LookupError("in the hook")
+
+    task = asyncio.current_task()
+    assert task is not None
+    with pytest.raises(KeyError, match="of the body's own") as caught:
+        async with rig.memory(pre_hardware_hook_fn=hook) as acq:
+            acq.acquire(frames(1))
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                raise KeyError("of the body's own") from None
+    assert task.cancelling() == 0
+    assert "in the hook" in caught.value.__notes__[0]
+
+
+async def test_a_core_that_closes_while_an_acquisition_opens(rig: Rig) -> None:
+    opening = asyncio.create_task(aiomm.Acquisition.open(str(rig.directory), "x", core=rig.core, show_display=False))
+    await asyncio.sleep(0)
+    await rig.core.aclose()
+    with pytest.raises(aiomm.errors.ClosedError, match="closed"):
+        await opening
+    assert not [thread.name for thread in threading.enumerate() if "ndtiff" in thread.name]
