@@ -217,6 +217,13 @@ class Capabilities:
         """Labels of the loaded devices of one type."""
         return [label for label, found in self.devices.items() if found == kind]
 
+    def lacks(self, what: str, role: str, kind: str) -> str:
+        """Say that the Core has no device in this role, and what to do about it."""
+        loaded = self.of_type(kind)
+        if not loaded:
+            return f"there is no {what}, and the configuration loads none"
+        return f"there is no {what}; {suggest('', loaded, otherwise=f'set Core-{role} to one of')}"
+
 
 def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False) -> Capabilities:
     """Ask MMCore what events that have these needs must know; runs on the hardware thread.
@@ -390,17 +397,16 @@ class Checker:
         if event.properties or event.config in caps.role_presets:
             roles.follow(event, caps)
         if event.z is not None and not roles.focus:
-            return "z", event.z, f"there is no focus device; {suggest('', caps.of_type('Stage'), otherwise='set Core-Focus to one of')}"
+            return "z", event.z, caps.lacks("focus device", "Focus", "Stage")
         if (event.x is not None or event.y is not None) and not roles.xy_stage:
             key, value = ("x", event.x) if event.x is not None else ("y", event.y)
-            return key, value, f"there is no XY stage; {suggest('', caps.of_type('XYStage'), otherwise='set Core-XYStage to one of')}"
+            return key, value, caps.lacks("XY stage", "XYStage", "XYStage")
         camera = event.camera
         if camera is not None and caps.devices.get(camera) != "Camera":
             what = f"{camera!r} is a {caps.devices[camera]}" if camera in caps.devices else f"there is no device {camera!r}"
             return "camera", camera, f"{what}; {suggest(camera, caps.of_type('Camera'), otherwise='cameras are')}"
         if not (camera or roles.camera) and (event.acquire or event.exposure is not None):
-            advice = suggest("", caps.of_type("Camera"), otherwise="set Core-Camera to one of")
-            return ("axes" if event.acquire else "exposure"), event.exposure, f"there is no camera; {advice}"
+            return ("axes" if event.acquire else "exposure"), event.exposure, caps.lacks("camera", "Camera", "Camera")
         for label, um in event.stage_positions:
             if caps.devices.get(label) != "Stage":
                 what = f"{label!r} is a {caps.devices[label]}" if label in caps.devices else f"there is no device {label!r}"
@@ -443,7 +449,7 @@ class Checker:
         slm = self.roles.slm
         info = self.caps.slms.get(slm)
         if info is None:
-            return "slm_pattern", None, f"there is no SLM; {suggest('', self.caps.of_type('SLM'), otherwise='set Core-SLM to one of')}"
+            return "slm_pattern", None, self.caps.lacks("SLM", "SLM", "SLM")
         size = len(pattern) if isinstance(pattern, bytes) else pattern.nbytes
         if size == info.height * info.width * info.bytes_per_pixel:
             return None

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+import math
+import shutil
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from aiomm.acquire import Acquisition, multi_d_acquisition_events
+from aiomm.acquire import Acquisition, AcquisitionEvent, multi_d_acquisition_events
+from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
 from aiomm.cli.exits import Interrupted, NoMicroscopeError, UsageError
+from aiomm.cli.info import size
 from aiomm.cli.interrupts import on_interrupt
 from aiomm.cli.progress import progress_bars
 from aiomm.core import LocalCore
-from aiomm.errors import AiommError, UnsupportedError
+from aiomm.errors import AiommError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from aiomm.dataset import Dataset
+MOST_SLICES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,19 @@ class Job:
     order: str
     format: Literal["ndtiff", "memory"]
     preview: bool
+
+    @property
+    def slices(self) -> int:
+        """How many slices a stack has."""
+        if self.z is None:
+            return 1
+        start, end, step = self.z
+        return math.floor((end - start) / step + 1e-6) + 1
+
+    @property
+    def images(self) -> int:
+        """How many images that is, told without making a list of their events."""
+        return self.time_points * self.slices * max(1, len(self.channels))
 
 
 async def channel_group(core: LocalCore, job: Job) -> str:
@@ -63,12 +80,53 @@ async def make_events(core: LocalCore, job: Job) -> Sequence[Any]:
         arguments.update(channel_group=await channel_group(core, job), channels=job.channels)
         if job.exposures:
             arguments["channel_exposures_ms"] = job.exposures
-    elif job.exposures:
-        await core.set_exposure(job.exposures[0])
     try:
         return multi_d_acquisition_events(**arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+async def refuse_what_cannot_be(core: LocalCore, job: Job) -> None:
+    """Look whether this microscope and this disk can do the job, before a folder is made.
+
+    Raises
+    ------
+    NoMicroscopeError
+        There is no camera.
+    StorageError
+        There is less room on the disk than the images take.
+    UsageError, EventError
+        A channel, a position or an order cannot be.
+    """
+    caps = await core.run(lambda mmc: read_capabilities(mmc, needs(()), image=True), reads=True)
+    if not caps.of_type("Camera"):
+        raise NoMicroscopeError(f"configuration {job.config!r} loads no camera")
+    if job.slices > MOST_SLICES:
+        raise UsageError(f"-z: {job.slices} slices are more than the {MOST_SLICES} that a stack may have")
+    first = replace(job, time_points=1)  # the time points after it ask for the same
+    events = [AcquisitionEvent.from_dict(event) for event in await make_events(core, first)]
+    wanted = needs(events)
+    caps = await core.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
+    check_events(events, caps)
+    if job.format == "ndtiff" and caps.image is not None and not changes_camera(caps):
+        await asyncio.to_thread(check_room, job, caps.image.nbytes)
+
+
+def changes_camera(caps: Capabilities) -> bool:
+    """Whether a channel sets something on a camera, so that its images may have another size than those of now."""
+    settings = (setting for preset in caps.presets.values() for setting in preset)
+    return any(caps.devices.get(label) == "Camera" or (label, name) == ("Core", "Camera") for label, name, _ in settings)
+
+
+def check_room(job: Job, image_bytes: int) -> None:
+    """Refuse more images than the disk has room for."""
+    existing = next(folder for folder in (job.directory.absolute(), *job.directory.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if job.images * image_bytes > free:
+        raise StorageError(
+            f"{job.images} images of {size(image_bytes)} take {size(job.images * image_bytes)}, and the disk for {job.directory} has "
+            f"{size(free)} free"
+        )
 
 
 @contextlib.asynccontextmanager
@@ -91,6 +149,7 @@ class Outcome:
         self.job = job
         self.total = 0
         self.acquisition: Acquisition | None = None
+        self.drawing = False
 
     @property
     def saved(self) -> int:
@@ -122,8 +181,12 @@ async def run(job: Job, console: Console) -> None:
         console.print("stopping; Ctrl-C again abandons", highlight=False)
         working.cancel()
 
-    with on_interrupt(stop):
+    with on_interrupt(stop) as hardware:
         await asyncio.wait([working])
+        hardware.safe = True
+        if working.cancelled() and outcome.saved:
+            with contextlib.suppress(OSError, AiommError):  # that it was stopped, and what is kept, says more
+                await preview(outcome)
     if working.cancelled():
         raise Interrupted(outcome.kept)
     if working.exception() is not None and outcome.saved:
@@ -134,6 +197,9 @@ async def run(job: Job, console: Console) -> None:
 async def acquire(job: Job, outcome: Outcome, console: Console) -> None:
     """Acquire, then report: where the images are, and a picture of them."""
     async with microscope(job.config) as core:
+        await refuse_what_cannot_be(core, job)
+        if job.exposures and not job.channels:
+            await core.set_exposure(job.exposures[0])
         events = await make_events(core, job)
         outcome.total = len(events)
         directory = None if job.format == "memory" else job.directory
@@ -142,18 +208,22 @@ async def acquire(job: Job, outcome: Outcome, console: Console) -> None:
             async with progress_bars(acquisition, outcome.total, console):
                 await acquisition.acquire(events)
     took = acquisition.status.elapsed_s
-    typer.echo(f"acquired {outcome.saved} images in {took:.1f} s ({outcome.saved / took:.1f} images/s)")
+    typer.echo(f"acquired {outcome.saved} image{'s' * (outcome.saved != 1)} in {took:.1f} s ({outcome.saved / took:.1f} images/s)")
     if outcome.path is not None:
         typer.echo(f"dataset: {outcome.path}")
-    if job.preview:
-        folder = outcome.path or job.directory / job.name
-        await preview(acquisition.get_dataset(), folder.with_name(f"{folder.name}.png"))
+    await preview(outcome)
 
 
-async def preview(dataset: Dataset, path: Path) -> None:
-    """Draw the contact sheet, off the loop; say in one line why there is none."""
+async def preview(outcome: Outcome) -> None:
+    """Draw the contact sheet if it is wanted, once, off the loop; say in one line where it is, or why there is none."""
     from aiomm.viewer import save_contact_sheet
 
+    if not outcome.job.preview or outcome.acquisition is None or outcome.drawing:
+        return
+    outcome.drawing = True
+    dataset = outcome.acquisition.get_dataset()
+    folder = outcome.path or outcome.job.directory / outcome.job.name
+    path = folder.with_name(f"{folder.name}.png")
     try:
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread(save_contact_sheet, dataset, path)

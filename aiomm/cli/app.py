@@ -6,17 +6,45 @@ The work is in the module named like the command, imported when it is asked for:
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from aiomm.cli import arguments
 from aiomm.cli.exits import EPILOG, Exit, UsageError, errors_as_sentences
 
+
+class Sentences(TyperGroup):
+    """Says what is wrong with the arguments in one line, as every other error is said."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Read the arguments, run the command, and leave with its exit code."""
+        if not extra.pop("standalone_mode", True):
+            return super().main(*args, **{**extra, "standalone_mode": False})
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except typer.Abort:
+            code = Exit.INTERRUPTED
+        except Exception as error:
+            say = getattr(error, "format_message", None)  # a ClickException, wherever this version of typer keeps the class
+            if say is None:
+                raise
+            text = " ".join(say().split()).replace("Value error, ", "")
+            if type(error).__name__ == "NoArgsIsHelpError":
+                typer.echo(say(), err=True)
+            else:
+                typer.echo(f"aiomm: error: {text}", err=True)
+            code = getattr(error, "exit_code", Exit.USAGE)
+        sys.exit(code if isinstance(code, int) else Exit.OK)
+
+
 app = typer.Typer(
     name="aiomm",
+    cls=Sentences,
     help="Run microscopes from asyncio: acquire images, and look at what was acquired.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -45,7 +73,7 @@ def common(
 
 @app.command(epilog=EPILOG)
 def acquire(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the dataset; it is made if needed.", file_okay=False)],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder for the dataset; it is made if needed.")],
     config: Annotated[str, typer.Option(metavar="FILE", help="A Micro-Manager .cfg file, or 'demo': a simulated microscope.")] = "demo",
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the dataset; its folder is OUT/NAME_1, then OUT/NAME_2.")] = "acq",
     time_points: Annotated[int, typer.Option("--time-points", "-t", metavar="N", min=1, help="Number of time points.")] = 1,
@@ -73,7 +101,7 @@ def acquire(
             raise UsageError(f"--port {port}: aiomm cannot use a running Micro-Manager yet; --config loads a configuration in this process")
         group, names = arguments.channel_names(channels) if channels is not None else (None, [])
         job = Job(
-            directory=out,
+            directory=arguments.folder(out),
             name=name,
             config=config,
             time_points=time_points,

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 from aiomm.cli.exits import UsageError
 
 
+def folder(text: str) -> Path:
+    """Read the folder to save in."""
+    if not text.strip():
+        raise UsageError("OUT is empty: it is the folder to save in, as in data; . is the folder you are in")
+    path = Path(text)
+    if path.is_file():
+        raise UsageError(f"OUT {text!r} is a file: it must be a folder, or a name that is free")
+    return path
+
+
 def z_range(text: str) -> tuple[float, float, float]:
-    """Read ``START:END:STEP`` in µm."""
+    """Read ``START:END:STEP`` in µm; at least one slice."""
     parts = text.split(":")
     try:
         start, end, step = (float(part) for part in parts)
     except ValueError:
         raise UsageError(f"-z {text!r} is not START:END:STEP in µm, as in -z 0:10:1 or -z -5:5:0.5") from None
+    if not all(map(math.isfinite, (start, end, step))):
+        raise UsageError(f"-z {text!r}: START, END and STEP must be finite")
+    if step == 0:
+        raise UsageError(f"-z {text!r}: STEP must not be 0")
+    if (end - start) / step < 0:
+        raise UsageError(f"-z {text!r}: STEP leads away from END; from {start:g} to {end:g} it must have the other sign")
     return start, end, step
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiomm.cli.exits import Exit
@@ -18,34 +19,43 @@ if TYPE_CHECKING:
 SHOW_CURSOR = b"\x1b[?25h"
 
 
+@dataclass(slots=True)
+class Hardware:
+    """Whether the hardware is safe: nothing moves, and nobody needs to wait for it."""
+
+    safe: bool = False
+
+
 @contextlib.contextmanager
-def on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+def on_interrupt(stop: Callable[[], None]) -> Iterator[Hardware]:
     """Call ``stop`` on the loop at the first Ctrl-C (or SIGTERM); leave at once at the second.
 
     The second one ends the process from the signal handler itself, so that it works while a device call or a broken
-    disk holds everything else. What was saved until then stays readable.
+    disk holds everything else. What was saved until then stays readable. The body gets a `Hardware`, to say when it is safe.
     """
     loop = asyncio.get_running_loop()
     stopping = False
+    hardware = Hardware()
 
     def handler(signum: int, frame: FrameType | None) -> None:
         nonlocal stopping
         if stopping:
-            abandon()
+            abandon(hardware.safe)
         stopping = True
         loop.call_soon_threadsafe(stop)
 
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield hardware
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
 
 
-def abandon() -> None:
-    """Leave without waiting for the hardware."""
+def abandon(safe: bool) -> None:
+    """Leave without waiting for anything."""
     if sys.stderr.isatty():
         os.write(2, SHOW_CURSOR)
-    os.write(2, b"\naiomm: abandoned: the hardware was not waited for, look at it before you go on; saved images are kept\n")
+    left = b"" if safe else b"the hardware was not waited for, look at it before you go on; "
+    os.write(2, b"\naiomm: abandoned: " + left + b"saved images are kept\n")
     os._exit(Exit.INTERRUPTED)

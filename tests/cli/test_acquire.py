@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pymmcore
 import pytest
@@ -81,7 +82,7 @@ def test_the_next_dataset_gets_the_next_number(tmp_path: Path) -> None:
     [
         (["--port", 4827], 2, "--port 4827"),
         (["-z", "0-10"], 2, "START:END:STEP"),
-        (["-z", "0:10:-1"], 2, "z_"),
+        (["-z", "0:10:-1"], 2, "other sign"),
         (["-c", "DAPI,"], 2, "GROUP:PRESET"),
         (["-c", "Nonsense:DAPI"], 2, "Nonsense"),
         (["-c", "DAPY"], 2, "DAPI"),
@@ -92,21 +93,62 @@ def test_the_next_dataset_gets_the_next_number(tmp_path: Path) -> None:
         (["--format", "tiff"], 2, "ndtiff"),
         (["--exposre", 1], 2, "exposre"),
         (["--config", "no/such.cfg"], 4, "no/such.cfg"),
+        (["-t", "many"], 2, "-t"),
+        (["-z", "0:4:0"], 2, "-z '0:4:0': STEP must not be 0"),
+        (["-z", "0:1:1e-12"], 2, "-z: 1000000000001 slices"),
+        (["-t", 1_000_000_000], 3, "1000000000 images of 524.3 kB take 524.3 TB"),
+        (["-t", 1_000_000_000, "-z", "0:4:1", "-c", "DAPI,FITC"], 3, "10000000000 images"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(arguments: list[object], code: int, says: str, tmp_path: Path) -> None:
     got, out, err = acquire(tmp_path / "out", *arguments)
     assert got == code, err
     assert says in err
-    assert "Traceback" not in err
+    assert err.startswith("aiomm: error: ")
+    assert len(err.splitlines()) == 1
+    assert "Value error" not in err
     assert out == ""
+    assert not (tmp_path / "out").exists()  # refused before anything is made
+
+
+@pytest.mark.parametrize("out", ["", " "])
+def test_an_empty_folder_name_is_refused(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = acquire(out)
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert "OUT is empty" in err
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = acquire(tmp_path / "file")
+    assert code == 2
+    assert "is a file" in err
+
+
+def test_a_configuration_without_a_camera_is_no_microscope(tmp_path: Path) -> None:
+    (tmp_path / "stage.cfg").write_text("Property,Core,Initialize,0\nDevice,Z,DemoCamera,DStage\nProperty,Core,Initialize,1\n")
+    code, out, err = acquire(tmp_path / "out", "--config", tmp_path / "stage.cfg")
+    assert (code, out) == (4, "")
+    assert err == f"aiomm: error: configuration '{tmp_path / 'stage.cfg'}' loads no camera\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_size_than_now_are_not_counted_against_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiomm.cli.acquire.shutil", SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=300_000)))
+    assert acquire(tmp_path / "out", "--no-preview")[0] == 3
+    assert acquire(tmp_path / "out", "--no-preview", "-c", "Camera:LowRes")[0] == 0  # it bins: its images are smaller
+
+
+def test_one_image_is_one_image(tmp_path: Path) -> None:
+    assert acquire(tmp_path, "--no-preview")[1].startswith("acquired 1 image in ")
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     code, _, err = acquire(tmp_path / "file" / "out")
     assert code == 3
-    assert "file" in err
+    assert err.count(str(tmp_path)) == 1
     assert len(err.splitlines()) == 1
 
 

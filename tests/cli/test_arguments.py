@@ -20,6 +20,15 @@ def test_wrong_z_range_shows_a_right_one(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [("0:4:0", "STEP must not be 0"), ("0:10:-1", "other sign"), ("10:0:1", "other sign"), ("0:inf:1", "finite"), ("0:nan:1", "finite")],
+)
+def test_a_z_range_that_makes_no_stack(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=f"^-z {text!r}: .*{says}"):
+        z_range(text)
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("DAPI", (None, ["DAPI"])),

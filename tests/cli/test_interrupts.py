@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,6 @@ import aiomm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MAIN = "from aiomm.cli import main; main()"
 ON_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {MAIN}"
@@ -108,6 +108,34 @@ def test_the_second_signal_does_not_wait_for_a_device(tmp_path: Path) -> None:
     process.stderr.close()
     assert process.stdout is not None
     process.stdout.close()
+
+
+def interrupted_while_it_acquires(program: str, cwd: Path) -> subprocess.Popen[bytes]:
+    process = start(program, cwd, *LONG[:-1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    index = cwd / "out" / "acq_1" / "NDTiff.index"
+    wait_for(lambda: index.exists() and index.stat().st_size > 500, process)
+    process.send_signal(signal.SIGINT)
+    return process
+
+
+def test_what_is_kept_has_its_picture(tmp_path: Path) -> None:
+    process = interrupted_while_it_acquires(MAIN, tmp_path)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert out.decode() == f"preview: {Path('out', 'acq_1.png')}\n"
+    assert (tmp_path / "out" / "acq_1.png").read_bytes().startswith(b"\x89PNG")
+    check_kept(err.decode(), tmp_path)
+
+
+def test_the_second_signal_does_not_wait_for_the_picture(tmp_path: Path) -> None:
+    slow = "import time, aiomm.viewer as v; v.save_contact_sheet = lambda *_: (print('drawing', flush=True), time.sleep(600))\n"
+    process = interrupted_while_it_acquires(slow + MAIN, tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"drawing\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.endswith(b"aiomm: abandoned: saved images are kept\n")
 
 
 def test_ctrl_c_while_the_microscope_loads(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ class NDTiffWriter:
             self._files = 0
             self._file = self._next_file()
         except OSError as error:
-            raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error}") from error
+            raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error.strerror or error}") from error
         self._slabs: queue.SimpleQueue[Slab] = queue.SimpleQueue()
         self.dataset: Dataset = Dataset.of(self._store)
         self._inbox: queue.SimpleQueue[Frame | _Token] = queue.SimpleQueue()
