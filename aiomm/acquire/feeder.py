@@ -74,6 +74,8 @@ class Feeder:
                 if not run.stopping:
                     run.feedback.popleft()
                     run.taken(submission)
+            if run.stopping:  # what is left is not served, and nothing more is awaited here
+                return
 
     async def _attend(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
         """Feed one source to its end; or until its submission is cancelled, or a hook has said that no more is to be pulled."""

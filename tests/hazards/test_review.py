@@ -264,6 +264,21 @@ async def test_a_hook_may_wait_for_what_is_saved_already_and_its_tasks_for_every
     assert [await task for task in tasks] == [[{"n": 0}]]
 
 
+async def test_cancel_and_abort_at_once_end_although_puts_are_waiting(rig: Rig) -> None:
+    async def hook(event: Event, queue: Any) -> Event:
+        for p in range(50):
+            queue.put({"axes": {"p": p}})
+        await asyncio.sleep(0)
+        submission.cancel()
+        acq.abort()
+        return event
+
+    acq = await open_memory(rig, pre_hardware_hook_fn=hook)
+    submission = acq.acquire(snaps(1))
+    await acq.aclose()
+    assert acq.status.state == "aborted"
+
+
 # ---- the end -----------------------------------------------------------------------------------------------------
 
 
