@@ -25,6 +25,7 @@ from aiomm.acquire.streams import ImageStream, NotificationStream, Policy
 from aiomm.acquire.submission import Submission
 from aiomm.acquire.supervisor import Supervisor
 from aiomm.acquire.target import Target, open_storage
+from aiomm.core.suggest import suggest_parameters
 from aiomm.core.turns import current_turn
 from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
 
@@ -123,7 +124,7 @@ class Acquisition:
         A parameter cannot have its effect here; with the reason.
     """
 
-    @check.suggest_parameters
+    @suggest_parameters
     def __init__(
         self,
         directory: str | Path | None = None,
@@ -353,6 +354,7 @@ class Acquisition:
 
     # ---- acquiring ----------------------------------------------------------------------------------------------
 
+    @suggest_parameters
     def acquire(self, events: Any, keep_shutter_open: bool = False) -> Submission:
         """Submit events; returns at once.
 

@@ -6,7 +6,6 @@ import difflib
 import logging
 from typing import Any
 
-from aiomm.core.suggest import suggest_parameters as suggest_parameters
 from aiomm.errors import UnsupportedError
 
 DEFAULT_PORT = 4827
