@@ -13,6 +13,7 @@ import typer
 
 from aiomm.acquire import Acquisition, AcquisitionEvent, multi_d_acquisition_events
 from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
+from aiomm.acquire.run import METADATA_BYTES
 from aiomm.cli.exits import Interrupted, NoMicroscopeError, UsageError
 from aiomm.cli.info import size
 from aiomm.cli.interrupts import on_interrupt
@@ -122,10 +123,10 @@ def check_room(job: Job, image_bytes: int) -> None:
     """Refuse more images than the disk has room for."""
     existing = next(folder for folder in (job.directory.absolute(), *job.directory.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    if job.images * image_bytes > free:
+    wanted = job.images * (image_bytes + METADATA_BYTES)
+    if wanted > free:
         raise StorageError(
-            f"{job.images} images of {size(image_bytes)} take {size(job.images * image_bytes)}, and the disk for {job.directory} has "
-            f"{size(free)} free"
+            f"{job.images} images of {size(image_bytes)} take {size(wanted)}, and the disk for {job.directory} has {size(free)} free"
         )
 
 

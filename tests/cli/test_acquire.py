@@ -96,7 +96,7 @@ def test_the_next_dataset_gets_the_next_number(tmp_path: Path) -> None:
         (["-t", "many"], 2, "-t"),
         (["-z", "0:4:0"], 2, "-z '0:4:0': STEP must not be 0"),
         (["-z", "0:1:1e-12"], 2, "-z: 1000000000001 slices"),
-        (["-t", 1_000_000_000], 3, "1000000000 images of 524.3 kB take 524.3 TB"),
+        (["-t", 1_000_000_000], 3, "1000000000 images of 524.3 kB take 532.5 TB"),
         (["-t", 1_000_000_000, "-z", "0:4:1", "-c", "DAPI,FITC"], 3, "10000000000 images"),
     ],
 )
