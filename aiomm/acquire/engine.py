@@ -369,22 +369,21 @@ class Engine:
 
     def _settle_in(self, before: object | None) -> Routine:
         """After somebody else's turn: have them leave the hardware as they found it, and bring back what was in force here."""
-        if before is self:
+        if before is self and self.left is None:
             if self.core.epoch != self._epoch:
                 self._hardware.forget()
-        else:
-            by_hand: set[str] = set()
-            if isinstance(before, Engine):
-                yield from before.hand_over()
-                if before.left is not None:
-                    by_hand = before.left["by_hand"]
+        else:  # also after a turn of its own that could not bring everything back
+            another = before if isinstance(before, Engine) and before is not self else None
+            if another is not None:
+                yield from another.hand_over()
+            theirs = None if another is None else another.left
             if self.left is not None:
-                yield from self._hardware.take_over(self.left, by_hand)
+                yield from self._hardware.take_over(self.left, set() if theirs is None else theirs["by_hand"])
                 self.left = None
             else:
                 self._hardware.forget()
-            if isinstance(before, Engine) and before.left is not None:
-                self._hardware.meet(before.left)
+            if theirs is not None:
+                self._hardware.meet(theirs)
         self._epoch = self.core.epoch
 
     def hand_over(self) -> Routine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -193,8 +193,3 @@ class SubmissionImages(AsyncIterator[Image]):
             return image
         self._submission.raise_error()
         raise StopAsyncIteration
-
-
-def as_events(events: Any) -> Any:
-    """One event stands for a list of one."""
-    return [events] if isinstance(events, Mapping) else events

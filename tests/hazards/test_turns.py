@@ -213,3 +213,19 @@ async def test_a_core_that_closes_while_an_acquisition_opens(rig: Rig) -> None:
     with pytest.raises(aiomm.errors.ClosedError, match="closed"):
         await opening
     assert not [thread.name for thread in threading.enumerate() if "ndtiff" in thread.name]
+
+
+async def test_a_turn_that_could_not_begin_brings_back_its_settings_the_next_time(rig: Rig) -> None:
+    """Or the events after the failure would be taken with the other acquisition's settings."""
+    broken = threading.Event()
+    rig.mmc.on("setPosition", times=None, when=lambda _, um: um == 10.0 and broken.is_set(), raises=RuntimeError("stuck"))
+    a, b = await opened(rig, on_error="continue"), await opened(rig)
+    await a.acquire({"axes": {"n": 0}, "z": 10.0, "exposure": 7})
+    await b.acquire({"axes": {"n": 0}, "z": 77.0, "exposure": 33})
+    broken.set()
+    assert await a.acquire({"axes": {"n": 1}}) == []
+    broken.clear()
+    await a.acquire({"axes": {"n": 2}})
+    await a.aclose()
+    await b.aclose()
+    assert (await places(a))[2] == (None, 10.0, 7.0)
