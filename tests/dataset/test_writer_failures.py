@@ -371,3 +371,33 @@ def test_given_up_while_the_disk_does_not_answer(tmp_path: Path, monkeypatch: py
     gate.set()
     assert len(report.saved) + len(report.failures[0][1]) == 5
     report.check(writer, frames)
+
+
+def test_a_file_has_its_header_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers take a TIFF file without a header for broken: a kill between the two must not leave one."""
+    before_the_header: list[list[str]] = []
+    real = os.pwrite
+
+    def pwrite(fd: int, data: Any, offset: int) -> int:
+        if offset == 0:
+            before_the_header.append([path.name for path in tmp_path.rglob("*.tif") if path.stat().st_size == 0])
+        return real(fd, data, offset)
+
+    monkeypatch.setattr("aiomm.dataset.ndtiff.positioned.write_at", pwrite)
+    writer = NDTiffWriter(tmp_path, "header", {}, file_limit=1_000_000)
+    for i in range(8):
+        writer.put(frame(i, BIG), timeout=30)
+    writer.finish()
+    assert len(before_the_header) > 1
+    assert not any(before_the_header)
+    assert len(list(writer.path.glob("*_NDTiffStack*"))) == len(before_the_header)
+
+
+def test_no_room_for_a_header_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pwrite(fd: int, data: Any, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("aiomm.dataset.ndtiff.positioned.write_at", pwrite)
+    with pytest.raises(StorageError, match="No space left"):
+        NDTiffWriter(tmp_path, "header", {})
+    assert not list(tmp_path.rglob("*NDTiffStack*"))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESERVE_STEP = 256 * 2**20
+UNNAMED = ".new"  # after the name of a file that has no header yet
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _KEEP_SIZE = 1
 _NO_DIRECT = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EPERM})
 
@@ -71,6 +73,34 @@ def write_at(fd: int, data: memoryview, offset: int) -> tuple[int, OSError | Non
     return done, None
 
 
+def make_with_header(path: Path, header: bytes) -> None:
+    """Make a file that has its header from the moment it has its name: a reader takes one without it for broken.
+
+    Raises
+    ------
+    FileExistsError
+        There is a file of this name.
+    OSError
+        It cannot be made; nothing is left.
+    """
+    if path.exists():  # nobody else writes to this folder, so nobody makes it between here and the rename
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    unnamed = path.with_name(path.name + UNNAMED)
+    try:
+        fd = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
+        try:
+            _, error = write_at(fd, memoryview(header), 0)
+            if error is not None:
+                raise error
+        finally:
+            os.close(fd)
+        unnamed.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unnamed.unlink()
+        raise
+
+
 class OutputFile:
     """A TIFF file that one thread at a time writes.
 
@@ -92,16 +122,14 @@ class OutputFile:
         self._reserved = 0
         self._can_reserve = True
         self._direct_fd = -1
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(path, flags, 0o666)
+        make_with_header(path, header)
+        self._fd = -1
         try:
+            self._fd = os.open(path, os.O_RDWR | _FLAGS)
             if direct and hasattr(os, "O_DIRECT"):
                 with contextlib.suppress(OSError):  # a file system without it: buffered writes do
                     self._direct_fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
             self._ensure(len(header))
-            _, error = write_at(self._fd, memoryview(header), 0)
-            if error is not None:
-                raise error
         except BaseException:
             self._close()
             with contextlib.suppress(OSError):
@@ -194,8 +222,7 @@ class OutputIndex:
     """The index file: whole records are appended, and cut back to whole ones when that fails."""
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(path, flags, 0o666)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _FLAGS, 0o666)
         self._size = 0
         self._reserved = 0
 
