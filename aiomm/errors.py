@@ -17,20 +17,35 @@
     │   │   ├── FrameTimeoutError    an expected frame did not come (a missed trigger)
     │   │   └── BufferOverflowError  the camera was faster than what takes its frames
     │   └── QueueFull                a queue that never waits is at its documented limit
-    └── DatasetError
-        ├── StorageError             writing failed: disk full, permission, device gone
-        ├── DuplicateImageError      an image with these axes exists already
-        ├── MissingImageError (KeyError)   no image with these axes
-        └── DatasetFormatError       not a dataset, or a damaged one
+    ├── DatasetError
+    │   ├── StorageError             writing failed: disk full, permission, device gone
+    │   ├── DuplicateImageError      an image with these axes exists already
+    │   ├── MissingImageError (KeyError)   no image with these axes
+    │   └── DatasetFormatError       not a dataset, or a damaged one
+    └── BridgeError
+        ├── ServerNotFoundError      no Micro-Manager server answers there
+        ├── ServerLostError (ConnectionError)   the server died or the connection broke; whether the call ran is unknown
+        ├── BridgeTimeoutError (TimeoutError)   no reply in time
+        ├── ProtocolError            a reply that cannot be understood
+        ├── JavaException            Java threw
+        ├── OverloadError (TypeError)   no Java method takes these arguments, or several do equally well
+        └── JavaValueError (ValueError)   a value that cannot be carried to or from Java
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "AcquisitionAborted",
     "AcquisitionError",
     "AcquisitionFinished",
     "AiommError",
+    "BridgeError",
+    "BridgeTimeoutError",
     "BufferOverflowError",
     "ClosedError",
     "CoreError",
@@ -41,9 +56,15 @@ __all__ = [
     "FrameTimeoutError",
     "HardwareError",
     "HookError",
+    "JavaException",
+    "JavaValueError",
     "LimitError",
     "MissingImageError",
+    "OverloadError",
+    "ProtocolError",
     "QueueFull",
+    "ServerLostError",
+    "ServerNotFoundError",
     "StorageError",
     "SubmissionCancelled",
     "UnsupportedError",
@@ -165,3 +186,64 @@ class MissingImageError(DatasetError, KeyError):
 
 class DatasetFormatError(DatasetError):
     """Not a dataset that aiomm can read, or one that is damaged; the message names the file and the place."""
+
+
+class BridgeError(AiommError):
+    """Base of the errors of a bridge to a running Micro-Manager."""
+
+
+class ServerNotFoundError(BridgeError):
+    """Nothing answers there in time, or what answers is no Micro-Manager server; the message says what to check."""
+
+
+class ServerLostError(BridgeError, ConnectionError):
+    """The server died or its connection broke; whether a call that was waiting has run is not known."""
+
+
+class BridgeTimeoutError(BridgeError, TimeoutError):
+    """No reply within the bridge's ``timeout`` or ``call_timeout``; the call may still run."""
+
+
+class ProtocolError(BridgeError):
+    """A reply that cannot be understood; what the call did is not known."""
+
+
+class JavaException(BridgeError):
+    """Java threw an exception, in the method that was called or in the server.
+
+    Attributes
+    ----------
+    java_class : str
+        Full name of the exception's class (``java.lang.IllegalStateException``).
+    java_message : str
+        Its message; empty if it has none.
+    java_stack : str
+        Its stack trace, one frame per line; empty if the server sent none.
+    """
+
+    def __init__(self, java_class: str, java_message: str = "", java_stack: str = "") -> None:
+        self.java_class = java_class
+        self.java_message = java_message
+        self.java_stack = java_stack
+        super().__init__(java_class, java_message, java_stack)
+
+    def __str__(self) -> str:
+        return f"{self.java_class}: {self.java_message}" if self.java_message else self.java_class
+
+
+class OverloadError(BridgeError, TypeError):
+    """No Java method takes these arguments, or more than one takes them equally well; nothing was sent.
+
+    Attributes
+    ----------
+    candidates : list of str
+        The methods of that name, in Java notation: ``"setXYPosition(String, double, double)"``.
+    """
+
+    def __init__(self, message: str, *, candidates: Sequence[str] = ()) -> None:
+        self.candidates = list(candidates)
+        super().__init__(message)
+
+
+class JavaValueError(BridgeError, ValueError):
+    """A value that the protocol or the server cannot carry, such as NaN as a single number."""

@@ -35,7 +35,7 @@ def test_every_key_of_an_event() -> None:
 
 def test_every_error() -> None:
     listed = set(first_column("acquisition.md", "error"))
-    bases = {"AiommError", "AcquisitionError", "DatasetError"}
+    bases = {"AiommError", "AcquisitionError", "BridgeError", "DatasetError"}
     assert listed | bases == set(aiomm.errors.__all__)
 
 

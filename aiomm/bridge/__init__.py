@@ -1,0 +1,1 @@
+"""Speak with a running Micro-Manager: awaitable Java objects over its ZMQ object protocol."""
