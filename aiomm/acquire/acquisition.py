@@ -25,9 +25,9 @@ from aiomm.acquire.streams import ImageStream, NotificationStream, Policy
 from aiomm.acquire.submission import Submission
 from aiomm.acquire.supervisor import Supervisor
 from aiomm.acquire.target import Target, open_storage
-from aiomm.core.suggest import suggest_parameters
 from aiomm.core.turns import current_turn
 from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
+from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

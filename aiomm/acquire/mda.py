@@ -9,7 +9,7 @@ from typing import Any, ClassVar, SupportsIndex, overload
 
 import numpy as np
 
-from aiomm.core.suggest import suggest_parameters
+from aiomm.suggest import suggest_parameters
 
 __all__ = ["EventList", "multi_d_acquisition_events"]
 

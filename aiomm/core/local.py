@@ -19,11 +19,11 @@ from aiomm.core.halt import halt
 from aiomm.core.live import LiveView
 from aiomm.core.names import only_reads
 from aiomm.core.notifications import CoreEvents, Hub
-from aiomm.core.suggest import suggest_parameters
 from aiomm.core.thread import HardwareThread
 from aiomm.core.turns import Turns
 from aiomm.core.waits import WAITS, waiting
 from aiomm.errors import AiommError, ClosedError, CoreError
+from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
     import os
