@@ -1,0 +1,638 @@
+package aiomm.host;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import mmcorej.DeviceType;
+import mmcorej.MMEventCallback;
+
+/**
+ * The simulated microscope below mmcorej.CMMCore: stages, roles, waits, hardware sequences; and what tests may ask of it.
+ *
+ * <p>A method with the name of a core method is that core method. Clients get the microscope itself by constructing this class: its other
+ * methods set how it behaves (fast, sequenceable, moveMs, fail, hold) and say what it did (journal, calls, imagesTaken).
+ */
+public final class Microscope extends Imaging {
+  public static final Microscope INSTANCE = new Microscope();
+  private static final java.util.regex.Pattern CHANGING = java.util.regex.Pattern.compile(
+      "(set|start|stop|load|unload|snap|clear|prepare|define|delete|rename|reset|home|initialize|display|fullFocus|full|incremental|point|run).*");
+
+  private final List<String> journal = Collections.synchronizedList(new ArrayList<>());
+  private final Map<String, Integer> calls = new ConcurrentHashMap<>();
+  private final Map<String, String> failing = new ConcurrentHashMap<>();
+  private final Map<String, Integer> failures = new ConcurrentHashMap<>();
+  private final Map<String, CountDownLatch> held = new ConcurrentHashMap<>();
+  private final Map<String, Double> focusDirections = new HashMap<>();
+  private int timeoutMs = 5000;
+  private String logFile = "";
+  private boolean debugLog;
+  private int slm;
+  private int slmShown;
+
+  private Microscope() {
+    load();
+  }
+
+  // What tests may ask
+
+  /** Put all settings back as they are when the host starts: the state of devices and how the microscope behaves. */
+  public synchronized void restore() throws Exception {
+    held.values().forEach(CountDownLatch::countDown);
+    held.clear();
+    failing.clear();
+    failures.clear();
+    for (String camera : new String[] {"Camera", "Camera 2"}) {
+      stopSequenceAcquisition(camera);
+    }
+    load();
+    setCircularBufferMemoryFootprint(256);
+    fast = false;
+    sequenceable = false;
+    sequenceLimit = 100;
+    moveMs = 0;
+    timeoutMs = 5000;
+    slmShown = 0;
+    dropAfter(-1);
+    journal.clear();
+    calls.clear();
+  }
+
+  /** Exposures take no time. */
+  public void fast(boolean on) {
+    fast = on;
+  }
+
+  /** Stages, the LED, Gain and the exposure take hardware sequences, of up to this many values; 0: none. */
+  public void sequenceable(int limit) {
+    sequenceable = limit > 0;
+    sequenceLimit = limit;
+  }
+
+  /** Devices are busy for this long (ms) after each change. */
+  public void moveMs(double ms) {
+    moveMs = ms;
+  }
+
+  /** The next calls (-1: all) of this core method throw an Exception with this message. */
+  public void fail(String method, String message, int times) {
+    failures.put(method, times);
+    failing.put(method, message);
+  }
+
+  /** Calls of this core method wait until release(method). */
+  public void hold(String method) {
+    held.putIfAbsent(method, new CountDownLatch(1));
+  }
+
+  public void release(String method) {
+    CountDownLatch latch = held.remove(method);
+    if (latch != null) {
+      latch.countDown();
+    }
+  }
+
+  /** The state-changing core calls, one a line: name and arguments, with blanks between. */
+  public String journal() {
+    synchronized (journal) {
+      return String.join("\n", journal);
+    }
+  }
+
+  public void clearJournal() {
+    journal.clear();
+  }
+
+  /** How often this core method was called. */
+  public int calls(String method) {
+    return calls.getOrDefault(method, 0);
+  }
+
+  Object called(String name, Object[] arguments) {
+    calls.merge(name, 1, Integer::sum);
+    if (CHANGING.matcher(name).matches()) {
+      StringBuilder line = new StringBuilder(name);
+      for (Object argument : arguments) {
+        line.append(' ').append(argument instanceof Natives.Vector ? ((Natives.Vector) argument).items : argument);
+      }
+      journal.add(line.toString());
+    }
+    CountDownLatch latch = held.get(name);
+    if (latch != null) {
+      try {
+        latch.await();
+      } catch (InterruptedException e) {
+        throw new IllegalStateException(e);
+      }
+    }
+    String message = failing.get(name);
+    if (message != null) {
+      if (failures.merge(name, 0, (left, zero) -> left < 0 ? left : left - 1) == 0) {
+        failing.remove(name);
+      }
+      throw Natives.<RuntimeException>unchecked(new Exception(message));
+    }
+    return Natives.invoke(this, "CMMCore", name, arguments);
+  }
+
+  @Override
+  int slmShown() {
+    return slmShown;
+  }
+
+  // Life and log
+
+  public void loadSystemConfiguration(String file) throws Exception {
+    if (!new java.io.File(file).isFile()) {
+      throw new Exception("Configuration file \"" + file + "\" does not exist");
+    }
+    load();
+    tell(MMEventCallback::onSystemConfigurationLoaded);
+  }
+
+  public void reset() throws Exception {
+    restore();
+  }
+
+  public void initializeAllDevices() {}
+
+  public String getVersionInfo() {
+    return "MMCore version 10.1.1 (simulated)";
+  }
+
+  public String getAPIVersionInfo() {
+    return "Device API version 70, Module API version 10";
+  }
+
+  public String getUserId() {
+    return "aiomm";
+  }
+
+  public String getHostName() {
+    return "localhost";
+  }
+
+  public void registerCallback(MMEventCallback listener) {
+    if (listener == null) {
+      listeners.clear();
+    } else {
+      listeners.add(listener);
+    }
+  }
+
+  public void logMessage(String text) {
+    System.out.println("log: " + text);
+  }
+
+  public void logMessage(String text, boolean debugOnly) {
+    logMessage(text);
+  }
+
+  public void setPrimaryLogFile(String file) {
+    logFile = file;
+  }
+
+  public String getPrimaryLogFile() {
+    return logFile;
+  }
+
+  public void enableDebugLog(boolean on) {
+    debugLog = on;
+  }
+
+  public boolean debugLogEnabled() {
+    return debugLog;
+  }
+
+  public void enableStderrLog(boolean on) {}
+
+  public boolean stderrLogEnabled() {
+    return true;
+  }
+
+  public String getCoreErrorText(int code) {
+    return "Error " + code;
+  }
+
+  // Roles
+
+  private void setRole(DeviceType type, String label) throws Exception {
+    if (!label.isEmpty() && find(label).type != type) {
+      throw new Exception("Device \"" + label + "\" is not a " + type);
+    }
+    store(devices.get("Core"), ROLES.get(type), label);
+  }
+
+  public String getCameraDevice() {
+    return roleLabel(DeviceType.CameraDevice);
+  }
+
+  public void setCameraDevice(String label) throws Exception {
+    setRole(DeviceType.CameraDevice, label);
+  }
+
+  public String getShutterDevice() {
+    return roleLabel(DeviceType.ShutterDevice);
+  }
+
+  public void setShutterDevice(String label) throws Exception {
+    setRole(DeviceType.ShutterDevice, label);
+  }
+
+  public String getFocusDevice() {
+    return roleLabel(DeviceType.StageDevice);
+  }
+
+  public void setFocusDevice(String label) throws Exception {
+    setRole(DeviceType.StageDevice, label);
+  }
+
+  public String getXYStageDevice() {
+    return roleLabel(DeviceType.XYStageDevice);
+  }
+
+  public void setXYStageDevice(String label) throws Exception {
+    setRole(DeviceType.XYStageDevice, label);
+  }
+
+  public String getAutoFocusDevice() {
+    return roleLabel(DeviceType.AutoFocusDevice);
+  }
+
+  public String getImageProcessorDevice() {
+    return roleLabel(DeviceType.ImageProcessorDevice);
+  }
+
+  public String getSLMDevice() {
+    return roleLabel(DeviceType.SLMDevice);
+  }
+
+  public String getGalvoDevice() {
+    return roleLabel(DeviceType.GalvoDevice);
+  }
+
+  // Waits
+
+  public boolean deviceBusy(String label) throws Exception {
+    return find(label).busy();
+  }
+
+  public boolean systemBusy() {
+    return devices.values().stream().anyMatch(Device::busy);
+  }
+
+  public boolean deviceTypeBusy(int type) {
+    return devices.values().stream().anyMatch(d -> d.type.swigValue() == type && d.busy());
+  }
+
+  public void waitForDevice(String label) throws Exception {
+    Device device = find(label);
+    long end = System.nanoTime() + timeoutMs * 1000000L;
+    while (device.busy()) {
+      if (System.nanoTime() > end) {
+        throw new Exception("wait timed out after " + timeoutMs + "ms: device \"" + label + "\" is still busy");
+      }
+      Thread.sleep(1);
+    }
+  }
+
+  public void waitForDeviceType(int type) throws Exception {
+    for (Device device : devices.values()) {
+      if (type == DeviceType.AnyType.swigValue() || device.type.swigValue() == type) {
+        waitForDevice(device.label);
+      }
+    }
+  }
+
+  public void waitForSystem() throws Exception {
+    waitForDeviceType(DeviceType.AnyType.swigValue());
+  }
+
+  public void waitForConfig(String group, String preset) throws Exception {
+    for (Natives.Setting setting : getConfigData(group, preset).settings) {
+      waitForDevice(setting.device);
+    }
+  }
+
+  public void waitForImageSynchro() {}
+
+  public void sleep(double ms) throws InterruptedException {
+    Thread.sleep((long) ms);
+  }
+
+  public void setTimeoutMs(int ms) {
+    timeoutMs = ms;
+  }
+
+  public int getTimeoutMs() {
+    return timeoutMs;
+  }
+
+  public double getDeviceDelayMs(String label) throws Exception {
+    return find(label).delayMs;
+  }
+
+  public void setDeviceDelayMs(String label, double ms) throws Exception {
+    find(label).delayMs = ms;
+  }
+
+  public boolean usesDeviceDelay(String label) throws Exception {
+    return find(label).delayMs > 0;
+  }
+
+  // Stages
+
+  private Device stage(String label) throws Exception {
+    Device device = find(label);
+    if (device.type != DeviceType.StageDevice) {
+      throw new Exception("Device \"" + label + "\" is not a focus stage");
+    }
+    return device;
+  }
+
+  private Device xyStage(String label) throws Exception {
+    Device device = find(label);
+    if (device.type != DeviceType.XYStageDevice) {
+      throw new Exception("Device \"" + label + "\" is not an XY stage");
+    }
+    return device;
+  }
+
+  public double getPosition(String label) throws Exception {
+    return Double.parseDouble(stage(label).text("Position"));
+  }
+
+  public double getPosition() throws Exception {
+    return getPosition(getFocusDevice());
+  }
+
+  public void setPosition(String label, double um) throws Exception {
+    stage(label);
+    setProperty(label, "Position", um);
+  }
+
+  public void setPosition(double um) throws Exception {
+    setPosition(getFocusDevice(), um);
+  }
+
+  public void setRelativePosition(String label, double um) throws Exception {
+    setPosition(label, getPosition(label) + um);
+  }
+
+  public void setRelativePosition(double um) throws Exception {
+    setRelativePosition(getFocusDevice(), um);
+  }
+
+  public void setOrigin(String label) throws Exception {
+    store(stage(label), "Position", "0.0000");
+  }
+
+  public void setOrigin() throws Exception {
+    setOrigin(getFocusDevice());
+  }
+
+  @Override
+  void changed(Device device, String property) {
+    if (device.type == DeviceType.StageDevice) {
+      double um = Double.parseDouble(device.text("Position"));
+      tell(listener -> listener.onStagePositionChanged(device.label, um));
+    } else if (device.type == DeviceType.CameraDevice && property.equals("Exposure")) {
+      double ms = Double.parseDouble(device.text("Exposure"));
+      tell(listener -> listener.onExposureChanged(device.label, ms));
+    }
+  }
+
+  public int getFocusDirection(String label) {
+    return focusDirections.getOrDefault(label, 0.0).intValue();
+  }
+
+  public void setFocusDirection(String label, int sign) {
+    focusDirections.put(label, (double) sign);
+  }
+
+  public void setXYPosition(String label, double x, double y) throws Exception {
+    Device device = xyStage(label);
+    moving(device);
+    device.x = x;
+    device.y = y;
+    tell(listener -> listener.onXYStagePositionChanged(label, x, y));
+  }
+
+  public void setXYPosition(double x, double y) throws Exception {
+    setXYPosition(getXYStageDevice(), x, y);
+  }
+
+  public void setRelativeXYPosition(String label, double dx, double dy) throws Exception {
+    Device device = xyStage(label);
+    setXYPosition(label, device.x + dx, device.y + dy);
+  }
+
+  public void setRelativeXYPosition(double dx, double dy) throws Exception {
+    setRelativeXYPosition(getXYStageDevice(), dx, dy);
+  }
+
+  public void getXYPosition(String label, double[] x, double[] y) throws Exception {
+    Device device = xyStage(label);
+    x[0] = device.x;
+    y[0] = device.y;
+  }
+
+  public void getXYPosition(double[] x, double[] y) throws Exception {
+    getXYPosition(getXYStageDevice(), x, y);
+  }
+
+  public double getXPosition(String label) throws Exception {
+    return xyStage(label).x;
+  }
+
+  public double getXPosition() throws Exception {
+    return getXPosition(getXYStageDevice());
+  }
+
+  public double getYPosition(String label) throws Exception {
+    return xyStage(label).y;
+  }
+
+  public double getYPosition() throws Exception {
+    return getYPosition(getXYStageDevice());
+  }
+
+  public void setOriginXY() throws Exception {
+    setXYPosition(0, 0);
+  }
+
+  public void stop(String label) throws Exception {
+    find(label).busyUntil = 0;
+  }
+
+  public void home(String label) throws Exception {
+    if (find(label).type == DeviceType.XYStageDevice) {
+      setXYPosition(label, 0, 0);
+    } else {
+      setPosition(label, 0);
+    }
+  }
+
+  // Hardware sequences
+
+  private void start(Device device, String name) throws Exception {
+    Device.Sequence sequence = device.sequences.get(name);
+    if (sequence == null) {
+      throw new Exception("No sequence was loaded for \"" + device.label + "\"");
+    }
+    sequence.start();
+  }
+
+  private void stop(Device device, String name) {
+    if (device.sequences.containsKey(name)) {
+      device.sequences.get(name).running = false;
+    }
+  }
+
+  private void keep(Device device, String name, List<Object> values) throws Exception {
+    if (!sequenceable) {
+      throw new Exception("Device \"" + device.label + "\" takes no hardware sequences");
+    }
+    if (values.size() > sequenceLimit) {
+      throw new Exception("A sequence of " + values.size() + " is too long for \"" + device.label + "\": at most " + sequenceLimit);
+    }
+    device.sequences.put(name, new Device.Sequence(values));
+  }
+
+  public boolean isPropertySequenceable(String label, String property) throws Exception {
+    return sequenceable && find(label, property).sequenceable;
+  }
+
+  public int getPropertySequenceMaxLength(String label, String property) throws Exception {
+    return isPropertySequenceable(label, property) ? sequenceLimit : 0;
+  }
+
+  public void loadPropertySequence(String label, String property, Natives.Vector values) throws Exception {
+    for (String value : values.<String>copy()) {
+      find(label, property).checked(label, value);
+    }
+    keep(find(label), property, values.copy());
+  }
+
+  public void startPropertySequence(String label, String property) throws Exception {
+    start(find(label), property);
+  }
+
+  public void stopPropertySequence(String label, String property) throws Exception {
+    stop(find(label), property);
+  }
+
+  public boolean isStageSequenceable(String label) throws Exception {
+    return sequenceable && stage(label) != null;
+  }
+
+  public boolean isStageLinearSequenceable(String label) {
+    return false;
+  }
+
+  public int getStageSequenceMaxLength(String label) throws Exception {
+    return isStageSequenceable(label) ? sequenceLimit : 0;
+  }
+
+  public void loadStageSequence(String label, Natives.Vector values) throws Exception {
+    keep(stage(label), "Position", values.copy());
+  }
+
+  public void startStageSequence(String label) throws Exception {
+    start(stage(label), "Position");
+  }
+
+  public void stopStageSequence(String label) throws Exception {
+    stop(stage(label), "Position");
+  }
+
+  public boolean isXYStageSequenceable(String label) throws Exception {
+    return sequenceable && xyStage(label) != null;
+  }
+
+  public int getXYStageSequenceMaxLength(String label) throws Exception {
+    return isXYStageSequenceable(label) ? sequenceLimit : 0;
+  }
+
+  public void loadXYStageSequence(String label, Natives.Vector x, Natives.Vector y) throws Exception {
+    List<Object> points = new ArrayList<>();
+    for (int i = 0; i < x.size(); i++) {
+      points.add(new double[] {(double) x.get(i), (double) y.get(i)});
+    }
+    keep(xyStage(label), "XY", points);
+  }
+
+  public void startXYStageSequence(String label) throws Exception {
+    start(xyStage(label), "XY");
+  }
+
+  public void stopXYStageSequence(String label) throws Exception {
+    stop(xyStage(label), "XY");
+  }
+
+  public boolean isExposureSequenceable(String camera) throws Exception {
+    return sequenceable && find(camera).type == DeviceType.CameraDevice;
+  }
+
+  public int getExposureSequenceMaxLength(String camera) throws Exception {
+    return isExposureSequenceable(camera) ? sequenceLimit : 0;
+  }
+
+  public void loadExposureSequence(String camera, Natives.Vector values) throws Exception {
+    keep(find(camera), "Exposure", values.copy());
+  }
+
+  public void startExposureSequence(String camera) throws Exception {
+    start(find(camera), "Exposure");
+  }
+
+  public void stopExposureSequence(String camera) throws Exception {
+    stop(find(camera), "Exposure");
+  }
+
+  // SLM: 64 x 48 pixels of one byte; what is shown is known by the sum of its pixels
+
+  public long getSLMWidth(String label) throws Exception {
+    find(label);
+    return 64;
+  }
+
+  public long getSLMHeight(String label) throws Exception {
+    find(label);
+    return 48;
+  }
+
+  public long getSLMBytesPerPixel(String label) throws Exception {
+    find(label);
+    return 1;
+  }
+
+  public long getSLMNumberOfComponents(String label) throws Exception {
+    find(label);
+    return 1;
+  }
+
+  public void setSLMImage(String label, byte[] pixels) throws Exception {
+    find(label);
+    if (pixels.length != 64 * 48) {
+      throw new Exception("The SLM has 64 x 48 pixels, not " + pixels.length);
+    }
+    slm = 0;
+    for (byte pixel : pixels) {
+      slm += pixel & 0xff;
+    }
+  }
+
+  public void setSLMPixelsTo(String label, short intensity) throws Exception {
+    find(label);
+    slm = 64 * 48 * intensity;
+  }
+
+  public void displaySLMImage(String label) throws Exception {
+    find(label);
+    slmShown = slm;
+  }
+}
