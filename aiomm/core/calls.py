@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMS = {name: forms for name, forms, _, _ in METHODS.values()}
 
 # While a camera sequence runs, MMCore takes these without a word, and images or settings come out wrong.
-_NOT_IN_SEQUENCE = {
+NOT_IN_SEQUENCE = {
     "setExposure": "the camera may ignore it, or change it in the middle of the sequence",
     "setROI": "the images in the circular buffer have another size",
     "clearROI": "the images in the circular buffer have another size",
@@ -62,7 +62,7 @@ class Calls:
         try:
             if not only_reads(method):
                 self.epoch += 1
-                if method in _NOT_IN_SEQUENCE:
+                if method in NOT_IN_SEQUENCE:
                     self._refuse_in_sequence(method, args)
             if ours := _OURS.get(method):
                 return ours(self.mmc, *args)
@@ -94,19 +94,29 @@ class Calls:
         return fn(self.mmc, *args)
 
     def _refuse_in_sequence(self, method: str, args: tuple[Any, ...]) -> None:
-        camera = args[0] if _NAMES_A_CAMERA.get(method) == len(args) and args else None
+        camera = named_camera(method, args)
         try:
             running = self.mmc.isSequenceRunning(camera) if camera else self.mmc.isSequenceRunning()
         except Exception:
             return  # no such camera: MMCore will say so
         if running:
-            raise CoreError(
-                f"a camera sequence is running: {_NOT_IN_SEQUENCE[method]}. Stop it first: "
-                "await core.stop_sequence_acquisition(), or leave the live view or the acquisition that runs it",
-                method=method,
-                arguments=args,
-                device=camera or self.mmc.getCameraDevice() or None,
-            )
+            raise in_sequence(method, args, camera or self.mmc.getCameraDevice())
+
+
+def named_camera(method: str, args: tuple[Any, ...]) -> Any:
+    """Give the camera that a call of a method in ``NOT_IN_SEQUENCE`` names, or None: the Core's."""
+    return args[0] if args and _NAMES_A_CAMERA.get(method) == len(args) else None
+
+
+def in_sequence(method: str, args: tuple[Any, ...], camera: str) -> CoreError:
+    """Make the refusal of a call of a method in ``NOT_IN_SEQUENCE`` while a camera sequence runs."""
+    return CoreError(
+        f"a camera sequence is running: {NOT_IN_SEQUENCE[method]}. Stop it first: "
+        "await core.stop_sequence_acquisition(), or leave the live view or the acquisition that runs it",
+        method=method,
+        arguments=args,
+        device=camera or None,
+    )
 
 
 def plain_argument(value: Any) -> Any:

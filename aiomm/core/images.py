@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _INTEGERS = ("Width", "Height", "ImageNumber", "ROI-X-start", "ROI-Y-start", "BitDepth")
-_NUMBERS: dict[str, type] = {"ElapsedTime-ms": float, **dict.fromkeys(_INTEGERS, int)}
+_FLOATS = ("ElapsedTime-ms", "Exposure-ms", "PixelSizeUm")
+_NUMBERS: dict[str, type] = {**dict.fromkeys(_FLOATS, float), **dict.fromkeys(_INTEGERS, int)}
 _PIXEL_TYPES = {(1, 1): "GRAY8", (2, 1): "GRAY16", (4, 1): "GRAY32", (4, 4): "RGB32", (8, 4): "RGB64"}
 
 
@@ -62,12 +63,16 @@ def read_tags(metadata: Any) -> dict[str, Any]:
     """Make MMCore's ``Metadata`` a dict; the tags that are numbers become numbers."""
     tags: dict[str, Any] = {}
     for key in metadata.GetKeys():
-        value: Any = metadata.GetSingleTag(key).GetValue()
-        if kind := _NUMBERS.get(key):
-            with contextlib.suppress(ValueError):
-                value = kind(value)
-        tags[key] = value
+        tags[key] = tag(key, metadata.GetSingleTag(key).GetValue())
     return tags
+
+
+def tag(key: str, value: Any) -> Any:
+    """Give a tag's value: the tags that are numbers become numbers."""
+    if kind := _NUMBERS.get(key):
+        with contextlib.suppress(ValueError, TypeError):
+            return kind(value)
+    return value
 
 
 def shape_by_tags(raw: NDArray[Any], tags: dict[str, Any]) -> NDArray[Any]:
