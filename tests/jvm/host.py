@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 TARGET = HERE / "target"
 READY_S = 30.0
 BUILD_S = 600.0
+KEPT_S = 86400.0
 PORTS = 20
 """The server takes the ports above its own for whatever it opens later."""
 
@@ -63,17 +64,13 @@ def _sources_hash() -> str:
     return digest.hexdigest()
 
 
-def _built(stamp: str) -> bool:
+def _class_path(target: Path) -> list[str] | None:
+    """Return the class path of what was built there, or None if that is not all there."""
     try:
-        if (TARGET / "built").read_text() != stamp:
-            return False
-        return all(Path(entry).exists() for entry in _class_path())
+        entries = (target / "complete").read_text().split(os.pathsep)
     except OSError:
-        return False
-
-
-def _class_path() -> list[str]:
-    return [str(TARGET / "host.jar"), *(TARGET / "classpath.txt").read_text().strip().split(os.pathsep)]
+        return None
+    return entries if all(Path(entry).exists() for entry in entries) else None
 
 
 @contextlib.contextmanager
@@ -99,34 +96,41 @@ def _building() -> Iterator[None]:
         lock.rmdir()
 
 
+def _run_maven(target: Path) -> None:
+    for offline in (["-o"], []):  # what is in Maven's cache needs no network
+        command = ["mvn", "-q", "-B", *offline, f"-Dhost.target={target}", "package"]
+        made = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=BUILD_S, check=False)
+        if made.returncode == 0:
+            return
+        if "COMPILATION ERROR" in made.stdout:
+            break
+    raise HostError(f"Maven could not build the test host:\n{(made.stdout + made.stderr)[-3000:]}")
+
+
 def build() -> list[str]:
     """Build the host if its sources changed, and return its class path.
+
+    Each state of the sources has a folder of its own: a JVM that runs keeps its jar while another state is built.
 
     Raises
     ------
     HostError
         If Maven fails, with the end of its output.
     """
-    stamp = _sources_hash()
-    if not _built(stamp):
-        with _building():
-            if not _built(stamp):
-                (TARGET / "built").unlink(missing_ok=True)
-                for offline in (["-o"], []):  # what is in Maven's cache needs no network
-                    made = subprocess.run(
-                        ["mvn", "-q", "-B", *offline, "clean", "package"],
-                        cwd=HERE,
-                        capture_output=True,
-                        text=True,
-                        timeout=BUILD_S,
-                        check=False,
-                    )
-                    if made.returncode == 0:
-                        break
-                else:
-                    raise HostError(f"Maven could not build the test host:\n{(made.stdout + made.stderr)[-3000:]}")
-                (TARGET / "built").write_text(stamp)
-    return _class_path()
+    target = TARGET / _sources_hash()[:12]
+    if class_path := _class_path(target):
+        return class_path
+    with _building():
+        if class_path := _class_path(target):
+            return class_path
+        for old in TARGET.glob("*"):
+            if old.is_dir() and time.time() - old.stat().st_mtime > KEPT_S:
+                shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
+        _run_maven(target)
+        class_path = [str(target / "host.jar"), *(target / "classpath.txt").read_text().strip().split(os.pathsep)]
+        (target / "complete").write_text(os.pathsep.join(class_path))
+        return class_path
 
 
 def free_port() -> int:

@@ -9,7 +9,9 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
 import mmcorej.CMMCore;
+import org.micromanager.Studio;
 import org.micromanager.acqj.internal.Engine;
+import org.micromanager.magellan.api.MagellanAPI;
 import org.micromanager.pyjavaz.ZMQServer;
 
 /** Runs Micro-Manager's server and acquisition engine over a simulated core: Host --port N. Ends when its input does. */
@@ -36,7 +38,9 @@ public final class Host {
     }
     CMMCore core = new CMMCore();
     new Engine(core);
-    Map<Class<?>, Object> existing = new HashMap<>(Map.of(CMMCore.class, core, Microscope.class, Microscope.INSTANCE));
+    Desktop desktop = new Desktop();
+    Map<Class<?>, Object> existing = new HashMap<>(
+        Map.of(CMMCore.class, core, Microscope.class, Microscope.INSTANCE, Studio.class, desktop, MagellanAPI.class, desktop));
     new ZMQServer(Set.of(Host.class.getClassLoader()), existing::get, new String[] {}, System.out::println, port);
     listening(local, port);
     System.out.println("READY " + port);
