@@ -1,0 +1,477 @@
+"""Ask one command port of a Micro-Manager server: one call at a time, in fair order, each reply to the call it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import zmq
+from zmq import backend
+
+from aiomm.bridge.watch import Link, LinkError, connected
+from aiomm.errors import (
+    AiommError,
+    BridgeError,
+    BridgeTimeoutError,
+    ClosedError,
+    ProtocolError,
+    ServerLostError,
+    ServerNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Port", "PortStats", "Reply", "Request"]
+
+Request: TypeAlias = "Sequence[bytes | memoryview]"
+Reply: TypeAlias = "list[zmq.Frame]"
+
+# the socket's own methods, without pyzmq's convenience around them, which costs several µs a call
+_send: Any = backend.Socket.send
+_recv: Any = backend.Socket.recv
+_get: Any = backend.Socket.get
+
+_DONTWAIT: Final = int(zmq.DONTWAIT)
+_SNDMORE: Final = int(zmq.DONTWAIT) | int(zmq.SNDMORE)
+_POLLIN: Final = int(zmq.POLLIN)
+_EVENTS: Final = int(zmq.EVENTS)
+_BY_REFERENCE: Final = 65536  # bytes from which a frame is sent without a copy
+_AT_ONCE: Final = 64  # replies read in one go, so that a flood cannot hold the loop
+_REMEMBERED: Final = 32  # calls that are over, by which a reply sent twice or much too late is known
+
+
+class PortStats(NamedTuple):
+    """How a port fares.
+
+    Attributes
+    ----------
+    calls : int
+        Requests sent so far, handshakes too.
+    set_aside : int
+        Calls that were sent, whose reply may still come and that nobody waits for any more.
+    reconnects : int
+        How often connecting was tried again.
+    """
+
+    calls: int
+    set_aside: int
+    reconnects: int
+
+
+class _Call:
+    """One request and who waits for its reply; `future` is None when nobody does."""
+
+    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "timer", "what")
+
+    def __init__(
+        self,
+        frames: Request,
+        future: asyncio.Future[Reply] | None,
+        what: str,
+        late: Callable[[Reply], Request | None] | None = None,
+        last: bool = False,
+    ) -> None:
+        self.frames = frames
+        self.future = future
+        self.what = what
+        self.late = late
+        self.last = last
+        self.abandoned = False
+        self.key = random.getrandbits(64).to_bytes(8, "little")
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Port:
+    """One command port of the server, on one loop.
+
+    The server answers one request at a time. So requests wait here, where they can still be withdrawn, and go out
+    one by one. Each carries a key in its ZeroMQ envelope, which the server's socket gives back with the reply: no reply
+    is ever taken for another call's. When nobody waits any more for the reply of a call that was sent, the next one
+    goes out as soon as that late reply, or the reply to a handshake sent after it, shows that the server is free.
+
+    Parameters
+    ----------
+    context
+        Makes the socket; the caller ends it.
+    host, number
+        Where the server listens.
+    timeout
+        Seconds for connecting, and for a handshake with a server that runs no call of ours.
+    on_lost
+        Called once, on the loop, when the connection broke; every waiting request has its error then.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        host: str,
+        number: int,
+        *,
+        timeout: float,
+        on_lost: Callable[[Port, BridgeError], None],
+    ) -> None:
+        self.host = host
+        self.number = number
+        self.lost: BridgeError | None = None
+        self._calls = self._attempts = 0
+        self._context = context
+        self._timeout = timeout
+        self._on_lost = on_lost
+        self._link: Link | None = None
+        self._closed = False
+        self._waiting: OrderedDict[_Call, None] = OrderedDict()
+        self._current: _Call | None = None
+        self._probe: _Call | None = None
+        self._probed: _Call | None = None
+        self._doubt: BridgeError | None = None
+        self._over: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._overdue: OrderedDict[bytes, _Call] = OrderedDict()
+        self._opened = False
+        self._idle = asyncio.Event()
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost else "closed" if self._closed else "open" if self._link else "new"
+        return f"<Port {self.host}:{self.number} {state}>"
+
+    @property
+    def stats(self) -> PortStats:
+        """How it fares."""
+        abandoned = self._current is not None and self._current.abandoned
+        return PortStats(self._calls, len(self._overdue) + abandoned, max(self._attempts - 1, 0))
+
+    async def open(self, hello: Callable[[], Request], check: Callable[[Reply], None]) -> None:
+        """Connect and shake hands.
+
+        Parameters
+        ----------
+        hello
+            Makes the ``connect`` request.
+        check
+            Takes its reply; raises if it is not a server's.
+
+        Raises
+        ------
+        ServerNotFoundError
+            Nothing answers in time, or not as a server would.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._hello, self._check = hello, check
+        deadline = self._loop.time() + self._timeout
+        try:
+            self._link = await connected(self._make, self.host, self.number, deadline)
+            if self._closed:
+                raise ClosedError(f"the port {self.number} was closed while it connected")
+            self._socket = self._link.socket
+            try:
+                reply = await self.request(hello(), timeout=max(deadline - self._loop.time(), 0.001), what="connect")
+            except BridgeTimeoutError:
+                raise LinkError("it accepts the connection but does not answer") from None
+            except ServerLostError:
+                raise LinkError("it closed the connection instead of an answer") from None
+            try:
+                check(reply)
+            except ProtocolError as error:
+                raise self._not_found(f"what answers there is no Micro-Manager server: {error}") from error
+            self._opened = True
+        except LinkError as error:
+            raise self._not_found(str(error)) from error
+        except BaseException:
+            self._shut()
+            raise
+
+    async def request(
+        self,
+        frames: Request,
+        *,
+        timeout: float | None,
+        what: str,
+        late: Callable[[Reply], Request | None] | None = None,
+        last: bool = False,
+    ) -> Reply:
+        """Send `frames` when it is their turn and return the frames of the reply.
+
+        A request that is cancelled or runs out of time before its turn is never sent.
+
+        Parameters
+        ----------
+        frames
+            The request.
+        timeout
+            Seconds until a reply must be there, the wait for its turn included; None for as long as it takes.
+        what
+            What it does, for the text of errors.
+        late
+            Called on the loop with the reply of a request that nobody waits for any more; may return one more request to send,
+            the reply of which is dropped.
+        last
+            The server closes this port after the reply.
+
+        Raises
+        ------
+        BridgeTimeoutError
+            No reply in time.
+        ServerLostError
+            The connection broke.
+        ProtocolError
+            What came is not a reply to any request.
+        ClosedError
+            The port is closed.
+        """
+        if self._link is None or self._closed:
+            raise self._gone(what)
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        call = _Call(frames, future, what, late, last)
+        if timeout is not None:
+            call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
+        if self._current is None and not self._waiting and self._probe is None and self._doubt is None:
+            self._send(call)
+            self._read_if_any()
+        else:
+            self._waiting[call] = None
+            self._pump()
+            self._read_if_any()
+        try:
+            return await future
+        except (asyncio.CancelledError, GeneratorExit):
+            if not future.done() or future.cancelled():
+                self._abandon(call)
+            elif future.exception() is None and late is not None:  # the reply and the cancellation came together
+                self._run_late(call, future.result())
+            raise
+        finally:
+            if call.timer is not None:
+                call.timer.cancel()
+
+    def broken(self, error: BridgeError) -> None:
+        """Say that a reply could not be understood: the next request waits for a handshake that goes well."""
+        if self._link is not None and self._doubt is None:
+            self._doubt = error
+
+    async def aclose(self, timeout: float) -> None:
+        """Close; every waiting request raises ClosedError. A late reply with an object to release gets up to `timeout` seconds."""
+        self._closed = True
+        if self._link is None:
+            return
+        for call in [call for call in self._waiting if call.future is not None]:
+            del self._waiting[call]
+            _fail(call, self._gone(call.what))
+        current = self._current
+        if current is not None and current.future is not None:
+            _fail(current, ClosedError(f"{current.what}: the bridge was closed before its reply came; whether it ran is not known"))
+            current.abandoned = True
+        self._idle.clear()
+        try:
+            if current is not None and (current.late is not None or current.future is None):
+                async with asyncio.timeout(timeout):
+                    await self._idle.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._shut()
+
+    def _make(self) -> Link:
+        self._attempts += 1
+        return Link(self._context, zmq.DEALER, readable=self._read, lost=self._lose)
+
+    def _not_found(self, seen: str) -> ServerNotFoundError:
+        self._shut()
+        return ServerNotFoundError(
+            f"no Micro-Manager server at {self.host}:{self.number}: {seen}. Check that Micro-Manager runs, that its server is switched on "
+            f"(Tools > Options > Run server on port) and that it has this port"
+        )
+
+    def _gone(self, what: str) -> AiommError:
+        if self.lost is not None:
+            return ServerLostError(f"{what}: not sent, {self.lost}")
+        return ClosedError(f"{what}: the bridge is {'closed' if self._closed else 'not open'}")
+
+    def _shut(self) -> None:
+        """Close the socket and let nobody wait."""
+        link, self._link = self._link, None
+        if self._current is not None:
+            _fail(self._current, self._gone(self._current.what))
+        for call in self._waiting:
+            _fail(call, self._gone(call.what))
+        self._end_probe()
+        self._current = self._doubt = None
+        self._waiting.clear()
+        self._overdue.clear()
+        self._idle.set()
+        if link is not None:
+            link.close()
+
+    def _lose(self, seen: str) -> None:
+        """End everything: the peer is gone. What it had sent before that counts."""
+        self._read()
+        if self._link is None:
+            return
+        current = self._current
+        where = f"the connection to the Micro-Manager server at {self.host}:{self.number} broke: {seen}"
+        if not self._opened or self._closed or (current is not None and current.last):
+            self._closed = True
+        else:
+            self.lost = ServerLostError(where)
+        if current is not None:
+            _fail(current, ServerLostError(f"{current.what}: {where}; whether it ran is not known"))
+        self._shut()
+        if self.lost is not None:
+            self._on_lost(self, self.lost)
+
+    def _send(self, call: _Call) -> None:
+        if self._put(call):
+            self._current = call
+        else:
+            self._waiting[call] = None
+            self._waiting.move_to_end(call, last=False)
+
+    def _put(self, call: _Call) -> bool:
+        """Send; whether that was possible."""
+        socket, frames = self._socket, call.frames
+        end = len(frames) - 1
+        try:
+            _send(socket, call.key, _SNDMORE)
+            _send(socket, b"", _SNDMORE)
+            for i, frame in enumerate(frames):
+                _send(socket, frame, _DONTWAIT if i == end else _SNDMORE, len(frame) < _BY_REFERENCE)
+        except zmq.ZMQError:
+            # nothing is queued for a peer that is gone, and a half message is not sent; the monitor's notice is on its way
+            self._loop.call_soon(self._lose, "the other side closed it")
+            return False
+        self._calls += 1
+        return True
+
+    def _pump(self) -> None:
+        """Send the next waiting request, if the server is free; ask whether it is, if that is not known."""
+        if not self._waiting or self._link is None:
+            return
+        current = self._current
+        if current is None and self._doubt is None:
+            call, _ = self._waiting.popitem(last=False)
+            self._send(call)
+        elif (current is None or current.abandoned) and self._probe is None:
+            self._probe, self._probed = _Call(self._hello(), None, "connect"), current
+            if current is None:
+                self._probe.timer = self._loop.call_later(self._timeout, self._lose, "it answers no more")
+            self._put(self._probe)
+
+    def _read_if_any(self) -> None:
+        # a send can take the notice of a message that came: so look again after each
+        if self._link is not None and _get(self._socket, _EVENTS) & _POLLIN:
+            self._read()
+
+    def _read(self) -> None:
+        """Take the replies that are there."""
+        socket = self._socket
+        for _ in range(_AT_ONCE):
+            if self._link is None:
+                return
+            try:
+                frames = [_recv(socket, _DONTWAIT, False)]
+                while frames[-1].more:
+                    frames.append(_recv(socket, _DONTWAIT, False))
+            except zmq.Again:
+                return
+            key = frames[0].bytes
+            current = self._current
+            if current is not None and current.key == key and len(frames) > 2 and not len(frames[1]):
+                del frames[:2]
+                self._current = None
+                self._finish(current, frames)
+            else:
+                self._take_other(key, frames)
+            self._pump()
+            if self._current is None and self._probe is None:
+                self._idle.set()
+                return
+            if self._link is None or not _get(socket, _EVENTS) & _POLLIN:
+                return
+        self._loop.call_soon(self._read)
+
+    def _finish(self, call: _Call, frames: Reply) -> None:
+        self._over.append(call.key)
+        if call.abandoned:
+            self._run_late(call, frames)
+        elif call.future is not None and not call.future.done():
+            call.future.set_result(frames)
+        if call.last:
+            self._closed = True
+            self._shut()
+
+    def _take_other(self, key: bytes, frames: Reply) -> None:
+        """Take what is not the reply that is waited for."""
+        good = len(frames) > 2 and not len(frames[1])
+        if self._probe is not None and key == self._probe.key and good:
+            self._take_probe(frames[2:])
+        elif key in self._overdue and good:
+            self._finish(self._overdue.pop(key), frames[2:])
+        elif key not in self._over and self._current is not None and not self._current.abandoned:
+            # it may be what became of this call's reply; if that still comes, it is a late one
+            call = self._current
+            seen = f"a message of {len(frames)} frames that belongs to no request"
+            call.abandoned = True
+            _fail(call, ProtocolError(f"{call.what}: the server at {self.host}:{self.number} sent {seen}; whether it ran is not known"))
+
+    def _take_probe(self, frames: Reply) -> None:
+        """The server answered a handshake: it is done with all that was sent before."""
+        probed = self._probed
+        self._end_probe()
+        if probed is None:
+            try:
+                self._check(frames)
+            except BridgeError as error:
+                return self._lose(f"after a reply that was not understood came another: {error}")
+            self._doubt = None
+        elif self._current is probed:
+            self._current = None
+            self._overdue[probed.key] = probed
+            if len(self._overdue) > _REMEMBERED:
+                self._overdue.popitem(last=False)
+        return None
+
+    def _end_probe(self) -> None:
+        probe, self._probe, self._probed = self._probe, None, None
+        if probe is not None:
+            self._over.append(probe.key)
+            if probe.timer is not None:
+                probe.timer.cancel()
+
+    def _run_late(self, call: _Call, frames: Reply) -> None:
+        """Give a late reply to who wants to release what is in it, and send what they want to send for that."""
+        if call.late is None or self._link is None:
+            return
+        try:
+            more = call.late(frames)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": f"the late reply to {call.what}", "exception": error})
+        else:
+            if more is not None:
+                release = _Call(more, None, f"release after {call.what}")
+                self._waiting[release] = None
+                self._waiting.move_to_end(release, last=False)
+                self._pump()
+                # the caller looks again for messages, or is about to
+
+    def _out_of_time(self, call: _Call, timeout: float) -> None:
+        if call in self._waiting:
+            text = f"{call.what}: not sent within {timeout:g} s, as earlier calls on port {self.number} still run"
+        else:
+            text = f"{call.what}: no reply from {self.host}:{self.number} within {timeout:g} s; it may still run"
+        _fail(call, BridgeTimeoutError(text))
+        self._abandon(call)
+
+    def _abandon(self, call: _Call) -> None:
+        """Nobody waits for this call any more."""
+        if call in self._waiting:
+            del self._waiting[call]
+        elif call is self._current:
+            call.abandoned = True
+            self._pump()
+            self._read_if_any()
+
+
+def _fail(call: _Call, error: BaseException) -> None:
+    if call.future is not None and not call.future.done():
+        call.future.set_exception(error)

@@ -1,0 +1,211 @@
+"""Streams of messages on asyncio: one way, bounded, and with a notice when the peer is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+import zmq
+
+from aiomm.bridge.watch import Link, LinkError, connected
+from aiomm.errors import BridgeError, BridgeTimeoutError, ClosedError, ServerLostError, ServerNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+__all__ = ["PullSocket", "PushSocket"]
+
+_BY_REFERENCE = 65536  # bytes from which a frame is sent without a copy
+
+
+class _Stream:
+    """What both directions share: one link, one task that waits for it, and the end."""
+
+    _kind: int
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, hwm: int = 1000) -> None:
+        self._context = context
+        self._hwm = hwm
+        self._link: Link | None = None
+        self._where = ""
+        self._closed = False
+        self._lost: str | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed here."""
+        return self._closed
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close; what was not sent yet gets `linger` seconds. A task that waits gets ClosedError."""
+        self._closed = True
+        link, self._link = self._link, None
+        self._wake()
+        if link is not None:
+            link.close(linger=round(linger * 1000))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _make(self) -> Link:
+        return Link(self._context, self._kind, hwm=self._hwm, readable=self._noticed, lost=self._lose)
+
+    def _lose(self, seen: str) -> None:
+        self._lost = seen
+        self._wake()
+
+    def _noticed(self) -> None:
+        if self._link is not None:
+            _ = self._link.events
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _open_link(self) -> Link:
+        if self._link is None:
+            raise ClosedError(f"the stream {self._where} is closed" if self._closed else "the stream is not open")
+        return self._link
+
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise RuntimeError(f"another task waits on the stream {self._where} already; one task at a time")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _gone(self) -> ServerLostError:
+        return ServerLostError(f"the stream {self._where} broke: {self._lost}")
+
+
+class PullSocket(_Stream):
+    """Receives what the server pushes; ``async for frames in pull``.
+
+    The iteration ends when this side closes it, and raises ServerLostError when the server is gone, after all that it sent
+    was taken.
+
+    Parameters
+    ----------
+    context
+        Makes the socket.
+    hwm
+        How many messages wait here at most; then the server has to wait.
+    """
+
+    _kind = zmq.PULL
+
+    async def connect(self, host: str, port: int, *, timeout: float = 0.5) -> None:
+        """Connect, within `timeout` seconds.
+
+        Raises
+        ------
+        ServerNotFoundError
+            Not connected in time.
+        """
+        self._where = f"from {host}:{port}"
+        try:
+            link = await connected(self._make, host, port, asyncio.get_running_loop().time() + timeout)
+        except LinkError as error:
+            raise ServerNotFoundError(f"no stream {self._where}: {error}") from error
+        if self._closed:
+            link.close()
+            raise ClosedError(f"the stream {self._where} was closed while it connected")
+        self._link = link
+
+    async def recv(self) -> list[zmq.Frame]:
+        """Return the frames of the next message. A cancelled call takes none.
+
+        Raises
+        ------
+        ServerLostError
+            The server is gone, and all that it sent was taken.
+        ClosedError
+            Closed on this side.
+        """
+        while True:
+            link = self._open_link()
+            try:
+                return link.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                if self._lost is not None:
+                    raise self._gone() from None
+            await self._wait()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[zmq.Frame]:
+        try:
+            return await self.recv()
+        except ClosedError:
+            raise StopAsyncIteration from None
+
+
+class PushSocket(_Stream):
+    """Sends to a server that connects here.
+
+    Parameters
+    ----------
+    context
+        Makes the socket.
+    hwm
+        How many messages wait here at most; then `send` waits.
+    """
+
+    _kind = zmq.PUSH
+
+    def bind(self, port: int, host: str = "127.0.0.1") -> None:
+        """Listen on that port.
+
+        Raises
+        ------
+        BridgeError
+            The port is taken.
+        """
+        self._where = f"to {host}:{port}"
+        link = self._make()
+        try:
+            link.bind(host, port)
+        except zmq.ZMQError as error:
+            link.close()
+            raise BridgeError(f"the port {port}, which the server chose for a stream from Python, cannot be used: {error}") from error
+        self._link = link
+
+    async def send(self, frames: Sequence[bytes | memoryview], *, timeout: float | None = None) -> None:
+        """Hand over one message; waits for a peer, and for room. A cancelled call sends nothing.
+
+        Raises
+        ------
+        BridgeTimeoutError
+            No peer or no room within `timeout` seconds.
+        ServerLostError
+            The peer that was there is gone.
+        ClosedError
+            Closed on this side.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._try(frames):
+                    await self._wait()
+        except TimeoutError:
+            raise BridgeTimeoutError(f"the stream {self._where} took nothing within {timeout:g} s") from None
+
+    def _try(self, frames: Sequence[bytes | memoryview]) -> bool:
+        link = self._open_link()
+        if self._lost is not None:
+            raise self._gone()
+        if not link.events & zmq.POLLOUT:
+            return False
+        try:
+            link.socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return False
+        return True
