@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiomm.core.calls import take
 from aiomm.core.finish import finish
@@ -50,6 +50,38 @@ class LiveFrame:
     pixels: NDArray[Any]
     tags: dict[str, Any]
     dropped: int
+
+
+class AnyFeed(Protocol):
+    """The running camera of one live view, as the view needs it: in this process or in Java."""
+
+    missed: int
+    stop_error: BaseException | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the camera stands and the turn is given back."""
+
+    def start(self) -> None:
+        """Begin as soon as it is this view's turn."""
+
+    def ask(self) -> asyncio.Future[LiveFrame | None]:
+        """Ask for the newest frame that was not given yet; None comes when there are no more."""
+
+    def withdraw(self, asked: asyncio.Future[LiveFrame | None]) -> None:
+        """No longer ask."""
+
+    def why(self) -> BaseException:
+        """Why there are no more frames."""
+
+    def stop(self) -> None:
+        """End the view, from any thread."""
+
+    async def ended(self) -> None:
+        """Wait until it has ended."""
+
+    async def change_while_stopped(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+        """Call ``fn`` while the camera stands still."""
 
 
 class Feed:
@@ -105,6 +137,11 @@ class Feed:
         """Why there are no more frames."""
         return self.error or StopAsyncIteration()
 
+    @property
+    def finished(self) -> bool:
+        """Whether the camera stands and the turn is given back."""
+        return self.over.is_set
+
     def stop(self) -> None:
         """End the view, from any thread; what is called on the core after this finds the camera stopped."""
         if not self.stopping:
@@ -137,10 +174,14 @@ class Feed:
         with contextlib.suppress(ClosedError):  # the thread ends its routines itself
             await self.thread.run_routine(wait)
 
+    async def change_while_stopped(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+        """Call ``fn(mmc, *args)`` on the hardware thread while the camera stands still."""
+        return await self.thread.run(self.change, fn, args, label=fn)
+
     def _settle(self) -> None:
         """On the loop: whoever waits is told that there are no more."""
         while self.asked:
-            _give(self, self.asked.popleft(), None)
+            give(self, self.asked.popleft(), None)
 
     # ---- on the hardware thread ---------------------------------------------------------------------------------
 
@@ -245,7 +286,7 @@ class Feed:
         except IndexError:  # it was cancelled in this moment
             self.missed += frame.dropped + 1
         else:
-            self._on_loop(_give, self, future, frame)
+            self._on_loop(give, self, future, frame)
 
     def _done(self, result: Any, error: BaseException | None) -> None:
         if error is not None and self.error is None:
@@ -261,7 +302,8 @@ class Feed:
             return  # the loop was closed: nobody is left to hear it
 
 
-def _give(feed: Feed, future: asyncio.Future[LiveFrame | None], frame: LiveFrame | None) -> None:
+def give(feed: AnyFeed, future: asyncio.Future[LiveFrame | None], frame: LiveFrame | None) -> None:
+    """Answer who has asked, with a frame or with None: there are no more."""
     if not future.done():
         future.set_result(frame)
     elif frame is not None:  # who asked was cancelled
@@ -269,7 +311,7 @@ def _give(feed: Feed, future: asyncio.Future[LiveFrame | None], frame: LiveFrame
 
 
 class LiveView:
-    """An async iterator over the newest frames of the camera; made by `LocalCore.live`.
+    """An async iterator over the newest frames of the camera; made by a core's ``live``.
 
     Each step gives the newest frame that was not given yet, and waits for one if there is none. The camera stops when
     the iterator is closed, or is gone: ``async for frame in core.live()`` stops it in every exit from the loop,
@@ -282,12 +324,12 @@ class LiveView:
         How many frames were not given so far.
     """
 
-    def __init__(self, core: LocalCore, exposure: float | None = None) -> None:
+    def __init__(self, make_feed: Callable[[float | None], AnyFeed], exposure: float | None = None) -> None:
         if exposure is not None and not exposure > 0:
             raise ValueError(f"exposure is a time in ms above 0, not {exposure!r}")
-        self._core = core
+        self._make_feed = make_feed
         self._exposure = exposure
-        self._feed: Feed | None = None
+        self._feed: AnyFeed | None = None
         self._closed = False
         self._entered = False
         self.dropped: int = 0
@@ -328,8 +370,7 @@ class LiveView:
 
         For what cannot be changed while it runs: ``await live.change(lambda mmc: mmc.setExposure(20))``.
         """
-        feed = self._start()
-        return await self._core.thread.run(feed.change, fn, args, label=fn)
+        return await self._start().change_while_stopped(fn, args)
 
     async def aclose(self) -> None:
         """Stop the camera and wait until it stands. Again and again does no harm.
@@ -344,15 +385,15 @@ class LiveView:
         if feed is None:
             return
         feed.stop()
-        if not feed.over.is_set:
+        if not feed.finished:
             await finish(asyncio.ensure_future(feed.ended()))
         error, feed.stop_error = feed.stop_error, None
         if error is not None:
             raise error
 
-    def _start(self) -> Feed:
+    def _start(self) -> AnyFeed:
         if self._feed is None:
-            self._feed = Feed(self._core, self._exposure)
+            self._feed = self._make_feed(self._exposure)
             self._feed.start()
         return self._feed
 

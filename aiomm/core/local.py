@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import inspect
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pymmcore
@@ -16,7 +17,7 @@ from aiomm.core.api import Core
 from aiomm.core.calls import Calls
 from aiomm.core.finish import finish
 from aiomm.core.halt import halt
-from aiomm.core.live import LiveView
+from aiomm.core.live import Feed, LiveView
 from aiomm.core.names import only_reads
 from aiomm.core.notifications import CoreEvents, Hub
 from aiomm.core.thread import HardwareThread
@@ -338,7 +339,7 @@ class LocalCore(Core):
             Exposure in ms while it runs.
         """
         self._ready()
-        return LiveView(self, exposure)
+        return LiveView(partial(Feed, self), exposure)
 
     def events(self, kinds: Iterable[str] | str | None = None, *, buffer: int = 1000) -> CoreEvents:
         """Listen to MMCore's notifications: property changed, stage moved, shutter opened, ...
