@@ -25,13 +25,13 @@ __all__ = ["MAX_DEPTH", "SENT_TYPES", "beside_binary", "decode", "encode", "read
 MAX_DEPTH: Final = 200
 """How deep a message may be nested: the server's parser recurses, and dies for all its clients where the stack ends."""
 
-SENT_TYPES: Final = {f"{name[:-2]}-array": dtype for name, dtype in ARRAYS.items()}
+SENT_TYPES: Final[dict[str, np.dtype[Any]]] = {f"{name[:-2]}-array": dtype for name, dtype in ARRAYS.items()}
 """What the server calls the arrays that it sends."""
 
 _ID: Final = struct.Struct("=i")
 _JAVA_PLACEHOLDER: Final = re.compile(r"\[B@([0-9a-f]{1,8})")
 _OUR_PLACEHOLDER: Final = re.compile(r"@(-?[0-9]{1,10})_([0-9])")
-_SUFFIX_TYPES: Final = {0: np.dtype(np.uint8), 1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32)}
+_SUFFIX_TYPES: Final[dict[int, np.dtype[Any]]] = {0: np.dtype(np.uint8), 1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32)}
 
 
 class _Writer:
@@ -163,7 +163,7 @@ def _array_bytes(array: np.ndarray[Any, Any], order: str) -> tuple[memoryview | 
         suffix = 0
     if not array.size:
         return b"", suffix
-    return memoryview(array.reshape(-1).view(np.uint8)), suffix
+    return memoryview(cast("Any", array.reshape(-1).view(np.uint8))), suffix
 
 
 def _why_not(message: Any, error: Exception) -> str:
@@ -294,7 +294,7 @@ def _insert(message: dict[str, Any], blocks: Mapping[int, memoryview], used: dic
     todo: list[Any] = [message]
     while todo:
         container = todo.pop()
-        declared = None
+        declared: np.dtype[Any] | None = None
         items: Any = enumerate(container)
         if type(container) is dict:
             items = list(container.items())
@@ -305,10 +305,10 @@ def _insert(message: dict[str, Any], blocks: Mapping[int, memoryview], used: dic
                     continue
                 found = _placeholder(value)
                 if found is not None and found[0] in blocks:
-                    container[key] = _array(blocks[found[0]], (key == "value" and declared) or found[1], used, found[0])
+                    container[key] = _array(blocks[found[0]], declared if declared and key == "value" else found[1], used, found[0])
             elif type(value) is dict or type(value) is list:
                 todo.append(value)
-        if declared is not None and not isinstance(container.get("value"), np.ndarray):
+        if declared is not None and isinstance(container.get("value"), str) and _JAVA_PLACEHOLDER.fullmatch(container["value"]):
             raise ProtocolError(f"the binary data of a {container['type']} are missing")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ __all__ = [
     "INTEGERS",
     "LANG",
     "PRIMITIVES",
+    "SUPERTYPES",
     "array_element",
     "assignable",
     "canonical",
@@ -44,7 +45,7 @@ BOXES: Final = {
 
 PRIMITIVES: Final = frozenset(BOXES)
 
-ARRAYS: Final = {
+ARRAYS: Final[dict[str, np.dtype[Any]]] = {
     "byte[]": np.dtype(np.int8),
     "short[]": np.dtype(np.int16),
     "char[]": np.dtype(np.uint16),

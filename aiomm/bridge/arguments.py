@@ -1,0 +1,392 @@
+"""What one Python value is to one Java type: whether it may be passed, how well it fits, what is sent for it."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from aiomm.bridge.handle import Handle
+from aiomm.bridge.java_types import (
+    ARRAYS,
+    BOXES,
+    FLOATS,
+    INTEGERS,
+    PRIMITIVES,
+    SUPERTYPES,
+    array_element,
+    assignable,
+    canonical,
+    short,
+    unboxed,
+)
+from aiomm.errors import JavaValueError
+
+__all__ = ["Kind", "Needs", "Rank", "convert", "rank"]
+
+Kind: TypeAlias = Literal["array", "enum", "json", "list", "map", "null", "set"]
+
+Rank: TypeAlias = tuple[int, int]
+"""Phase (0 as it is, 1 boxed, 2 made into something else, 4 narrowed; 3 is for variable arguments) and distance within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A value that has to be made in Java before the call.
+
+    Attributes
+    ----------
+    kind : str
+        ``array``: of the type `java_type`, of the converted elements `value`. ``list``, ``set``, ``map``: a Java collection of `value`,
+        whose elements (for a map: pairs) are converted. ``enum``: the constant of the name `value`. ``null``: a null that the server
+        cannot be sent directly. ``json``: `value` as one of the server's JSON objects.
+    java_type : str
+        The declared type of the argument.
+    value : object
+        What it is made of.
+    """
+
+    kind: Kind
+    java_type: str
+    value: Any
+
+
+_OBJECT: Final = "java.lang.Object"
+_STRING: Final = "java.lang.String"
+_JSON: Final = "mmcorej.org.json.JSONObject"
+_WIDER: Final = {"byte": 0, "short": 1, "int": 2, "long": 3, "float": 4, "double": 5}
+_LISTS: Final = {
+    "java.util.List": 0,
+    "java.util.ArrayList": 0,
+    "java.util.SequencedCollection": 1,
+    "java.util.Collection": 1,
+    "java.lang.Iterable": 2,
+}
+_SETS: Final = {
+    "java.util.Set": 0,
+    "java.util.LinkedHashSet": 0,
+    "java.util.HashSet": 0,
+    "java.util.Collection": 1,
+    "java.lang.Iterable": 2,
+}
+_MAPS: Final = {"java.util.Map": 0, "java.util.LinkedHashMap": 0, "java.util.HashMap": 0}
+_LAST: Final = 9  # the distance of Object
+_NUMPY: Final = {
+    "i1": "byte",
+    "i2": "short",
+    "i4": "int",
+    "i8": "long",
+    "u1": "short",
+    "u2": "int",
+    "u4": "long",
+    "u8": "long",
+    "f2": "float",
+    "f4": "float",
+}
+_NO_ENUMS: Final = ("java.lang.", "java.io.", "java.util.function.")
+
+
+def rank(value: Any, java_type: str) -> Rank | None:
+    """How well a value fits a type; None if it cannot be passed as one."""
+    target = canonical(java_type)
+    if value is None:
+        return None if target in PRIMITIVES else (0, _LAST if target == _OBJECT else 0)
+    if isinstance(value, Handle):
+        return _rank_handle(value, target)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bool | np.bool_):
+        return _rank_scalar("boolean", target)
+    if isinstance(value, int):
+        return _rank_int(value, target)
+    if isinstance(value, np.generic) and value.dtype.kind in "iu":
+        exact = _rank_scalar(_NUMPY[value.dtype.kind + str(value.dtype.itemsize)], target)
+        return exact or _rank_int(int(value), target)
+    if isinstance(value, float | np.floating):
+        return _rank_float("float" if isinstance(value, np.float16 | np.float32) else "double", target)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        return _rank_str(value, target)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return (0, 0) if target == "byte[]" else (0, _LAST) if target == _OBJECT else None
+    if isinstance(value, np.ndarray):
+        return _rank_array(value, target)
+    if isinstance(value, list | tuple):
+        return _rank_list(value, target)
+    if isinstance(value, set | frozenset):
+        return _rank_members(value, target, _SETS)
+    if isinstance(value, dict):
+        return (2, 1) if target == _JSON else (2, _LAST) if target == _OBJECT else _rank_members([*value, *value.values()], target, _MAPS)
+    return None
+
+
+def _rank_handle(value: Handle, target: str) -> Rank | None:
+    """Exact class, then supertypes in the order in which the server lists them: there each comes after the last of its own subtypes."""
+    if target == canonical(value.java_class):
+        return 0, 0
+    if not assignable(target, value.java_class, value.java_interfaces):
+        return None
+    last = max(
+        (index for index, name in enumerate(value.java_interfaces, 1) if canonical(name) == target), default=len(value.java_interfaces) + 1
+    )
+    return 0, last + (1 << 20 if target == _OBJECT else 0)
+
+
+def _rank_scalar(natural: str, target: str) -> Rank | None:
+    """A primitive of this type: itself, wider ones, its box, what its box is."""
+    if target == natural:
+        return 0, 0
+    if target in PRIMITIVES:
+        steps = _WIDER.get(target, -1) - _WIDER.get(natural, 99)
+        return (0, steps) if steps > 0 else None
+    box = BOXES[natural]
+    if target == box:
+        return 1, 0
+    if target == _OBJECT:
+        return 1, _LAST
+    return (1, 1) if target in SUPERTYPES[box] else None
+
+
+def _rank_int(value: int, target: str) -> Rank | None:
+    natural = "int" if _fits(value, "int") else "long"
+    if not _fits(value, "long"):
+        return (0, 1) if target == "double" else (0, 0) if target == "float" else None
+    found = _rank_scalar(natural, target)
+    if found is not None:
+        return found
+    plain = unboxed(target)
+    if plain in FLOATS:
+        return 4, 3
+    return (4, 64 - INTEGERS[plain]) if plain in INTEGERS and _fits(value, plain) else None
+
+
+def _rank_float(natural: str, target: str) -> Rank | None:
+    return _rank_scalar(natural, target) or ((4, 0) if unboxed(target) in FLOATS else None)
+
+
+def _rank_str(value: str, target: str) -> Rank | None:
+    if target == _STRING:
+        return 0, 0
+    if target == _OBJECT:
+        return 0, _LAST
+    if target in SUPERTYPES[_STRING]:
+        return 0, 1
+    if unboxed(target) == "char":
+        return (2, 0) if len(value) == 1 and ord(value) < 0x10000 else None
+    if (
+        target in PRIMITIVES
+        or target.endswith("[]")
+        or target.startswith(_NO_ENUMS)
+        or target in _LISTS
+        or target in _SETS
+        or target in _MAPS
+    ):
+        return None
+    return (4, 0) if value.isidentifier() else None  # the name of an enum's constant
+
+
+def _rank_array(value: np.ndarray[Any, Any], target: str) -> Rank | None:
+    if target == _OBJECT:
+        return (2, _LAST) if value.dtype.kind in "iufb" else None
+    if target == "boolean[]":
+        return (0, 0) if value.dtype.kind == "b" else None
+    dtype = ARRAYS.get(target)
+    if dtype is None:
+        return _rank_list(list(value), target)
+    if value.dtype.kind not in "iuf":
+        return None
+    if value.dtype == dtype and target != "char[]":
+        return 0, 0
+    if value.dtype.kind == "u" and value.dtype.itemsize == dtype.itemsize:
+        return 0, 1  # pixels: Java has the same bits
+    if target == "char[]":
+        return (4, 9) if value.dtype.kind != "f" and _all_fit(value, target) else None
+    if np.can_cast(value.dtype, dtype, "safe"):
+        return 2, _WIDER[target[:-2]]
+    if value.dtype.kind == "f":
+        return (4, 0) if dtype.kind == "f" else None
+    return (4, 9 - _WIDER[target[:-2]]) if dtype.kind == "f" or _all_fit(value, target) else None
+
+
+def _rank_list(value: list[Any] | tuple[Any, ...], target: str) -> Rank | None:
+    dtype = ARRAYS.get(target)
+    if dtype is not None:
+        if target == "char[]" and all(isinstance(item, str) for item in value):
+            return (2, 8) if all(rank(item, "char") for item in value) else None
+        array = _numbers(value)
+        if array is None:
+            return None
+        if not value:
+            return 2, 3
+        found = _rank_array(array, target)
+        return None if found is None else (2, _preference(array, target))
+    element = array_element(target)
+    if element is not None:
+        ranks = [rank(item, element) for item in value]
+        if None in ranks:
+            return None
+        return 2, max([distance + 10 * phase for phase, distance in ranks], default=3) if element != _OBJECT else 20  # type: ignore[misc]
+    return _rank_members(value, target, _LISTS)
+
+
+def _preference(array: np.ndarray[Any, Any], target: str) -> int:
+    """For a list of numbers: the array type that these numbers would have in Java comes first, then wider ones, then narrower ones."""
+    order = (
+        ("double[]", "float[]") if array.dtype.kind == "f" else ("int[]", "long[]", "double[]", "float[]", "short[]", "byte[]", "char[]")
+    )
+    return order.index(target)
+
+
+def _rank_members(values: Any, target: str, types: dict[str, int]) -> Rank | None:
+    distance = _LAST if target == _OBJECT else types.get(target)
+    if distance is None or any(rank(item, _OBJECT) is None for item in values):
+        return None
+    return 2, 30 + distance
+
+
+def _numbers(value: list[Any] | tuple[Any, ...]) -> np.ndarray[Any, Any] | None:
+    """A flat list of numbers as an array, or None if it is none."""
+    for item in value:
+        if isinstance(item, bool | np.bool_) or not isinstance(item, int | float | np.integer | np.floating):
+            return None
+    try:
+        array = np.asarray(value) if value else np.zeros(0, np.int32)
+    except (OverflowError, ValueError):
+        return None
+    return array if array.dtype.kind in "iuf" else None
+
+
+def _fits(value: int, java_type: str) -> bool:
+    half = 1 << (INTEGERS[java_type] - 1)
+    return -half <= value < half
+
+
+def _range(java_type: str) -> tuple[int, int]:
+    if java_type == "char":
+        return 0, 0xFFFF
+    half = 1 << (INTEGERS[java_type] - 1)
+    return -half, half - 1
+
+
+def _all_fit(value: np.ndarray[Any, Any], target: str) -> bool:
+    """Whether each is in the range of the type; bytes and shorts may also all be unsigned, as pixels are."""
+    if not value.size:
+        return True
+    low, high = _range(target[:-2])
+    least, most = int(value.min()), int(value.max())
+    return (low <= least and most <= high) or (target in {"byte[]", "short[]"} and 0 <= least and most <= high - low)
+
+
+def convert(value: Any, java_type: str) -> Any:
+    """Python value -> what is sent for an argument of this type.
+
+    Parameters
+    ----------
+    value : object
+        A Python value.
+    java_type : str
+        Declared type of the argument.
+
+    Returns
+    -------
+    None, bool, int, float, str, numpy scalar, numpy.ndarray, bytes, Handle or Needs
+        Scalars for an Object keep their numpy type, which says what Java gets.
+
+    Raises
+    ------
+    JavaValueError
+        It does not fit: ``int 300 does not fit byte (-128..127)``.
+    """
+    target = canonical(java_type)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    plain = unboxed(target)
+    if plain in PRIMITIVES and value is not None:
+        return _convert_scalar(value, plain)
+    if rank(value, target) is None:
+        raise JavaValueError(_misfit(value, target))
+    if value is None:
+        direct = target in BOXES.values() or target in ARRAYS or target in SUPERTYPES[_STRING] or target in {_STRING, "boolean[]"}
+        return None if direct else Needs("null", java_type, None)
+    if isinstance(value, Handle):
+        return value
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
+        raise JavaValueError(f"Java cannot be given {value} as a single number: the protocol has none")
+    if isinstance(value, str):
+        return Needs("enum", java_type, value) if rank(value, target) == (4, 0) else str(value)
+    if isinstance(value, list | tuple | set | frozenset | dict | np.ndarray):
+        return _convert_members(value, target, java_type)
+    return value
+
+
+def _convert_scalar(value: Any, plain: str) -> Any:
+    if plain == "boolean":
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+    elif plain == "char":
+        if isinstance(value, str) and len(value) == 1 and ord(value) < 0x10000:
+            return ord(value)
+    elif not isinstance(value, bool | np.bool_):
+        if plain in INTEGERS and isinstance(value, int | np.integer):
+            if _fits(int(value), plain):
+                return int(value)
+            low, high = _range(plain)
+            raise JavaValueError(f"int {int(value)} does not fit {plain} ({low}..{high})")
+        if plain in FLOATS and isinstance(value, int | float | np.integer | np.floating):
+            number = _as_float(value, plain)
+            if not math.isfinite(number):
+                raise JavaValueError(f"Java cannot be given {value} as a single number: the protocol has none")
+            return number
+    raise JavaValueError(_misfit(value, plain))
+
+
+def _as_float(value: Any, plain: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        raise JavaValueError(f"int {value} does not fit {plain}") from None
+    if plain == "float" and math.isfinite(number) and abs(number) > float(np.finfo(np.float32).max):
+        raise JavaValueError(f"{number} does not fit float (up to {float(np.finfo(np.float32).max):.6g})")
+    return number
+
+
+def _convert_members(value: Any, target: str, java_type: str) -> Any:
+    dtype = ARRAYS.get(target)
+    if dtype is not None:
+        array = (
+            value
+            if isinstance(value, np.ndarray)
+            else np.asarray([ord(i) if isinstance(i, str) else i for i in value], dtype=None if value else dtype)
+        )
+        if array.dtype.kind == "u" and array.dtype.itemsize == dtype.itemsize:
+            return array
+        with np.errstate(over="ignore"):
+            cast = array.astype(dtype, copy=False)
+        if dtype.kind == "f" and np.isinf(cast).sum() != (np.isinf(array).sum() if array.dtype.kind == "f" else 0):
+            raise JavaValueError(f"a number in this array does not fit {target[:-2]}")
+        return cast
+    if isinstance(value, np.ndarray):
+        if target == _OBJECT and value.dtype.kind != "b":
+            return value
+        value = list(value.reshape(-1)) if target == "boolean[]" or target == _OBJECT else list(value)
+        target = "boolean[]" if target == _OBJECT else target
+    if target == _JSON:
+        return Needs("json", java_type, value)
+    element = array_element(target)
+    if element is not None:
+        return Needs("array", target, [convert(item, element) for item in value])
+    if isinstance(value, dict):
+        return Needs("map", java_type, [(convert(key, _OBJECT), convert(item, _OBJECT)) for key, item in value.items()])
+    return Needs("set" if isinstance(value, set | frozenset) else "list", java_type, [convert(item, _OBJECT) for item in value])
+
+
+def _misfit(value: Any, target: str) -> str:
+    kind = value.java_class if isinstance(value, Handle) else type(value).__name__
+    shown = f" {value!r}" if isinstance(value, bool | int | float | str) and len(repr(value)) < 40 else ""
+    return f"{kind}{shown} is no {short(target)}"
