@@ -40,7 +40,7 @@ public final class Host {
     new Engine(core);
     Desktop desktop = new Desktop();
     Map<Class<?>, Object> existing = new HashMap<>(
-        Map.of(CMMCore.class, core, Microscope.class, Microscope.INSTANCE, Studio.class, desktop, MagellanAPI.class, desktop));
+        Map.of(CMMCore.class, core, Studio.class, desktop, MagellanAPI.class, desktop));
     new ZMQServer(Set.of(Host.class.getClassLoader()), existing::get, new String[] {}, System.out::println, port);
     listening(local, port);
     System.out.println("READY " + port);

@@ -44,12 +44,12 @@ abstract class Imaging extends Devices {
   }
 
   /** The number of images taken since the host started. */
-  public synchronized long imagesTaken() {
+  synchronized long imagesTaken() {
     return counter;
   }
 
   /** Sequences end early after this many images, as with a camera that loses triggers; -1: never. */
-  public void dropAfter(int images) {
+  void dropAfter(int images) {
     dropAfter = images < 0 ? Integer.MAX_VALUE : images;
   }
 

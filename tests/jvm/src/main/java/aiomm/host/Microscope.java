@@ -1,31 +1,15 @@
 package aiomm.host;
 
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.CountDownLatch;
 import mmcorej.DeviceType;
 import mmcorej.MMEventCallback;
 
-/**
- * The simulated microscope below mmcorej.CMMCore: stages, roles, waits, hardware sequences; and what tests may ask of it.
- *
- * <p>A method with the name of a core method is that core method. Clients get the microscope itself by constructing this class: its other
- * methods set how it behaves (fast, sequenceable, moveMs, fail, hold) and say what it did (journal, calls, imagesTaken).
- */
+/** The simulated microscope below mmcorej.CMMCore: stages, roles, waits, hardware sequences. A method is the core method of that name. */
 public final class Microscope extends Imaging {
   public static final Microscope INSTANCE = new Microscope();
-  private static final java.util.regex.Pattern CHANGING = java.util.regex.Pattern.compile(
-      "(set|start|stop|load|unload|snap|clear|prepare|define|delete|rename|reset|home|initialize|display|fullFocus|full|incremental|point|run).*");
-
-  private final List<String> journal = Collections.synchronizedList(new ArrayList<>());
-  private final Map<String, Integer> calls = new ConcurrentHashMap<>();
-  private final Map<String, String> failing = new ConcurrentHashMap<>();
-  private final Map<String, Integer> failures = new ConcurrentHashMap<>();
-  private final Map<String, CountDownLatch> held = new ConcurrentHashMap<>();
   private final Map<String, Double> focusDirections = new HashMap<>();
   private int timeoutMs = 5000;
   private String logFile = "";
@@ -37,105 +21,20 @@ public final class Microscope extends Imaging {
     load();
   }
 
-  // What tests may ask
-
-  /** Put all settings back as they are when the host starts: the state of devices and how the microscope behaves. */
-  public synchronized void restore() throws Exception {
-    held.values().forEach(CountDownLatch::countDown);
-    held.clear();
-    failing.clear();
-    failures.clear();
+  /** Put the devices back as they are when the host starts. */
+  synchronized void restore() throws Exception {
     for (String camera : new String[] {"Camera", "Camera 2"}) {
       stopSequenceAcquisition(camera);
     }
     load();
     setCircularBufferMemoryFootprint(256);
+    dropAfter(-1);
     fast = false;
     sequenceable = false;
     sequenceLimit = 100;
     moveMs = 0;
     timeoutMs = 5000;
     slmShown = 0;
-    dropAfter(-1);
-    journal.clear();
-    calls.clear();
-  }
-
-  /** Exposures take no time. */
-  public void fast(boolean on) {
-    fast = on;
-  }
-
-  /** Stages, the LED, Gain and the exposure take hardware sequences, of up to this many values; 0: none. */
-  public void sequenceable(int limit) {
-    sequenceable = limit > 0;
-    sequenceLimit = limit;
-  }
-
-  /** Devices are busy for this long (ms) after each change. */
-  public void moveMs(double ms) {
-    moveMs = ms;
-  }
-
-  /** The next calls (-1: all) of this core method throw an Exception with this message. */
-  public void fail(String method, String message, int times) {
-    failures.put(method, times);
-    failing.put(method, message);
-  }
-
-  /** Calls of this core method wait until release(method). */
-  public void hold(String method) {
-    held.putIfAbsent(method, new CountDownLatch(1));
-  }
-
-  public void release(String method) {
-    CountDownLatch latch = held.remove(method);
-    if (latch != null) {
-      latch.countDown();
-    }
-  }
-
-  /** The state-changing core calls, one a line: name and arguments, with blanks between. */
-  public String journal() {
-    synchronized (journal) {
-      return String.join("\n", journal);
-    }
-  }
-
-  public void clearJournal() {
-    journal.clear();
-  }
-
-  /** How often this core method was called. */
-  public int calls(String method) {
-    return calls.getOrDefault(method, 0);
-  }
-
-  Object called(String name, Object[] arguments) {
-    calls.merge(name, 1, Integer::sum);
-    if (CHANGING.matcher(name).matches()) {
-      StringBuilder line = new StringBuilder(name);
-      for (Object argument : arguments) {
-        line.append(' ').append(argument instanceof Natives.Vector ? ((Natives.Vector) argument).items : argument);
-      }
-      journal.add(line.toString());
-    }
-    CountDownLatch latch = held.get(name);
-    if (latch != null) {
-      try {
-        latch.await();
-      } catch (InterruptedException e) {
-        throw new IllegalStateException(e);
-      }
-    }
-    String message = failing.get(name);
-    if (message != null) {
-      if (failures.merge(name, 0, (left, zero) -> left < 0 ? left : left - 1) == 0) {
-        failing.remove(name);
-      }
-      throw Natives.<RuntimeException>unchecked(new Exception(message));
-    }
-    return Natives.invoke(this, "CMMCore", name, arguments);
   }
 
   @Override
