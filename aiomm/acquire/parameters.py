@@ -6,6 +6,7 @@ import difflib
 import logging
 from typing import Any
 
+from aiomm.core import Core, LocalCore
 from aiomm.errors import UnsupportedError
 
 DEFAULT_PORT = 4827
@@ -38,11 +39,21 @@ def refuse_java_only(parameters: dict[str, Any], *, on_core: bool) -> None:
     ------
     UnsupportedError
         Naming the parameter and the reason.
+    TypeError
+        ``core=`` is no core.
     """
     if not on_core:
         raise UnsupportedError(
             "this acquisition was given no core=: acquisitions on a running Micro-Manager (port=, bridge=) are not made yet; "
             "give core=, a LocalCore"
+        )
+    core = parameters["core"]
+    if not isinstance(core, LocalCore):
+        if not isinstance(core, Core):
+            raise TypeError(f"core= is the microscope, a LocalCore, not {type(core).__name__}")
+        raise UnsupportedError(
+            f"core= is in a running Micro-Manager ({core!r}): acquisitions there are not made yet. Its own methods work, core.snap() "
+            "and core.live() among them; an acquisition needs a LocalCore"
         )
     if parameters["bridge"] is not None:
         raise UnsupportedError("core= and bridge= are two microscopes: give one of them")
