@@ -17,6 +17,7 @@ from aiomm.acquire import (
     SubmissionStatus,
     multi_d_acquisition_events,
 )
+from aiomm.bridge import Bridge, JavaClass, JavaField, JavaObject
 from aiomm.core import BlockingCore, Core, CoreEvents, CoreNotification, LiveFrame, LiveView, LocalCore, TaggedImage, blocking
 from aiomm.dataset import Dataset
 
@@ -24,6 +25,7 @@ __all__ = [
     "Acquisition",
     "AcquisitionEvent",
     "BlockingCore",
+    "Bridge",
     "Core",
     "CoreEvents",
     "CoreNotification",
@@ -33,6 +35,9 @@ __all__ = [
     "Group",
     "Image",
     "ImageStream",
+    "JavaClass",
+    "JavaField",
+    "JavaObject",
     "LiveFrame",
     "LiveView",
     "LocalCore",

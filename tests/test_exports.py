@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-PACKAGES = ["aiomm", "aiomm.errors", "aiomm.core", "aiomm.acquire", "aiomm.dataset", "aiomm.viewer", "aiomm.cli"]
+PACKAGES = ["aiomm", "aiomm.errors", "aiomm.bridge", "aiomm.core", "aiomm.acquire", "aiomm.dataset", "aiomm.viewer", "aiomm.cli"]
 EXPORTS = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
 
 

@@ -1,0 +1,263 @@
+"""The bridge to a running Micro-Manager: connect, make Java objects, get the core."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiomm.bridge.session import Session
+from aiomm.bridge.wire import Signature
+from aiomm.errors import ClosedError, JavaException, UnsupportedError
+from aiomm.suggest import suggest_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from aiomm.bridge.proxy import JavaClass, JavaObject
+
+__all__ = ["Bridge"]
+
+
+class Bridge:
+    """A connection to a running Micro-Manager (Java) with its server switched on.
+
+    ::
+
+        async with aiomm.Bridge() as bridge:
+            core = await bridge.get_core()
+            names = await bridge.construct_java_object("java.util.ArrayList")
+            await names.add("x")
+
+    Equally ``bridge = await Bridge.open()`` and ``await bridge.aclose()``, from any task of the same loop. Any number of
+    tasks may use it; the server answers one call at a time per port, so that a call that blocks deserves a port of its own
+    (``new_socket=True``). Where Java tells things by itself, the server has classes for it: `core_events` uses the one for the core;
+    it has none for listeners in general.
+
+    Parameters
+    ----------
+    port : int
+        Port of Micro-Manager's server.
+    convert_camel_case : bool
+        Whether methods are found and listed in snake_case; in Java's spelling they are found always.
+    debug : bool
+        Log each message, with image data abbreviated, to the logger ``aiomm.bridge`` at level DEBUG.
+    ip_address : str
+        Host of the server. Micro-Manager's own listens on the loopback address alone.
+    timeout : float
+        For connecting, and for each control message (fields, classes, releases), in ms.
+    call_timeout : float, optional
+        For each method call, in ms; by default a call may take as long as its hardware does. ``asyncio.timeout()`` (seconds)
+        around a call is always safe too: later calls get their own replies.
+
+    Attributes
+    ----------
+    port : int
+        As given.
+
+    Raises
+    ------
+    ServerNotFoundError
+        From opening: nothing answers there in time, or not as Micro-Manager does.
+    BridgeError
+        From opening: the server's version of the protocol is another one.
+    """
+
+    @suggest_parameters
+    def __init__(
+        self,
+        port: int = 4827,
+        convert_camel_case: bool = True,
+        debug: bool = False,
+        ip_address: str = "127.0.0.1",
+        timeout: float = 500,
+        *,
+        call_timeout: float | None = None,
+    ) -> None:
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+            raise ValueError(f"port is a number from 1 to 65535, not {port!r}")
+        for name, ms in (("timeout", timeout), ("call_timeout", call_timeout)):
+            if ms is not None and not (isinstance(ms, int | float) and not isinstance(ms, bool) and 0 < ms < float("inf")):
+                raise ValueError(f"{name} is a number of milliseconds above 0, not {ms!r}")
+        self.port = port
+        self._host = ip_address
+        self._timeout = timeout / 1000
+        self._call_timeout = None if call_timeout is None else call_timeout / 1000
+        self._snake = bool(convert_camel_case)
+        self._debug = bool(debug)
+        self._session: Session | None = None
+        self._end: asyncio.Task[None] | None = None
+
+    # ---- opening and closing ------------------------------------------------------------------------------------
+
+    @classmethod
+    @suggest_parameters
+    async def open(
+        cls,
+        port: int = 4827,
+        convert_camel_case: bool = True,
+        debug: bool = False,
+        ip_address: str = "127.0.0.1",
+        timeout: float = 500,
+        *,
+        call_timeout: float | None = None,
+    ) -> Self:
+        """Make a bridge and open it; the parameters are those of the class."""
+        return await cls(port, convert_camel_case, debug, ip_address, timeout, call_timeout=call_timeout).__aenter__()
+
+    async def __aenter__(self) -> Self:
+        if self._session is not None:
+            if self.closed:
+                raise ClosedError("this Bridge was closed: make another one with Bridge(...)")
+            raise RuntimeError("this Bridge is open already: enter it once, or use what `await Bridge.open(...)` gave")
+        self._session = session = Session(
+            self, self._host, timeout=self._timeout, call_timeout=self._call_timeout, snake=self._snake, debug=self._debug
+        )
+        try:
+            await session.open_main(self.port)
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Release everything that this bridge holds in Java, and disconnect. Again and again does no harm.
+
+        Calls in progress raise ClosedError. A server that does not answer is given up after ``timeout``; when the caller is
+        cancelled, the closing still finishes first.
+        """
+        if self._session is None:
+            return
+        self._session.check_loop()
+        if self._end is None:
+            self._end = asyncio.get_running_loop().create_task(self._session.aclose(), name="aiomm-bridge-close")
+        cancelled: asyncio.CancelledError | None = None
+        while not self._end.done():
+            try:
+                await asyncio.wait([self._end])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        self._end.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def close(self) -> None:
+        """Close the bridge: the same as `aclose`."""
+        await self.aclose()
+
+    # ---- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or its server is gone."""
+        return self._session is not None and self._session.error is not None
+
+    @property
+    def server_version(self) -> str:
+        """The version of the protocol that the server speaks."""
+        return self._open().server_version or ""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it belongs to."""
+        return self._open().loop
+
+    def __repr__(self) -> str:
+        state = "new" if self._session is None else "closed" if self.closed else "open"
+        return f"<Bridge to {self._host}:{self.port}, {state}>"
+
+    def _open(self) -> Session:
+        if self._session is None:
+            raise ClosedError("this Bridge is not open: use `async with Bridge(...) as bridge`, or `await Bridge.open(...)`")
+        return self._session
+
+    # ---- Java ---------------------------------------------------------------------------------------------------
+
+    async def construct_java_object(self, classpath: str, new_socket: bool = False, args: Sequence[Any] | None = None) -> JavaObject:
+        """Make a Java object.
+
+        Parameters
+        ----------
+        classpath : str
+            The class, with its package: ``java.util.ArrayList``.
+        new_socket : bool
+            Let it live at a port of its own, so that its calls do not wait for others and others not for them.
+        args : sequence, optional
+            For its constructor.
+
+        Raises
+        ------
+        JavaException
+            There is no such class, or its constructor threw.
+        OverloadError
+            No constructor takes these arguments.
+        """
+        return await self._open().construct(classpath, tuple(args or ()), new_port=new_socket)
+
+    async def get_java_class(self, classpath: str, new_socket: bool = False) -> JavaClass:
+        """Get a Java class, for its static methods and fields.
+
+        Parameters
+        ----------
+        classpath : str
+            The class, with its package: ``java.lang.Math``.
+        new_socket : bool
+            Let its calls have a port of their own.
+
+        Raises
+        ------
+        JavaException
+            There is no such class.
+        """
+        return await self._open().get_class(classpath, new_port=new_socket)
+
+    async def get_core(self, new_socket: bool = False) -> JavaObject:
+        """Get the core of the running Micro-Manager.
+
+        Parameters
+        ----------
+        new_socket : bool
+            Let its calls have a port of their own.
+        """
+        return await self._existing("mmcorej.CMMCore", "the core", new_socket)
+
+    async def get_studio(self, new_socket: bool = False) -> JavaObject:
+        """Get Micro-Manager's Studio, which leads to the rest of its Java interface.
+
+        Parameters
+        ----------
+        new_socket : bool
+            Let its calls have a port of their own.
+
+        Raises
+        ------
+        UnsupportedError
+            This Micro-Manager runs without its window and has none.
+        """
+        return await self._existing("org.micromanager.Studio", "Studio (it may run without its window)", new_socket)
+
+    async def get_magellan(self, new_socket: bool = False) -> JavaObject:
+        """Get the interface of the Micro-Magellan plugin.
+
+        Parameters
+        ----------
+        new_socket : bool
+            Let its calls have a port of their own.
+
+        Raises
+        ------
+        UnsupportedError
+            This Micro-Manager has no Micro-Magellan.
+        """
+        return await self._existing("org.micromanager.magellan.api.MagellanAPI", "Micro-Magellan", new_socket)
+
+    async def _existing(self, classpath: str, what: str, new_port: bool) -> JavaObject:
+        """Get an object of which the server has one; it ignores what the constructor would take."""
+        try:
+            return await self._open().construct(classpath, (), new_port=new_port, signature=Signature(classpath, ()))
+        except JavaException as error:
+            raise UnsupportedError(f"this Micro-Manager has no {what}: {error}") from error

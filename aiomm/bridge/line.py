@@ -1,0 +1,207 @@
+"""One port of the server, the objects that live there, and their release."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiomm.bridge import wire
+from aiomm.errors import AiommError, BridgeError, ClosedError, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import zmq
+
+    from aiomm.bridge.session import Session
+    from aiomm.bridge.sockets import Port
+
+__all__ = ["Line"]
+
+log = logging.getLogger("aiomm.bridge")
+
+
+class Line:
+    """A port and what lives there.
+
+    Every object that the server sends is kept by it until it gets a destructor. `drop` may be called anywhere, by
+    ``__del__`` too: it notes the object and wakes the loop; the destructors are sent by a task, in the order of the
+    drops and in turn with calls. A port made by ``new_socket`` is closed by the server after its last destructor.
+
+    Attributes
+    ----------
+    live : set of str
+        Hash codes of the objects that the server keeps here for us.
+    calls : int
+        Requests that are under way or waiting.
+    ended : bool
+        The server has closed this port, or is about to.
+    """
+
+    def __init__(self, session: Session, number: int, *, main: bool) -> None:
+        self.session = session
+        self.number = number
+        self.port: Port = session.port(number, self.lost)
+        self.main = main
+        self.live: set[str] = set()
+        self.calls = 0
+        self.ended = False
+        self._loop = session.loop
+        self._dropped: deque[str] = deque()
+        self._waking = False
+        self._releasing: asyncio.Task[None] | None = None
+        self._waiters: dict[str, asyncio.Future[None]] = {}
+
+    # ---- calling ------------------------------------------------------------------------------------------------
+
+    async def call(self, message: Mapping[str, Any], timeout: float | None, what: str, *, order: Literal["big", "native"] = "big") -> Any:
+        """Send a request and give what came back; an object as `wire.Shadow`.
+
+        Parameters
+        ----------
+        message : mapping
+            One of `wire`'s requests.
+        timeout : float or None
+            In seconds.
+        what : str
+            What it is, for errors.
+        order : {"big", "native"}
+            Byte order of arrays in the message.
+        """
+        session = self.session
+        session.check()
+        frames = wire.encode(message, order=order)
+        if session.debug:
+            log.debug("to port %d: %s", self.number, wire.summarise(message))
+        self.calls += 1
+        try:
+            reply = await self.port.request(frames, timeout=timeout, what=what, late=self._late)
+        finally:
+            self.calls -= 1
+        if session.debug:
+            log.debug("from port %d: %s", self.number, wire.summarise(reply))
+        try:
+            return wire.parse_reply(reply)
+        except ProtocolError as error:
+            self.port.broken(error)
+            raise
+
+    async def ask(self, message: Mapping[str, Any], what: str, *, order: Literal["big", "native"] = "big") -> Any:
+        """Send a control message, which the server answers within the control timeout once it is free."""
+        busy = self.calls or self.port.stats.set_aside  # behind a call of our own it takes as long as that does
+        return await self.call(message, None if busy else self.session.timeout, what, order=order)
+
+    def _late(self, reply: Sequence[zmq.Frame]) -> list[Any] | None:
+        """Deal with a reply that nobody waits for any more: an object in it is released."""
+        try:
+            value = wire.parse_reply(reply)
+        except (AiommError, ValueError):
+            return None  # Java threw, or it cannot be read: there is nothing to release
+        if not isinstance(value, wire.Shadow):
+            return None
+        if value.port != self.number:
+            self.session.abandon(value)
+            return None
+        return wire.encode(wire.destructor(value.hash_code))
+
+    # ---- releasing ----------------------------------------------------------------------------------------------
+
+    def drop(self, hash_code: str) -> None:
+        """Release an object when its turn comes. From any thread and at any moment; does no I/O."""
+        self._dropped.append(hash_code)
+        if not self._waking:
+            self._waking = True
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to send it
+                self._loop.call_soon_threadsafe(self._wake)
+
+    async def release(self, hash_code: str) -> None:
+        """Release an object, and wait until the server has done so; a cancellation ends the waiting alone."""
+        if hash_code not in self.live:
+            return
+        waiter = self._waiters.get(hash_code)
+        if waiter is None:
+            waiter = self._waiters[hash_code] = self._loop.create_future()
+            self.drop(hash_code)
+        await asyncio.shield(waiter)
+
+    def _wake(self) -> None:
+        self._waking = False  # before the task looks, so that nothing slips between
+        if self._releasing is None and self._dropped and self.session.error is None:
+            self._releasing = self._loop.create_task(self._release(), name=f"aiomm-bridge-release-{self.number}")
+
+    async def _release(self) -> None:
+        try:
+            while self._dropped:
+                await self._destroy(self._dropped.popleft(), None)
+        except (BridgeError, ClosedError):
+            pass  # the server is gone, and its objects with it; or the bridge closes, which releases them itself
+        finally:
+            self._releasing = None
+
+    async def _destroy(self, hash_code: str, timeout: float | None) -> None:
+        if hash_code not in self.live:
+            self._told(hash_code)
+            return
+        # The server closes a port of its own accord when nothing lives there: after this, nothing may be asked.
+        last = not self.main and len(self.live) == 1 and not self.calls and not self.port.stats.set_aside
+        self.live.discard(hash_code)
+        self.ended = last
+        try:
+            message = wire.destructor(hash_code)
+            if self.session.debug:
+                log.debug("to port %d: %s", self.number, wire.summarise(message))
+            await self.port.request(wire.encode(message), timeout=timeout, what="releasing an object", last=last)
+        finally:
+            self._told(hash_code)
+            if last:
+                self.session.forget(self)
+        if last:
+            await self.port.aclose(0)
+
+    def _told(self, hash_code: str) -> None:
+        waiter = self._waiters.pop(hash_code, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # ---- ending -------------------------------------------------------------------------------------------------
+
+    def lost(self, port: Port, error: BridgeError) -> None:
+        """The connection broke: the end of the server, or of this port alone when nothing lives here any more."""
+        if port is not self.port:
+            return
+        if self.main or self.live:
+            self.session.lose(error)
+        self.ended = True
+        self.session.forget(self)
+        for waiter in self._waiters.values():
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def aclose(self, *, release: bool) -> None:
+        """Close the port; release what lives here first, as long as the server answers within the control timeout."""
+        timeout = self.session.timeout
+        if self._releasing is not None:
+            self._releasing.cancel()
+            await asyncio.wait([self._releasing])
+        try:
+            if release and self.live and not self.ended:
+                if self.calls or self.port.stats.set_aside:
+                    # Calls that wait are not to run any more: the release has a connection of its own.
+                    started = self._loop.time()
+                    await self.port.aclose(timeout)
+                    if self._loop.time() - started >= timeout:
+                        return  # the server is busy with a call
+                    self.port = self.session.port(self.number, self.lost)
+                    await self.session.connect(self.port)
+                for hash_code in list(self.live):
+                    await self._destroy(hash_code, timeout)
+        except (BridgeError, ClosedError) as error:
+            log.debug("port %d: %d objects stay on the server: %s", self.number, len(self.live), error)
+        finally:
+            await self.port.aclose(0)
+            for hash_code in list(self._waiters):
+                self._told(hash_code)

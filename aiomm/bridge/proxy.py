@@ -1,0 +1,348 @@
+"""Java objects and classes in Python: attribute access finds methods and fields, awaiting them asks Java."""
+
+# Java's names are free to take any attribute, so all that is ours has an underscore, for the module's functions too.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aiomm.bridge import iteration, wire
+from aiomm.bridge.calls import Plan
+from aiomm.bridge.fields import JavaField, read_static, write_static
+from aiomm.bridge.handle import Handle
+from aiomm.bridge.members import Members, describe, python_signature
+from aiomm.errors import ClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+    from aiomm.bridge.client import Bridge
+    from aiomm.bridge.line import Line
+    from aiomm.bridge.wire import Shadow, Signature
+
+__all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "line_of", "make_class"]
+
+# Pixels are unsigned, which Java's arrays are not.
+_PIXEL_FIELDS = frozenset({("mmcorej.TaggedImage", "pix")})
+
+
+class JavaObject(Handle):
+    """An object in a running Micro-Manager; made by `Bridge`, and by methods that return objects.
+
+    Its methods and public fields are attributes, in snake_case and as Java spells them::
+
+        await names.add("x")             # a method
+        pix = await tagged.pix           # a field: nothing is sent before it is awaited
+        await obj.set_field("x", 1)
+        async for name in names: ...     # a List, Map (its keys), Iterable or array
+
+    Completion, ``repr`` and attribute access send nothing. The object is released in Java when nothing in Python
+    refers to it any more. A name that Python keeps for itself has an underscore added (``obj.in_``); a Java method with a
+    name that this class has itself is ``obj.java.call``, or ``obj.call("call")``. A method comes before a field of the same name,
+    which is ``obj.get_field(name)``. Equality is that of the reference: ``await a.equals(b)`` asks Java.
+    """
+
+    __slots__ = ("_line", "_released")
+
+    _line: Line
+    _released: bool
+    _members: ClassVar[Members]
+    _plans: ClassVar[dict[str, Plan]] = {}
+
+    def __init__(self, line: Line, shadow: Shadow) -> None:
+        set_slot = object.__setattr__
+        set_slot(self, "hash_code", shadow.hash_code)
+        set_slot(self, "port", shadow.port)
+        set_slot(self, "java_class", shadow.java_class)
+        set_slot(self, "java_interfaces", shadow.interfaces)
+        set_slot(self, "_line", line)
+        set_slot(self, "_released", False)
+
+    # ---- calling ------------------------------------------------------------------------------------------------
+
+    async def call(self, name: str, args: Sequence[Any] = ()) -> Any:
+        """Call a method by its name in Java (or in snake_case).
+
+        Parameters
+        ----------
+        name : str
+            The method.
+        args : sequence, optional
+            Its arguments.
+
+        Returns
+        -------
+        object
+            A Python value, or a `JavaObject`.
+
+        Raises
+        ------
+        AttributeError
+            There is no such method.
+        OverloadError
+            No overload takes these arguments; nothing was sent.
+        JavaException
+            The method threw.
+        """
+        plan = self._plan(name)
+        if plan is None:
+            raise AttributeError(self._members.unknown(name), name=name, obj=self)
+        return await self._run(plan, tuple(args))
+
+    async def call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
+        """Call one overload with values that are converted already, see `aiomm.bridge.overloads.convert`."""
+        return await self._send(signature, values)
+
+    async def get_field(self, name: str) -> Any:
+        """Read a public field.
+
+        Raises
+        ------
+        AttributeError
+            There is no such field.
+        """
+        java_name = self._members.field(name)
+        if java_name is None:
+            raise AttributeError(self._members.unknown(name), name=name, obj=self)
+        line = self._checked()
+        value = await line.ask(wire.get_field(self, java_name), f"reading the field {java_name}")
+        if (self.java_class, java_name) in _PIXEL_FIELDS:
+            return iteration.unsigned(value)
+        return await line.session.give(value, line) if type(value) is wire.Shadow else value
+
+    async def set_field(self, name: str, value: Any) -> None:
+        """Set a public field to a number, text, boolean, array of bytes, shorts or ints, or an object of the same port.
+
+        Raises
+        ------
+        AttributeError
+            There is no such field.
+        JavaException
+            Java cannot put this value there: the types differ, or the field is final.
+        """
+        java_name = self._members.field(name)
+        if java_name is None:
+            raise AttributeError(self._members.unknown(name), name=name, obj=self)
+        if isinstance(value, Handle) and value.port != self.port:
+            raise ValueError(f"the field {java_name} can be set to an object of port {self.port} only, {value!r} is elsewhere")
+        await self._checked().ask(wire.set_field(self, java_name, value), f"setting the field {java_name}", order="native")
+
+    def _plan(self, name: str) -> Plan | None:
+        plans = type(self)._plans
+        plan = plans.get(name)
+        if plan is None:
+            signatures = self._members.method(name)
+            if not signatures:
+                return None
+            plan = plans[name] = Plan(self._members, signatures)
+        return plan
+
+    async def _run(self, plan: Plan, args: tuple[Any, ...]) -> Any:
+        signature, values = plan.choose(args)
+        value = await self._send(signature, values)
+        return iteration.unsigned(value) if plan.pixels else value
+
+    async def _send(self, signature: Signature, values: Sequence[Any]) -> Any:
+        line = self._checked()
+        static = self._members.is_class
+        value = await line.call(wire.run_method(self, static, signature, values), line.session.call_timeout, signature.name)
+        if type(value) is wire.Shadow:
+            return await line.session.give(value, line)
+        return wire.convert_return(value, signature.returns)
+
+    def _checked(self) -> Line:
+        if self._released:
+            raise ClosedError(f"{self!r} was released")
+        return self._line
+
+    # ---- names --------------------------------------------------------------------------------------------------
+
+    @property
+    def java(self) -> JavaNames:
+        """The methods and fields by name alone, without what this class adds: ``obj.java.call``."""
+        return JavaNames(self)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached when Python found nothing: a name is looked up once per class and then stands on it.
+        if name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        plan = self._plan(name)
+        if plan is not None:
+            setattr(type(self), name, _method(name, plan))
+            return getattr(self, name)
+        field = self._members.field(name)
+        if field is not None:
+            return JavaField(self, field)
+        raise AttributeError(self._members.unknown(name), name=name, obj=self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_") or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+            return
+        field = self._members.field(name)
+        if field is None:
+            raise AttributeError(self._members.unknown(name), name=name, obj=self)
+        raise AttributeError(f"a field of a Java object is set with: await obj.set_field({name!r}, {value!r})", name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return [*dir(type(self).__base__), *self._members.listed()]
+
+    def __repr__(self) -> str:
+        return f"<{self.java_class} on port {self.port}{', released' if self._released else ''}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} cannot be copied or pickled: it is a reference that this process has to release")
+
+    # ---- collections --------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return iteration.items(self)
+
+    async def to_list(self) -> list[Any]:
+        """Fetch the items of a List, Iterable or array, or the keys of a Map."""
+        return [item async for item in iteration.items(self)]
+
+    async def to_dict(self) -> dict[Any, Any]:
+        """Fetch a Map as a dict.
+
+        Raises
+        ------
+        TypeError
+            It is no Map, or a key is an object that stays in Java.
+        """
+        return await iteration.to_dict(self)
+
+    # ---- release ------------------------------------------------------------------------------------------------
+
+    async def release(self) -> None:
+        """Have Java forget the object now; otherwise it does when nothing in Python refers to it. Again and again does no harm."""
+        if not self._released:
+            self._line.session.check()
+            object.__setattr__(self, "_released", True)
+            await self._line.release(self.hash_code)
+
+    async def aclose(self) -> None:
+        """Release the object: the same as `release`."""
+        await self.release()
+
+    def __del__(self) -> None:
+        try:
+            line, released = self._line, self._released
+        except AttributeError:  # it was never made
+            return
+        if not released:
+            line.drop(self.hash_code)
+
+
+class JavaClass(JavaObject):
+    """A class in a running Micro-Manager, for its static methods and fields; made by ``await bridge.get_java_class(...)``.
+
+    The server does not tell static methods from others: those of the class's objects are listed too, and cannot be
+    called here. Nor does it list static fields: constants (``maths.PI``) are attributes, others are read with
+    ``await cls.get_field(name)``.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.isupper() and not name.startswith("_") and not self._members.method(name):
+            return JavaField(self, name)
+        return super().__getattr__(name)
+
+    async def get_field(self, name: str) -> Any:
+        """Read a public static field.
+
+        Raises
+        ------
+        AttributeError
+            There is no such field, or it is not static.
+        """
+        return await read_static(self, name)
+
+    async def set_field(self, name: str, value: Any) -> None:
+        """Set a public static field.
+
+        Raises
+        ------
+        AttributeError
+            There is no such field.
+        JavaException
+            Java cannot put this value there.
+        """
+        await write_static(self, name, value)
+
+    async def call_class(self, signature: Signature, values: Sequence[Any]) -> Any:
+        """Call a method of ``java.lang.Class`` itself, which `call` does not reach."""
+        line = self._checked()
+        value = await line.call(wire.run_method(self, False, signature, values), line.session.call_timeout, signature.name)
+        return await line.session.give(value, line) if type(value) is wire.Shadow else wire.convert_return(value, signature.returns)
+
+    def __repr__(self) -> str:
+        return f"<class {self._members.java_class} on port {self.port}{', released' if self._released else ''}>"
+
+
+class JavaNames:
+    """The Java methods and fields of an object, whatever they are called; see `JavaObject.java`."""
+
+    __slots__ = ("_object",)
+
+    def __init__(self, obj: JavaObject) -> None:
+        self._object = obj
+
+    def __getattr__(self, name: str) -> Any:
+        return JavaObject.__getattr__(self._object, name) if name.startswith("__") else _by_name(self._object, name)
+
+    def __dir__(self) -> list[str]:
+        return type(self._object)._members.listed()
+
+
+class JavaMethod:
+    """A method of one object, as ``obj.java.name`` gives it: call it, and await that."""
+
+    def __init__(self, obj: JavaObject, name: str, plan: Plan) -> None:
+        self._object = obj
+        self._plan = plan
+        self.name = name
+        self.__doc__ = describe(obj._members.java_class, plan.signatures)
+
+    def __call__(self, *args: Any) -> Coroutine[Any, Any, Any]:
+        return self._object._run(self._plan, args)
+
+
+def _by_name(obj: JavaObject, name: str) -> Any:
+    plan = obj._plan(name)
+    if plan is not None:
+        return JavaMethod(obj, name, plan)
+    field = obj._members.field(name)
+    if field is None:
+        raise AttributeError(obj._members.unknown(name), name=name, obj=obj)
+    return JavaField(obj, field)
+
+
+def _method(name: str, plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def method(self: JavaObject, /, *args: Any) -> Coroutine[Any, Any, Any]:
+        return self._run(plan, args)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = describe(plan.java_class, plan.signatures)
+    method.__signature__ = python_signature(plan.signatures)  # type: ignore[attr-defined]
+    return method
+
+
+def make_class(base: type[JavaObject], members: Members) -> type[JavaObject]:
+    """Make the proxy class of one Java class."""
+    doc = f"A Java object: {members.java_class}."
+    body = {"__slots__": (), "__module__": base.__module__, "__doc__": doc, "_members": members, "_plans": {}}
+    made: type[JavaObject] = type(base)(members.java_class.rpartition(".")[2], (base,), body)  # type: ignore[misc]
+    return made
+
+
+def line_of(obj: JavaObject) -> Line:
+    """Give the port that an object lives at."""
+    return obj._line
+
+
+def bridge_of(obj: JavaObject) -> Bridge:
+    """Give the bridge that an object came over."""
+    return obj._line.session.bridge

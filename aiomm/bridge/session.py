@@ -1,0 +1,285 @@
+"""What the ports and proxies of one bridge share: settings, state, Java classes seen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from aiomm.bridge import iteration, overloads, wire
+from aiomm.bridge.line import Line
+from aiomm.bridge.members import Members
+from aiomm.bridge.port import Port
+from aiomm.bridge.proxy import JavaClass, JavaObject, make_class
+from aiomm.bridge.registry import proxy_class
+from aiomm.bridge.wire import Signature
+from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, OverloadError, ServerLostError, ServerNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from aiomm.bridge.client import Bridge
+    from aiomm.bridge.wire import Shadow
+
+__all__ = ["Session"]
+
+log = logging.getLogger("aiomm.bridge")
+
+
+class Session:
+    """The inside of an open `Bridge`.
+
+    Attributes
+    ----------
+    timeout : float
+        Of connecting and control messages, in s.
+    call_timeout : float or None
+        Of method calls, in s.
+    error : Exception or None
+        Why nothing can be called any more.
+    """
+
+    def __init__(self, bridge: Bridge, host: str, *, timeout: float, call_timeout: float | None, snake: bool, debug: bool) -> None:
+        self.bridge = bridge
+        self.host = host
+        self.timeout = timeout
+        self.call_timeout = call_timeout
+        self.snake = snake
+        self.debug = debug
+        self.loop = asyncio.get_running_loop()
+        self.error: AiommError | None = None
+        self.server_version: str | None = None
+        self.lines: set[Line] = set()
+        self._context = zmq.Context()
+        self._classes: dict[str, type[JavaObject]] = {}
+        self._constructors: dict[str, tuple[Signature, ...]] = {}
+        self._statics: dict[str, JavaClass] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._main: Line | None = None
+
+    # ---- state --------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise unless a call can be made here and now."""
+        self.check_loop()
+        if self.error is not None:
+            raise type(self.error)(*self.error.args)
+
+    def check_loop(self) -> None:
+        """Raise in another loop than the bridge's own."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError(
+                "this Bridge belongs to another event loop than the one that runs here: open a Bridge in each loop, "
+                "or use asyncio.run_coroutine_threadsafe(..., bridge.loop)"
+            )
+
+    def lose(self, error: BridgeError) -> None:
+        """The server is gone: no call can be made any more."""
+        if self.error is None:
+            self.error = error if isinstance(error, ServerLostError) else ServerLostError(str(error))
+
+    def forget(self, line: Line) -> None:
+        """A port has ended."""
+        self.lines.discard(line)
+
+    # ---- ports --------------------------------------------------------------------------------------------------
+
+    @property
+    def main(self) -> Line:
+        """The bridge's own port."""
+        if self._main is None:
+            raise ClosedError("this Bridge is not open: use `async with Bridge(...) as bridge`, or `await Bridge.open(...)`")
+        return self._main
+
+    def port(self, number: int, on_lost: Callable[[Port, BridgeError], None]) -> Port:
+        """Make a port; it is not connected yet."""
+        return Port(self._context, self.host, number, timeout=self.timeout, on_lost=on_lost)
+
+    async def connect(self, port: Port) -> None:
+        """Connect a port and see that a server of ours answers."""
+        await port.open(lambda: wire.encode(wire.connect(debug=False)), self._greeted)
+
+    def _greeted(self, frames: Sequence[Any]) -> None:
+        """Look at the reply to ``connect``."""
+        where = self.host
+        try:
+            reply = wire.decode(frames)
+        except AiommError as error:
+            raise ServerNotFoundError(f"what answers on {where} is not a Micro-Manager server: {error}") from None
+        version = reply.get("version")
+        if reply.get("type") != "none" or not isinstance(version, str):
+            raise ServerNotFoundError(f"what answers on {where} is not a Micro-Manager server: it greets with {str(reply)[:200]!r}")
+        if self.server_version is None:
+            self._check_version(version)
+            self.server_version = version
+
+    def _check_version(self, version: str) -> None:
+        if version == wire.VERSION:
+            return
+        sentence = (
+            f"this Micro-Manager speaks version {version} of the ZMQ object protocol, aiomm speaks {wire.VERSION}: "
+            "update Micro-Manager or aiomm so that both are of one version"
+        )
+        if version.split(".")[0] != wire.VERSION.split(".")[0]:
+            raise BridgeError(sentence)
+        log.warning("%s", sentence)
+
+    async def open_main(self, number: int) -> None:
+        """Connect the bridge's own port."""
+        line = self.new_line(number, main=True)
+        try:
+            await self.connect(line.port)
+        except BaseException:
+            self.lines.discard(line)
+            raise
+        self._main = line
+
+    def new_line(self, number: int, *, main: bool = False) -> Line:
+        """Make a line; its port is not connected yet."""
+        line = Line(self, number, main=main)
+        self.lines.add(line)
+        return line
+
+    async def _open_line(self, line: Line) -> None:
+        try:
+            await self.connect(line.port)
+        except BaseException:
+            line.ended = True
+            self.forget(line)
+            raise
+
+    async def _line_for(self, shadow: Shadow) -> Line:
+        """Connect the port that an object of ``new_socket`` lives at; if the caller is cancelled, it is released there."""
+        line = self.new_line(shadow.port)
+        line.live.add(shadow.hash_code)
+        opening = self._spawn(self._open_line(line))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(lambda done: None if done.cancelled() or done.exception() else line.drop(shadow.hash_code))
+            raise
+        return line
+
+    def abandon(self, shadow: Shadow) -> None:
+        """Release an object at a port of its own that nobody has asked to be connected any more."""
+
+        async def release() -> None:
+            try:
+                line = await self._line_for(shadow)
+                await line.release(shadow.hash_code)
+            except AiommError as error:
+                log.debug("port %d: an object that came late stays there: %s", shadow.port, error)
+
+        if self.error is None:
+            self._spawn(release())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work, name="aiomm-bridge-port")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Release everything and close every port."""
+        lost = self.error
+        self.error = self.error or ClosedError("this Bridge was closed")
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._statics.clear()
+        try:
+            # Ports that objects have to themselves first: the server closes them.
+            for line in sorted(self.lines, key=lambda line: line.main):
+                await line.aclose(release=lost is None)
+        finally:
+            self.lines.clear()
+            self._context.destroy(linger=0)
+
+    # ---- objects ------------------------------------------------------------------------------------------------
+
+    async def give(self, shadow: Shadow, line: Line) -> Any:
+        """Make what the user gets of an object that the server sent: a proxy, or an array where numpy has one."""
+        obj = self.adopt(shadow, line)
+        if shadow.is_error:
+            raise await _thrown(obj)
+        if shadow.java_class in iteration.TEXT_ARRAYS:
+            return await iteration.array(obj)
+        return obj
+
+    def adopt(self, shadow: Shadow, line: Line) -> JavaObject:
+        """Make the proxy of an object."""
+        key = shadow.java_class if shadow.java_class != "java.lang.Class" else f"class {shadow.interfaces[-1]}"
+        cls = self._classes.get(key)
+        if cls is None:
+            members = Members(shadow, snake=self.snake)
+            base = JavaClass if members.is_class else proxy_class(shadow.interfaces, JavaObject)
+            cls = self._classes[key] = make_class(base, members)
+        line.live.add(shadow.hash_code)
+        return cls(line, shadow)
+
+    async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool, signature: Signature | None = None) -> JavaObject:
+        """Make an object, or get the one that the server has for this class."""
+        if signature is not None:
+            values: Sequence[Any] = ()
+        else:
+            signature, values = overloads.choose(await self._constructors_of(classpath), args, what=f"new {classpath}")
+        return await self.placed(wire.constructor(classpath, signature, values, new_port), f"new {classpath}", classpath, self.call_timeout)
+
+    async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
+        """Get a class itself."""
+        found = await self.placed(wire.get_class(classpath, new_port), f"the class {classpath}", classpath, self.timeout)
+        assert isinstance(found, JavaClass)
+        return found
+
+    async def placed(self, message: dict[str, Any], what: str, classpath: str, timeout: float | None) -> JavaObject:
+        """Send a request that makes an object at this port or at one of its own."""
+        line = self.main
+        try:
+            shadow = await line.call(message, timeout, what)
+        except JavaException as error:
+            raise _no_class(classpath, error) from None
+        if not isinstance(shadow, wire.Shadow):
+            raise BridgeError(f"{what}: the server sends such an object by its value ({str(shadow)[:100]!r}), it cannot be kept in Java")
+        return self.adopt(shadow, line if shadow.port == line.number else await self._line_for(shadow))
+
+    async def _constructors_of(self, classpath: str) -> tuple[Signature, ...]:
+        known = self._constructors.get(classpath)
+        if known is None:
+            try:
+                reply = await self.main.ask(wire.get_constructors(classpath), f"the constructors of {classpath}")
+            except JavaException as error:
+                raise _no_class(classpath, error) from None
+            api = reply.get("api") if isinstance(reply, dict) else None
+            if not isinstance(api, list):
+                raise BridgeError(f"the server does not tell the constructors of {classpath}")
+            known = self._constructors[classpath] = tuple(Signature(classpath, tuple(entry["arguments"])) for entry in api)
+        if not known:
+            raise OverloadError(f"{classpath} has no public constructor: an interface, or what only methods of other classes make")
+        return known
+
+    async def static(self, classpath: str) -> JavaClass:
+        """Give a class that this package uses itself; it is asked for once."""
+        known = self._statics.get(classpath)
+        if known is None:
+            known = self._statics[classpath] = await self.get_class(classpath)
+        return known
+
+
+async def _thrown(obj: JavaObject) -> JavaException:
+    """Make the exception of an Error that a method threw, which the server sends like a result."""
+    try:
+        message = await obj.call("getMessage")
+    except JavaException:
+        message = None
+    return JavaException(obj.java_class, message or "", "")
+
+
+def _no_class(classpath: str, error: JavaException) -> JavaException:
+    """Name the class that the server did not find; it does not say so itself."""
+    if "Class not found" not in error.java_message and "ClassNotFound" not in error.java_class:
+        return error
+    text = f"this Micro-Manager has no class {classpath!r}: give its full name, like 'java.util.ArrayList' ('Outer$Inner' for a nested one)"
+    return JavaException("java.lang.ClassNotFoundException", text, error.java_stack)
