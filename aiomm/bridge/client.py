@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiomm.bridge.session import Session
 from aiomm.bridge.wire import Signature
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from aiomm.bridge.proxy import JavaClass, JavaObject
 
 __all__ = ["Bridge"]
+
+
+class User(Protocol):
+    """What uses a bridge for longer than one call."""
+
+    async def abort_for_close(self) -> None:
+        """Stop, while calls can still be made, and come back when that is done."""
 
 
 class Bridge:
@@ -55,6 +62,8 @@ class Bridge:
     ----------
     port : int
         As given.
+    users : set
+        What uses it for longer than one call, a live view for one, each with ``async def abort_for_close()``; `aclose` ends them first.
 
     Raises
     ------
@@ -88,6 +97,7 @@ class Bridge:
         self._debug = bool(debug)
         self._session: Session | None = None
         self._end: asyncio.Task[None] | None = None
+        self.users: set[User] = set()
 
     # ---- opening and closing ------------------------------------------------------------------------------------
 
@@ -134,7 +144,7 @@ class Bridge:
             return
         self._session.check_loop()
         if self._end is None:
-            self._end = asyncio.get_running_loop().create_task(self._session.aclose(), name="aiomm-bridge-close")
+            self._end = asyncio.get_running_loop().create_task(self._close(self._session), name="aiomm-bridge-close")
         cancelled: asyncio.CancelledError | None = None
         while not self._end.done():
             try:
@@ -144,6 +154,15 @@ class Bridge:
         self._end.result()
         if cancelled is not None:
             raise cancelled
+
+    async def _close(self, session: Session) -> None:
+        try:
+            while users := list(self.users):
+                for user in users:
+                    self.users.discard(user)
+                    await user.abort_for_close()
+        finally:
+            await session.aclose()
 
     async def close(self) -> None:
         """Close the bridge: the same as `aclose`."""
