@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +54,14 @@ def client(java_host: JavaHost) -> Iterator[Client]:
     client = Client(java_host.port)
     yield client
     client.close()
+
+
+@pytest.fixture
+def control(client: Client) -> Iterator[Any]:
+    control = client.make("aiomm.host.Control")
+    client.run(control, "restore")
+    yield control
+    client.run(control, "restore")
 
 
 def test_it_answers_with_the_protocol_s_version(client: Client) -> None:
@@ -136,6 +146,143 @@ def test_without_a_jdk_tests_skip_and_ci_fails(monkeypatch: pytest.MonkeyPatch, 
         host_module.require_tools()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs file modes")
-def test_two_processes_that_build_at_once_build_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host_module.build() == host_module.build()
+def test_two_that_build_at_once_get_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    both = threading.Barrier(2)
+
+    def run_maven(target: Path) -> None:
+        both.wait(20)
+        (target / "host.jar").touch()
+        (target / "classpath.txt").write_text(str(target.parent / "library.jar"))
+
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "library.jar").touch()
+    monkeypatch.setattr(host_module, "TARGET", tmp_path / "target")
+    monkeypatch.setattr(host_module, "_run_maven", run_maven)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda _: host_module.build(), range(2))
+    assert first == second
+    assert all(Path(entry).exists() for entry in first)
+    assert len(list((tmp_path / "target").iterdir())) == 2
+    assert host_module.build() == first  # no third build: its barrier would break
+
+
+def test_a_build_that_fails_is_not_tried_again_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    runs = []
+
+    def run_maven(target: Path) -> None:
+        runs.append(target)
+        raise HostError("Maven could not build the test host:\nno such plugin")
+
+    monkeypatch.setattr(host_module, "TARGET", tmp_path / "target")
+    monkeypatch.setattr(host_module, "_failed", {})
+    monkeypatch.setattr(host_module, "_run_maven", run_maven)
+    for _ in range(2):
+        with pytest.raises(HostError, match="no such plugin"):
+            host_module.build()
+    assert len(runs) == 1
+    assert not list((tmp_path / "target").iterdir())
+
+
+def test_a_hardware_sequence_moves_with_each_frame(client: Client, control: Any) -> None:
+    core = client.make("mmcorej.CMMCore")
+    client.run(control, "sequenceable", ("int", 10))
+    client.run(control, "fast", ("boolean", True))
+    values = client.make("mmcorej.DoubleVector")
+    for z in (1.0, 2.5, -3.0):
+        client.run(values, "add", ("double", z))
+    z_stage = ("java.lang.String", "Z")
+    client.run(core, "loadStageSequence", z_stage, ("mmcorej.DoubleVector", values))
+    client.run(core, "startStageSequence", z_stage)
+    client.run(core, "startSequenceAcquisition", ("int", 3), ("double", 0.0), ("boolean", True))
+    seen = []
+    while len(seen) < 3:
+        tagged = client.run(core, "popNextTaggedImage")
+        if tagged["type"] == "exception":  # no image yet
+            assert "Circular buffer is empty" in tagged["value"]
+            continue
+        seen.append(json.loads(client.ask("get-field", **{"hash-code": tagged["hash-code"], "name": "tags"})["value"])["Image-Z"])
+    assert seen == ["1.0000", "2.5000", "-3.0000"]
+    assert "loadStageSequence Z [1.0, 2.5, -3.0]" in client.run(control, "journal")["value"]
+
+
+def test_core_calls_fail_as_told(client: Client, control: Any) -> None:
+    core = client.make("mmcorej.CMMCore")
+    client.run(control, "fail", ("java.lang.String", "snapImage"), ("java.lang.String", "the lamp is off"), ("int", 1))
+    reply = client.run(core, "snapImage")
+    assert reply["type"] == "exception"
+    assert reply["value"].startswith("java.lang.Exception: the lamp is off\n")
+    assert client.run(core, "snapImage") == {"type": "none"}
+    assert client.run(control, "calls", ("java.lang.String", "snapImage"))["value"] == 2
+
+
+def test_held_core_calls_wait_for_their_release(client: Client, control: Any) -> None:
+    core = client.make("mmcorej.CMMCore")
+    client.run(control, "hold", ("java.lang.String", "waitForSystem"))
+    other = client.ask("constructor", classpath="aiomm.host.Control", arguments=[], **{"argument-types": [], "new-port": True})
+    free = Client(other["port"])
+    try:
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(client.run, core, "waitForSystem")
+            while free.run(other, "calls", ("java.lang.String", "waitForSystem"))["value"] == 0:
+                assert not waiting.done()
+            assert free.run(other, "release", ("java.lang.String", "waitForSystem")) == {"type": "none"}
+            assert waiting.result(20) == {"type": "none"}
+    finally:
+        free.ask("destructor", **{"hash-code": other["hash-code"]})
+        free.close()
+
+
+@pytest.mark.parametrize(
+    ("pixel_type", "kind", "bytes_per_pixel"),
+    [("8bit", "byte-array", 1), ("16bit", "short-array", 2), ("32bit", "float-array", 4), ("32bitRGB", "byte-array", 4)],
+)
+def test_cameras_have_sizes_and_pixel_types(client: Client, control: Any, pixel_type: str, kind: str, bytes_per_pixel: int) -> None:
+    core = client.make("mmcorej.CMMCore")
+    text = "java.lang.String"
+    client.run(core, "setProperty", (text, "Camera"), (text, "PixelType"), (text, pixel_type))
+    client.run(core, "setProperty", (text, "Camera"), (text, "OnCameraCCDXSize"), ("int", 2048))
+    client.run(core, "setProperty", (text, "Camera"), (text, "OnCameraCCDYSize"), ("int", 1024))
+    client.run(core, "snapImage")
+    assert client.run(core, "getImage")["type"] == kind
+    assert len(client.frames[1]) == 2048 * 1024 * bytes_per_pixel
+    reply = client.run(core, "setProperty", (text, "Camera"), (text, "OnCameraCCDXSize"), ("int", 4096))
+    assert "outside 1.0 to 2048.0" in reply["value"]
+
+
+def test_core_callbacks_arrive(client: Client, control: Any) -> None:
+    core = client.make("mmcorej.CMMCore")
+    handle = {"hash-code": core["hash-code"]}
+    callback = client.make("org.micromanager.remote.RemoteCoreCallback", types=("mmcorej.CMMCore",), values=(handle,))
+    with client.context.socket(zmq.PULL) as pull:
+        pull.setsockopt(zmq.RCVTIMEO, 20000)
+        pull.connect(f"tcp://127.0.0.1:{client.run(callback, 'getPushPort')['value']}")
+        client.run(callback, "startPush")
+        client.run(core, "setExposure", ("double", 21.5))
+        assert json.loads(pull.recv()) == {"name": "exposureChanged", "arguments": ["Camera", 21.5]}
+    client.run(callback, "shutdown")
+
+
+@pytest.mark.parametrize("classpath", ["org.micromanager.Studio", "org.micromanager.magellan.api.MagellanAPI"])
+def test_the_desktop_s_interfaces_are_there(client: Client, classpath: str) -> None:
+    assert client.ask("get-constructors", classpath=classpath)["api"] == [{"name": classpath, "arguments": []}]
+    assert client.make(classpath)["class"] == "aiomm.host.Desktop"
+
+
+def test_the_probe_counts_what_is_held(client: Client) -> None:
+    probe = client.make("aiomm.host.Probe")
+    before = client.run(probe, "objectCount")["value"]
+    held = client.make("aiomm.host.Dog")
+    assert client.run(probe, "objectCount")["value"] == before + 1
+    client.ask("destructor", **{"hash-code": held["hash-code"]})
+    assert client.run(probe, "objectCount")["value"] == before
+    assert str(client.port) in client.run(probe, "openPorts")["value"].split()
+
+
+def test_a_call_may_end_the_jvm(own_java_host: JavaHost) -> None:
+    client = Client(own_java_host.port)
+    faults = client.make("aiomm.host.Faults")
+    types = ["int"]
+    request = {"command": "run-method", "hash-code": faults["hash-code"], "name": "halt", "static": False, "arguments": [7]}
+    client.socket.send_json({**request, "argument-types": types, "argument-deserialization-types": types})
+    assert own_java_host.wait() == 7
+    client.close()

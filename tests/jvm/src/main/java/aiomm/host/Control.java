@@ -19,12 +19,13 @@ public final class Control {
   private static final Map<String, Integer> FAILURES = new ConcurrentHashMap<>();
   private static final Map<String, CountDownLatch> HELD = new ConcurrentHashMap<>();
 
-  /** Put everything back as it is when the host starts: devices, settings, faults, the journal. */
+  /** Put everything back as it is when the host starts: devices, settings, faults, listeners, the journal. */
   public void restore() throws Exception {
     HELD.values().forEach(CountDownLatch::countDown);
     HELD.clear();
     FAILING.clear();
     FAILURES.clear();
+    MICROSCOPE.listeners.clear();
     MICROSCOPE.restore();
     JOURNAL.clear();
     CALLS.clear();
