@@ -21,6 +21,7 @@ MMCoreJ 10.1.1.0 (10.4.0 on Maven Central has only the JSON classes, no core) an
   refused.
 * An Error thrown in a call comes back as an object of its class, an exception that is *returned* as an exception reply.
 * RemoteCoreCallback, RemoteAcquisitionFactory (also tiled), hooks, processors and notifications work, as pycromanager 1.0.2 shows.
+  createAcquisition with showViewer true in this headless JVM is a HeadlessException, and leaves its event port open for ever.
   The engine starts an exposure sequence but never stops it: a camera that has one keeps stepping through it.
 * Integral doubles lose their ".0" in callbacks' arguments too.
 """
@@ -64,7 +65,9 @@ def missing_tools() -> str | None:
     missing = [tool for tool in ("java", "javac", "mvn") if shutil.which(tool) is None]
     if not missing:
         return None
-    return f"needs a JDK and Maven: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not on PATH"
+    *others, last = missing
+    named = f"{', '.join(others)} and {last}" if others else last
+    return f"needs a JDK and Maven: {named} {'is' if len(missing) == 1 else 'are'} not on PATH"
 
 
 def require_tools() -> None:
@@ -148,8 +151,8 @@ def free_port() -> int:
     for _ in range(200):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            base = probe.getsockname()[1]
-        base = 20000 + (base * 7919) % 11000  # below the range that systems give to outgoing connections
+            seed: int = probe.getsockname()[1]
+        base = 20000 + (seed * 7919) % 11000  # below the range that systems give to outgoing connections
         if all(_free(port) for port in range(base, base + PORTS)):
             return base
     raise HostError("no range of free ports was found")

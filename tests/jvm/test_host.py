@@ -138,7 +138,7 @@ def test_one_that_was_killed_starts_again_on_its_port(own_java_host: JavaHost) -
 def test_without_a_jdk_tests_skip_and_ci_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CI", raising=False)
-    reason = "needs a JDK and Maven: java and javac and mvn are not on PATH"
+    reason = "needs a JDK and Maven: java, javac and mvn are not on PATH"
     with pytest.raises(pytest.skip.Exception, match=reason):
         host_module.require_tools()
     monkeypatch.setenv("CI", "true")

@@ -2,24 +2,24 @@ package aiomm.host;
 
 import java.util.ArrayDeque;
 import java.util.Deque;
-import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import mmcorej.DeviceType;
 
 /** The part of the simulated core that takes images: cameras, shutter, the circular buffer, sequences. */
 abstract class Imaging extends Devices {
-  private final Map<String, int[]> rois = new HashMap<>();
-  private final Map<String, Thread> running = new HashMap<>();
+  private final Map<String, int[]> rois = new ConcurrentHashMap<>();
+  private final Map<String, Thread> running = new ConcurrentHashMap<>();
   private final Deque<Frame> buffer = new ArrayDeque<>();
   private final Object bufferLock = new Object();
   private Frame last;
-  private Frame snapped;
+  private volatile Frame snapped;
   private long buffered;
   private volatile boolean overflowed;
   private long bufferMb = 256;
   private long counter;
-  private int dropAfter = Integer.MAX_VALUE;
+  private volatile int dropAfter = Integer.MAX_VALUE;
   volatile boolean fast;
 
   @Override

@@ -22,7 +22,7 @@ public final class Microscope extends Imaging {
   }
 
   /** Put the devices back as they are when the host starts. */
-  synchronized void restore() throws Exception {
+  void restore() throws Exception {
     for (String camera : new String[] {"Camera", "Camera 2"}) {
       stopSequenceAcquisition(camera);
     }
