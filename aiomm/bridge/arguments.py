@@ -25,9 +25,9 @@ from aiomm.bridge.java_types import (
 )
 from aiomm.errors import JavaValueError
 
-__all__ = ["Kind", "Needs", "Rank", "convert", "rank"]
+__all__ = ["VECTORS", "Kind", "Needs", "Rank", "convert", "rank"]
 
-Kind: TypeAlias = Literal["array", "enum", "json", "list", "map", "null", "set"]
+Kind: TypeAlias = Literal["array", "enum", "json", "list", "map", "null", "set", "vector"]
 
 Rank: TypeAlias = tuple[int, int]
 """Phase (0 as it is, 1 boxed, 2 made into something else, 4 narrowed; 3 is for variable arguments) and distance within it."""
@@ -42,7 +42,7 @@ class Needs:
     kind : str
         ``array``: of the type `java_type`, of the converted elements `value`. ``list``, ``set``, ``map``: a Java collection of `value`,
         whose elements (for a map: pairs) are converted. ``enum``: the constant of the name `value`. ``null``: a null that the server
-        cannot be sent directly. ``json``: `value` as one of the server's JSON objects.
+        cannot be sent directly. ``json``: `value` as one of the server's JSON objects. ``vector``: one of MMCoreJ's vectors.
     java_type : str
         The declared type of the argument.
     value : object
@@ -73,6 +73,14 @@ _SETS: Final = {
     "java.lang.Iterable": 2,
 }
 _MAPS: Final = {"java.util.Map": 0, "java.util.LinkedHashMap": 0, "java.util.HashMap": 0}
+VECTORS: Final = {
+    "mmcorej.BooleanVector": "boolean",
+    "mmcorej.CharVector": "char",
+    "mmcorej.DoubleVector": "double",
+    "mmcorej.LongVector": "int",
+    "mmcorej.StrVector": _STRING,
+    "mmcorej.UnsignedVector": "long",
+}
 _LAST: Final = 9  # the distance of Object
 _NUMPY: Final = {
     "i1": "byte",
@@ -104,7 +112,10 @@ def rank(value: Any, java_type: str) -> Rank | None:
         return _rank_int(value, target)
     if isinstance(value, np.generic) and value.dtype.kind in "iu":
         exact = _rank_scalar(_NUMPY[value.dtype.kind + str(value.dtype.itemsize)], target)
-        return exact or _rank_int(int(value), target)
+        if exact is not None and not (target == "long" and value.dtype == np.uint64 and not _fits(int(value), target)):
+            return exact
+        like = _rank_int(int(value), target)  # numpy's default is int64: it may be an int as well, where there is no long
+        return like and (like[0], like[1] + 1)
     if isinstance(value, float | np.floating):
         return _rank_float("float" if isinstance(value, np.float16 | np.float32) else "double", target)
     if isinstance(value, os.PathLike):
@@ -142,7 +153,7 @@ def _rank_scalar(natural: str, target: str) -> Rank | None:
         return 0, 0
     if target in PRIMITIVES:
         steps = _WIDER.get(target, -1) - _WIDER.get(natural, 99)
-        return (0, steps) if steps > 0 else None
+        return (0, 2 * steps) if steps > 0 else None
     box = BOXES[natural]
     if target == box:
         return 1, 0
@@ -201,7 +212,7 @@ def _rank_array(value: np.ndarray[Any, Any], target: str) -> Rank | None:
         return None
     if value.dtype == dtype and target != "char[]":
         return 0, 0
-    if value.dtype.kind == "u" and value.dtype.itemsize == dtype.itemsize:
+    if value.dtype.kind == "u" and dtype.kind == "i" and value.dtype.itemsize == dtype.itemsize:
         return 0, 1  # pixels: Java has the same bits
     if target == "char[]":
         return (4, 9) if value.dtype.kind != "f" and _all_fit(value, target) else None
@@ -230,6 +241,8 @@ def _rank_list(value: list[Any] | tuple[Any, ...], target: str) -> Rank | None:
         if None in ranks:
             return None
         return 2, max([distance + 10 * phase for phase, distance in ranks], default=3) if element != _OBJECT else 20  # type: ignore[misc]
+    if target in VECTORS:
+        return None if None in [rank(item, VECTORS[target]) for item in value] else (2, 2)
     return _rank_members(value, target, _LISTS)
 
 
@@ -364,7 +377,7 @@ def _convert_members(value: Any, target: str, java_type: str) -> Any:
             if isinstance(value, np.ndarray)
             else np.asarray([ord(i) if isinstance(i, str) else i for i in value], dtype=None if value else dtype)
         )
-        if array.dtype.kind == "u" and array.dtype.itemsize == dtype.itemsize:
+        if array.dtype.kind == "u" and dtype.kind != "f" and array.dtype.itemsize == dtype.itemsize:
             return array
         with np.errstate(over="ignore"):
             cast = array.astype(dtype, copy=False)
@@ -377,10 +390,14 @@ def _convert_members(value: Any, target: str, java_type: str) -> Any:
         value = list(value.reshape(-1)) if target == "boolean[]" or target == _OBJECT else list(value)
         target = "boolean[]" if target == _OBJECT else target
     if target == _JSON:
+        if "hash-code" in value:
+            raise JavaValueError("the server takes a JSON object with the member 'hash-code' for one of its own objects")
         return Needs("json", java_type, value)
     element = array_element(target)
     if element is not None:
-        return Needs("array", target, [convert(item, element) for item in value])
+        return Needs("array", target if "$" not in java_type else java_type, [convert(item, element) for item in value])
+    if target in VECTORS:
+        return Needs("vector", java_type, [convert(item, VECTORS[target]) for item in value])
     if isinstance(value, dict):
         return Needs("map", java_type, [(convert(key, _OBJECT), convert(item, _OBJECT)) for key, item in value.items()])
     return Needs("set" if isinstance(value, set | frozenset) else "list", java_type, [convert(item, _OBJECT) for item in value])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ARRAYS",
     "BOXES",
+    "DESCRIPTORS",
     "FLOATS",
     "INTEGERS",
     "LANG",
@@ -57,7 +58,7 @@ ARRAYS: Final[dict[str, np.dtype[Any]]] = {
 """Arrays that can be sent as binary data. A ``boolean[]`` cannot: it has to be made in Java."""
 
 _UNBOXED: Final = {box: primitive for primitive, box in BOXES.items()}
-_DESCRIPTORS: Final = {"Z": "boolean", "B": "byte", "C": "char", "S": "short", "I": "int", "J": "long", "F": "float", "D": "double"}
+DESCRIPTORS: Final = {"Z": "boolean", "B": "byte", "C": "char", "S": "short", "I": "int", "J": "long", "F": "float", "D": "double"}
 _COMMON: Final = {"java.io.Serializable", "java.lang.Comparable", "java.lang.Object"}
 _CONSTANT: Final = {"java.lang.constant.Constable", "java.lang.constant.ConstantDesc"}
 
@@ -92,7 +93,7 @@ def canonical(java_type: str) -> str:
         java_type = java_type[1:]
         dimensions += 1
     if dimensions:
-        java_type = java_type[1:-1] if java_type.startswith("L") else _DESCRIPTORS.get(java_type, java_type)
+        java_type = java_type[1:-1] if java_type.startswith("L") else DESCRIPTORS.get(java_type, java_type)
     return java_type.replace("$", ".") + "[]" * dimensions
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from aiomm.bridge.arguments import Needs, convert, rank
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.java_types import array_element, assignable, canonical
-from aiomm.bridge.wire import Signature, sent_types
+from aiomm.bridge.wire import Signature, beside_binary, sent_types
 from aiomm.errors import JavaValueError, OverloadError
 
 if TYPE_CHECKING:
@@ -92,13 +92,15 @@ def choose(signatures: Sequence[Signature], args: Sequence[Any], *, what: str) -
         raise JavaValueError(f"{what}: {error}") from None
 
 
-def sure(signatures: Sequence[Signature], chosen: Signature, values: Sequence[Any], *, constructor: bool = False) -> bool:
-    """Whether the server, sent these converted values, surely calls the chosen method.
+def sure(signatures: Sequence[Signature], chosen: Signature, values: Sequence[Any]) -> bool:
+    """Whether the server, sent these converted values in one message, calls the chosen method, if it calls any.
 
-    It looks for methods of that name whose arguments could be assigned what is sent, and takes whichever comes last; for constructors it
-    wants the exact types. Where it may take another one or none, call the chosen one by `reflection` instead.
+    It looks for methods of that name whose arguments could be assigned what is sent, and takes whichever comes last. Where it may take
+    another one, or would not survive the message, call the chosen one by `reflection` instead.
     """
-    if any(isinstance(value, Needs) for value in values):
+    if not values:
+        return True
+    if any(isinstance(value, Needs) for value in values) or beside_binary(values) is not None:
         return False
     sent: list[tuple[str, tuple[str, ...]]] = []
     for java_type, value in zip(chosen.arguments, values, strict=True):
@@ -110,8 +112,6 @@ def sure(signatures: Sequence[Signature], chosen: Signature, values: Sequence[An
             sent.append((java_type, ()))
         else:
             sent.append((sent_types(java_type, value)[0], ()))
-    if constructor:
-        return all(canonical(java_type) == canonical(name) for java_type, (name, _) in zip(chosen.arguments, sent, strict=True))
     mine = [canonical(name) for name in chosen.arguments]
     if not _takes(chosen, sent):
         return False

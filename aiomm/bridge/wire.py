@@ -209,13 +209,17 @@ def _parse_exception(text: str) -> tuple[str, str, str]:
 
     It writes two ways: Java's own print of the stack, and for what a method threw, class and message followed by bare frames.
     """
+    _, wrapped, cause = text.partition("\nCaused by: ")
+    if wrapped and text.startswith("java.lang.reflect.InvocationTargetException"):  # from a constructor
+        text = cause
     match = _CLASS.match(text)
     if match is None:
         return "java.lang.Exception", text.strip(), ""
     rest = text[match.end() :]
     head, mark, stack = rest.partition("\n\tat ")
     if mark:
-        return match[1], head, "\n".join(line.strip().removeprefix("at ") for line in ("at " + stack).splitlines())
+        lines = [line.strip().removeprefix("at ") for line in stack.splitlines()]
+        return match[1], head, "\n".join(line for line in lines if not line.startswith("... "))
     lines = rest.rstrip("\n").split("\n")
     first = len(lines)
     while first and (_FRAME.fullmatch(lines[first - 1])):

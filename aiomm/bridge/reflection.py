@@ -1,0 +1,282 @@
+"""Calls that the server cannot make when asked plainly, made in several messages with Java's own reflection. No I/O.
+
+The server takes no null for most types, no lists, no ``boolean[]``; it may call another overload than the one meant; it looks for no
+constructor by a supertype of ``java.*``; it cannot call public methods of classes that Java keeps to itself; and a text with ``@`` beside
+binary data ends its thread. Java's `Array`, `Method` and `Constructor`, called through the same server, can do all of it.
+
+A plan is a generator: it yields requests, is sent what `wire.parse_reply` makes of the replies (or thrown the JavaException), and
+returns the result. All its requests go to one port, the target's. Each Shadow that it is sent, but the one it returns, is to be
+released after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from aiomm.bridge import wire
+from aiomm.bridge.arguments import VECTORS, Needs
+from aiomm.bridge.handle import Handle
+from aiomm.bridge.java_types import ARRAYS, BOXES, DESCRIPTORS, PRIMITIVES, array_element, canonical
+from aiomm.bridge.overloads import sure
+from aiomm.bridge.wire import Shadow, Signature
+from aiomm.errors import JavaException, JavaValueError, OverloadError, ProtocolError
+
+__all__ = ["Plan", "call", "construct", "not_run", "read_array"]
+
+Plan: TypeAlias = Generator[dict[str, Any], Any, Any]
+
+_ARRAY: Final = "java.lang.reflect.Array"
+_OBJECT: Final = "java.lang.Object"
+_SEPARATORS: Final = "\x1f\x1e\x1d\x1c\x02\x03"
+_MAKERS: Final = {"list": "java.util.ArrayList", "set": "java.util.LinkedHashSet", "map": "java.util.LinkedHashMap"}
+_FRAME_OF_SERVER: Final = "org.micromanager.pyjavaz.ZMQServer."
+
+
+def call(target: Handle, static: bool, signature: Signature, values: Sequence[Any], signatures: Sequence[Signature]) -> Plan:
+    """Call a method, making its arguments first; plainly if the server will then surely find it, else by reflection.
+
+    Parameters
+    ----------
+    target : Handle
+        The object, or for a static method the class.
+    static : bool
+        Whether it is a static method.
+    signature : Signature
+        The method.
+    values : sequence
+        From `overloads.choose`.
+    signatures : sequence of Signature
+        All methods of that name; none to use reflection in any case.
+    """
+    made = yield from _all_made(values)
+    if signatures and sure(signatures, signature, made):
+        return (yield wire.run_method(target, static, signature, made))
+    arguments = yield from _array(_OBJECT, made, signature.arguments)
+    refused: JavaException | None = None
+    for holder in _holders(target, static):
+        kind = target if static else (yield from _class(holder))
+        method = yield from _member(kind, "getMethods", signature)
+        if method is None:
+            continue
+        try:
+            yield from _run(method, "setAccessible", ("boolean",), [True])
+            return (yield from _run(method, "invoke", (_OBJECT, "java.lang.Object[]"), [None if static else target, arguments]))
+        except JavaException as error:
+            if not _no_access(error):
+                raise
+            refused = error
+    raise refused or OverloadError(f"{target.java_class} has no public method {signature}", candidates=[str(signature)])
+
+
+def construct(classpath: str, signature: Signature, values: Sequence[Any], signatures: Sequence[Signature]) -> Plan:
+    """Make an object, making its arguments first. It lives at the port to which the plan's requests go."""
+    made = yield from _all_made(values)
+    if sure([signature], signature, made) and sure(signatures, signature, made):
+        try:
+            return (yield wire.constructor(classpath, signature, made))
+        except JavaException as error:
+            if not not_run(error):
+                raise
+    arguments = yield from _array(_OBJECT, made, signature.arguments)
+    kind = yield from _class(classpath)
+    found = yield from _member(kind, "getConstructors", signature)
+    if found is None:
+        raise OverloadError(f"{classpath} has no public constructor {signature}", candidates=[str(signature)])
+    return (yield from _run(found, "newInstance", ("java.lang.Object[]",), [arguments]))
+
+
+def read_array(array: Handle) -> Plan:
+    """Read a ``long[]``, ``boolean[]`` or ``char[]`` (as UTF-16 units), which the server sends as objects, as a numpy array."""
+    element = array_element(canonical(array.java_class))
+    if element == "char":  # as text, what is beyond Latin-1 would be lost
+        length = yield from _static(_ARRAY, "getLength", (_OBJECT,), [array])
+        units = np.zeros(length, np.uint16)
+        for index in range(length):
+            units[index] = yield from _static(_ARRAY, "getInt", (_OBJECT, "int"), [array, index])
+        return units
+    text = yield from _static("java.util.Arrays", "toString", (f"{element}[]",), [array])
+    items = text[1:-1].split(", ") if len(text) > 2 else []
+    if element == "boolean":
+        return np.array([item == "true" for item in items], np.bool_)
+    return np.array([int(item) for item in items], np.int64)
+
+
+def not_run(error: JavaException) -> bool:
+    """Whether the server itself failed before it called anything, so that the call can be made in another way."""
+    frames = error.java_stack.splitlines()
+    for frame in frames:
+        if _FRAME_OF_SERVER in frame:
+            return True
+        if ".invoke" in frame or "newInstance" in frame:
+            return False
+    return False
+
+
+def _no_access(error: JavaException) -> bool:
+    return error.java_class in {"java.lang.reflect.InaccessibleObjectException", "java.lang.IllegalAccessException"}
+
+
+def _holders(target: Handle, static: bool) -> list[str]:
+    """Classes to take the method of: the object's own first, then what it is besides."""
+    if static:
+        return [target.java_class]
+    return list(dict.fromkeys([target.java_class, *target.java_interfaces]))
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+def _handle(value: Any) -> Handle:
+    if not isinstance(value, Shadow):
+        raise ProtocolError(f"the server answers {value!r} where an object was to come")
+    return Handle(value.hash_code, value.port, value.java_class, value.interfaces)
+
+
+def _run(target: Handle, name: str, types: tuple[str, ...], values: Sequence[Any], *, static: bool = False) -> Plan:
+    return (yield wire.run_method(target, static, Signature(name, types), values))
+
+
+def _static(classpath: str, name: str, types: tuple[str, ...], values: Sequence[Any]) -> Plan:
+    kind = _handle((yield wire.get_class(classpath)))
+    return (yield from _run(kind, name, types, values, static=True))
+
+
+def _class(java_type: str) -> Plan:
+    """The class of a type: also of primitives and arrays, which the server does not know by name."""
+    if not java_type.endswith("[]") and not java_type.startswith("[") and java_type not in PRIMITIVES:
+        return _handle((yield wire.get_class(_binary_name(java_type))))
+    dimensions, element = 0, canonical(java_type)
+    while element.endswith("[]"):
+        dimensions, element = dimensions + 1, element[:-2]
+    letter = next((letter for letter, name in DESCRIPTORS.items() if name == element), None)
+    name = "[" * max(dimensions, 1) + (letter or f"L{_binary_name(element)};")
+    found = _handle((yield from _static("java.lang.Class", "forName", ("java.lang.String",), [name])))
+    return found if dimensions else _handle((yield from _run(found, "getComponentType", (), [])))
+
+
+def _binary_name(java_type: str) -> str:
+    """``java.util.Map.Entry`` -> ``java.util.Map$Entry``: packages begin with a small letter."""
+    if "$" in java_type:
+        return java_type
+    match = re.match(r"((?:[^A-Z.][^.]*\.)*)(.*)", java_type)
+    return match[1] + match[2].replace(".", "$") if match else java_type
+
+
+def _member(kind: Handle, lister: str, signature: Signature) -> Plan:
+    """Find the method or constructor with these very arguments in what a class lists; None if it is not there."""
+    listed = _handle((yield from _run(kind, lister, (), [])))
+    text = yield from _static("java.util.Arrays", "toString", ("java.lang.Object[]",), [listed])
+    wanted = [canonical(java_type) for java_type in signature.arguments]
+    place = None
+    for index, entry in enumerate(text[1:-1].split(", ")):
+        head, _, rest = entry.partition("(")
+        types = [canonical(java_type) for java_type in rest.partition(")")[0].split(",") if java_type]
+        name = re.split(r"[.\s$]", head)[-1] if lister == "getMethods" else signature.name
+        if types == wanted and name == signature.name and (place is None or " volatile " not in head):
+            place = index  # the compiler's bridges say that they are volatile
+    if place is None:
+        return None
+    return _handle((yield from _static(_ARRAY, "get", (_OBJECT, "int"), [listed, place])))
+
+
+def _made(value: Any) -> Plan:
+    """Make in Java what a value needs; null and JSON objects are left for the array of all arguments."""
+    if not isinstance(value, Needs) or value.kind in {"null", "json"}:
+        return value
+    if value.kind == "enum":
+        return (yield from _enum(value.java_type, value.value))
+    if value.kind == "array":
+        element = value.java_type[:-2]
+        texts = value.value
+        if element == "java.lang.String" and len(texts) > 2 and (separator := _separator(texts)) is not None:
+            return (yield from _split(texts, separator))
+        return (yield from _array(element, value.value))
+    if value.kind == "vector":
+        return (yield from _vector(value))
+    return (yield from _collection(value))
+
+
+def _all_made(values: Sequence[Any]) -> Plan:
+    made = []
+    for value in values:
+        item = yield from _made(value)
+        made.append(item)
+    return made
+
+
+def _enum(java_type: str, name: str) -> Plan:
+    kind = yield from _class(java_type)
+    try:
+        return _handle((yield from _run(kind, "valueOf", ("java.lang.String",), [name], static=True)))
+    except JavaException as error:
+        if error.java_class == "java.lang.IllegalArgumentException":
+            raise JavaValueError(f"{java_type} has no constant {name!r}") from error
+        if not_run(error):
+            raise OverloadError(f"str {name!r} is no {java_type}") from error
+        raise
+
+
+def _array(element: str, items: Sequence[Any], types: Sequence[str] | None = None) -> Plan:
+    """Make an array; `types` say what its items are where the array itself is one of Objects."""
+    kind = yield from _class(element)
+    reflect = _handle((yield wire.get_class(_ARRAY)))
+    array = _handle((yield from _run(reflect, "newInstance", ("java.lang.Class", "int"), [kind, len(items)], static=True)))
+    empty = False if element == "boolean" else None
+    for index, item in enumerate(items):
+        if item is empty or (isinstance(item, Needs) and item.kind == "null"):
+            continue
+        declared = types[index] if types else element
+        sent_as = BOXES.get(declared, declared if declared in BOXES.values() or declared in ARRAYS else _OBJECT)
+        yield from _run(reflect, "set", (_OBJECT, "int", sent_as), [array, index, (yield from _member_value(item))], static=True)
+    return array
+
+
+def _member_value(item: Any) -> Plan:
+    made = yield from _made(item)
+    return made.value if isinstance(made, Needs) else made
+
+
+def _separator(texts: Sequence[Any]) -> str | None:
+    """A character that is in none of these texts, if they are all texts."""
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    return next((mark for mark in _SEPARATORS if not any(mark in text for text in texts)), None)
+
+
+def _split(texts: Sequence[str], separator: str) -> Plan:
+    """Make a String[] in two messages, however long it is."""
+    pattern = _handle((yield from _static("java.util.regex.Pattern", "compile", ("java.lang.String",), [separator])))
+    return _handle((yield from _run(pattern, "split", ("java.lang.CharSequence", "int"), [separator.join(texts), -1])))
+
+
+def _collection(needs: Needs) -> Plan:
+    made = _handle((yield wire.constructor(_MAKERS[needs.kind], Signature(_MAKERS[needs.kind], ()), [])))
+    if needs.kind == "map":
+        for pair in needs.value:
+            key = yield from _member_value(pair[0])
+            yield from _run(made, "put", (_OBJECT, _OBJECT), [key, (yield from _member_value(pair[1]))])
+    elif len(needs.value) > 2 and (separator := _separator(needs.value)) is not None:
+        texts = yield from _split(needs.value, separator)
+        yield from _static("java.util.Collections", "addAll", ("java.util.Collection", "java.lang.Object[]"), [made, texts])
+    else:
+        for item in needs.value:
+            yield from _run(made, "add", (_OBJECT,), [(yield from _member_value(item))])
+    return made
+
+
+def _vector(needs: Needs) -> Plan:
+    made = _handle((yield wire.constructor(needs.java_type, Signature(needs.java_type, ()), [])))
+    element = VECTORS[canonical(needs.java_type)]
+    for item in needs.value:
+        try:
+            yield from _run(made, "add", (element,), [item])
+        except JavaException as error:  # newer MMCoreJ's vectors are Lists, of boxes
+            if element not in BOXES or not not_run(error):
+                raise
+            element = BOXES[element]
+            yield from _run(made, "add", (element,), [item])
+    return made
