@@ -18,14 +18,29 @@ from aiomm.acquire import (
     multi_d_acquisition_events,
 )
 from aiomm.bridge import Bridge, JavaClass, JavaField, JavaObject
-from aiomm.core import BlockingCore, Core, CoreEvents, CoreNotification, LiveFrame, LiveView, LocalCore, TaggedImage, blocking
+from aiomm.core import (
+    BlockingCore,
+    BlockingJava,
+    BridgedCore,
+    Core,
+    CoreEvents,
+    CoreNotification,
+    JavaEvents,
+    LiveFrame,
+    LiveView,
+    LocalCore,
+    TaggedImage,
+    blocking,
+)
 from aiomm.dataset import Dataset
 
 __all__ = [
     "Acquisition",
     "AcquisitionEvent",
     "BlockingCore",
+    "BlockingJava",
     "Bridge",
+    "BridgedCore",
     "Core",
     "CoreEvents",
     "CoreNotification",
@@ -36,6 +51,7 @@ __all__ = [
     "Image",
     "ImageStream",
     "JavaClass",
+    "JavaEvents",
     "JavaField",
     "JavaObject",
     "LiveFrame",

@@ -94,6 +94,7 @@ HEAD = '''"""The typed face of a Micro-Manager core: each MMCore method, awaitab
 
 import os
 from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from typing import Any, overload
 
 import numpy as np
@@ -103,6 +104,7 @@ from aiomm.core.images import TaggedImage
 
 def bind(snake: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]: ...
 def core_method(snake: str) -> str | None: ...
+def parameters(form: str) -> list[Parameter]: ...
 def method_names() -> list[str]: ...
 
 class Core:

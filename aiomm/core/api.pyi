@@ -4,6 +4,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from typing import Any, overload
 
 import numpy as np
@@ -13,6 +14,7 @@ from aiomm.core.images import TaggedImage
 
 def bind(snake: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]: ...
 def core_method(snake: str) -> str | None: ...
+def parameters(form: str) -> list[Parameter]: ...
 def method_names() -> list[str]: ...
 
 class Core:

@@ -1,18 +1,25 @@
-"""A core for plain functions in worker threads: the same methods, each of which blocks until it is done."""
+"""Awaitable things for plain functions in worker threads: the same names, each of which blocks until it is done."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import inspect
+from functools import singledispatch
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiomm.bridge import Bridge, JavaObject, bridge_of
 from aiomm.core.api import Core, bind, core_method, method_names
 from aiomm.core.local import LocalCore
 from aiomm.core.names import unknown
+from aiomm.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Iterator
+    from typing import Self
 
 T = TypeVar("T")
+_LOOK = 0.5  # s, between two looks whether the loop that is to answer still runs
 
 
 class BlockingCore:
@@ -26,7 +33,7 @@ class BlockingCore:
 
     def run(self, fn: Callable[..., T], /, *args: Any, reads: bool = False) -> T:
         """Run ``fn(mmc, *args)`` on the hardware thread, with the raw core."""
-        _refuse_on_loop("run")
+        _refuse_on_loop("blocking(core).run()", "core.run()")
         return self._core.run_blocking(fn, *args, reads=reads)
 
     @property
@@ -41,7 +48,7 @@ class BlockingCore:
         core = self._core
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            _refuse_on_loop(name)
+            _refuse_on_loop(f"blocking(core).{name}()", f"core.{name}()")
             return core.call_core_blocking(method, bind(name, args, kwargs) if kwargs else args)
 
         call.__name__ = name
@@ -55,33 +62,158 @@ class BlockingCore:
         return f"blocking({self._core!r})"
 
 
-def blocking(core: Core) -> BlockingCore:
-    """Give a view of a core for a plain function in a worker thread.
+class BlockingJava:
+    """A `Bridge`, a core in Java or any other `JavaObject` whose methods block and whose fields are values.
 
-    Its methods have the same names, arguments and errors as the core's, and block the thread that calls them. On the
-    thread of a running event loop they refuse: there the core's own methods are awaited.
+    Made by `blocking`. ``tagged.pix`` is the array, ``core.snap_image()`` returns when the image is there, and objects
+    that are returned are of this kind too, as plain functions written for pycromanager expect.
+    """
+
+    __slots__ = ("_bridge", "_subject")
+
+    def __init__(self, subject: Any, bridge: Bridge) -> None:
+        self._subject = subject
+        self._bridge = bridge
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._subject, name)
+        if inspect.isawaitable(found):  # a field
+            return self._wait(name, lambda: found)
+        if not callable(found):
+            return self._view(found)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = [_subject(arg) for arg in args]
+            return self._wait(f"{name}()", lambda: found(*given, **{key: _subject(arg) for key, arg in kwargs.items()}))
+
+        call.__name__ = name
+        call.__doc__ = found.__doc__
+        return call
+
+    def __iter__(self) -> Iterator[Any]:
+        """Walk a Java list, map, iterable or array, notifications or live frames, each taken when it is asked for."""
+        items = aiter(self._subject)
+        end = object()
+
+        async def following() -> Any:
+            return await anext(items, end)
+
+        while (item := self._wait("__iter__()", following)) is not end:
+            yield item
+
+    def __enter__(self) -> Self:
+        self._wait("__enter__()", self._subject.__aenter__)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._wait("__exit__()", lambda: self._subject.__aexit__(*error))
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._subject == _subject(other))
+
+    def __hash__(self) -> int:
+        return hash(self._subject)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._subject)
+
+    def __repr__(self) -> str:
+        return f"blocking({self._subject!r})"
+
+    def _view(self, value: Any) -> Any:
+        return BlockingJava(value, self._bridge) if isinstance(value, (JavaObject, Bridge)) or hasattr(value, "__anext__") else value
+
+    def _wait(self, what: str, make: Callable[[], Any]) -> Any:
+        """Call ``make`` on the bridge's loop, wait for what it gives, and give that or a view of it."""
+        _refuse_on_loop(f"blocking({self._subject!r}).{what}", "the same of the object itself")
+
+        async def work() -> Any:
+            result = make()
+            return await result if inspect.isawaitable(result) else result
+
+        return self._view(_result(work, self._bridge.loop))
+
+
+def blocking(awaitable: Any) -> Any:
+    """Give a view of something awaitable for a plain function in a worker thread.
+
+    Its methods have the same names, arguments and errors, and block the thread that calls them; fields of Java objects
+    are values. On the thread of a running event loop it refuses: there the thing itself is awaited.
 
     Parameters
     ----------
-    core : LocalCore
-        An open core.
+    awaitable : LocalCore, Bridge or JavaObject
+        A core, here or in Java, an open bridge, or any object that it gave.
+
+    Returns
+    -------
+    BlockingCore or BlockingJava
+        The view. Its calls raise `ClosedError` once the bridge or core is closed, or the bridge's event loop has ended.
 
     Raises
     ------
     TypeError
-        ``core`` is not a core in this process.
+        It is none of these.
     """
-    if not isinstance(core, LocalCore):
-        raise TypeError(f"blocking() takes a LocalCore, not {type(core).__name__}")
-    return BlockingCore(core)
+    return _blocking(awaitable)
 
 
-def _refuse_on_loop(name: str) -> None:
+@singledispatch
+def _blocking(awaitable: Any) -> Any:
+    raise TypeError(f"blocking() takes a LocalCore, a Bridge or an object of a Bridge, not {type(awaitable).__name__}")
+
+
+@_blocking.register
+def _(awaitable: LocalCore) -> BlockingCore:
+    return BlockingCore(awaitable)
+
+
+@_blocking.register
+def _(awaitable: Bridge) -> BlockingJava:
+    return BlockingJava(awaitable, awaitable)
+
+
+@_blocking.register
+def _(awaitable: JavaObject) -> BlockingJava:
+    return BlockingJava(awaitable, bridge_of(awaitable))
+
+
+def _subject(value: Any) -> Any:
+    """Take the object out of its view: Java is given objects, not views."""
+    return object.__getattribute__(value, "_subject") if isinstance(value, BlockingJava) else value
+
+
+def _result(work: Callable[[], Coroutine[Any, Any, Any]], loop: asyncio.AbstractEventLoop) -> Any:
+    """Wait in this thread for a coroutine on a loop; a loop that stops says nothing, so it is looked at."""
+    coroutine = work()
+    try:
+        if not loop.is_running():
+            raise RuntimeError("not running")
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:
+        coroutine.close()
+        raise _loop_ended() from None
+    while True:
+        concurrent.futures.wait([future], timeout=_LOOK)
+        if future.cancelled():
+            raise _loop_ended()
+        if future.done():
+            return future.result()
+        if not loop.is_running():
+            future.cancel()
+            raise _loop_ended()
+
+
+def _loop_ended() -> ClosedError:
+    return ClosedError("the event loop of this Bridge has ended, or the call was cancelled there: nobody is left to answer")
+
+
+def _refuse_on_loop(what: str, instead: str) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
     raise RuntimeError(
-        f"blocking(core).{name}() would block the event loop that runs in this thread: await core.{name}() here, "
+        f"{what} would block the event loop that runs in this thread: await {instead} here, "
         "or call the blocking view from a worker thread (asyncio.to_thread)"
     )

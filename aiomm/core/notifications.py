@@ -84,6 +84,22 @@ def notification(method: str, args: tuple[Any, ...]) -> CoreNotification:
     return CoreNotification(snake_case(method[2:]), values.pop("device", None), values, time.monotonic())
 
 
+def chosen_kinds(kinds: Iterable[str] | str | None, buffer: int) -> frozenset[str] | None:
+    """Check what a listener asks for; None is all kinds.
+
+    Raises
+    ------
+    ValueError
+        There is no such kind, or ``buffer`` is no number of notifications.
+    """
+    chosen = None if kinds is None else frozenset([kinds] if isinstance(kinds, str) else kinds)
+    if chosen is not None and (unknown := sorted(chosen - set(KINDS))):
+        raise ValueError(f"there are no core notifications of kind {', '.join(map(repr, unknown))}; there are {', '.join(sorted(KINDS))}")
+    if buffer < 1:
+        raise ValueError(f"buffer is the number of notifications that may wait, 1 or more, not {buffer!r}")
+    return chosen
+
+
 class _Mailbox:
     """What one listener has not taken yet; bounded, the oldest goes first. The hub fills it under its lock."""
 
@@ -268,13 +284,7 @@ class CoreEvents:
     """
 
     def __init__(self, core: LocalCore, hub: Hub, kinds: Iterable[str] | str | None, buffer: int) -> None:
-        chosen = None if kinds is None else frozenset([kinds] if isinstance(kinds, str) else kinds)
-        if chosen is not None and (unknown := sorted(chosen - set(KINDS))):
-            raise ValueError(
-                f"there are no core notifications of kind {', '.join(map(repr, unknown))}; there are {', '.join(sorted(KINDS))}"
-            )
-        if buffer < 1:
-            raise ValueError(f"buffer is the number of notifications that may wait, 1 or more, not {buffer!r}")
+        chosen = chosen_kinds(kinds, buffer)
         self._core = core
         self._hub = hub
         self._kinds = chosen

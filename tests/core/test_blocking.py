@@ -66,8 +66,8 @@ async def test_names(demo_core: aiomm.LocalCore) -> None:
     with pytest.raises(AttributeError, match="it is 'set_exposure'"):
         view.setExposure  # noqa: B018
     assert view.core is demo_core
-    with pytest.raises(TypeError, match="takes a LocalCore, not str"):
-        blocking("core")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes a LocalCore, a Bridge or an object of a Bridge, not str"):
+        blocking("core")
 
 
 async def test_after_closing(demo_core: aiomm.LocalCore) -> None:

@@ -1,0 +1,196 @@
+"""The running camera of a live view in Java: asked for frames through a port of its own.
+
+Java does not tell of new frames. While somebody waits for one, its camera is asked every few milliseconds; while nobody
+does, nothing is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiomm.bridge import bridge_of
+from aiomm.core.finish import finish
+from aiomm.core.live import LiveFrame, give
+from aiomm.errors import AiommError, ClosedError, CoreError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiomm.core.bridged import BridgedCore
+
+T = TypeVar("T")
+STEP = 0.003  # s, between two looks for a new frame while somebody waits for one
+
+
+class JavaFeed:
+    """The running camera of one live view, in a task of its own. Its `LiveView` holds it, it does not hold that."""
+
+    def __init__(self, core: BridgedCore, turn: asyncio.Lock, exposure: float | None) -> None:
+        self.core = core
+        self.bridge = bridge_of(core)
+        self.turn = turn
+        self.exposure = exposure
+        self.loop = asyncio.get_running_loop()
+        self.task: asyncio.Task[None] | None = None
+        self.wake = asyncio.Event()
+        self.asked: deque[asyncio.Future[LiveFrame | None]] = deque()
+        self.error: BaseException | None = None
+        self.stop_error: BaseException | None = None
+        self.stopping = False
+        self.begun = False
+        self.running = False
+        self.missed = 0
+        self.last_count = 0
+        self.last_number = -1
+        self.before: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the camera stands and the turn is given back."""
+        return self.task is not None and self.task.done()
+
+    def start(self) -> None:
+        """Begin as soon as it is this view's turn."""
+        self.bridge.users.add(self)
+        self.task = self.loop.create_task(self._run(), name="aiomm: live view in Java")
+        self.task.add_done_callback(self._done)
+
+    def ask(self) -> asyncio.Future[LiveFrame | None]:
+        """Ask for the newest frame that was not given yet; None comes when there are no more."""
+        future: asyncio.Future[LiveFrame | None] = self.loop.create_future()
+        if self.finished:
+            future.set_result(None)
+        else:
+            self.asked.append(future)
+            self.wake.set()
+        return future
+
+    def withdraw(self, asked: asyncio.Future[LiveFrame | None]) -> None:
+        """No longer ask."""
+        with contextlib.suppress(ValueError):
+            self.asked.remove(asked)
+
+    def why(self) -> BaseException:
+        """Why there are no more frames."""
+        return self.error or StopAsyncIteration()
+
+    def stop(self) -> None:
+        """End the view, from any thread."""
+        if not self.stopping:
+            self.stopping = True
+            with contextlib.suppress(RuntimeError):  # the loop was closed, and the bridge with it
+                self.loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        self.wake.set()
+        if self.task is not None and not self.begun:
+            self.task.cancel()  # it waits for its turn
+
+    async def ended(self) -> None:
+        """Wait until the camera stands and the turn is given back."""
+        if self.task is not None:
+            await asyncio.wait([self.task])
+
+    async def abort_for_close(self) -> None:
+        """End the view because the core or its bridge is being closed."""
+        if self.error is None:
+            self.error = ClosedError("the core was closed while its live view was running")
+        self.stop()
+        await self.ended()
+
+    def abort(self) -> None:
+        """End the view because of `BridgedCore.halt`."""
+        if self.error is None:
+            self.error = CoreError("live view was ended by halt()")
+        self.stop()
+
+    async def change_while_stopped(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+        """Refuse: there is no raw core in this process."""
+        raise UnsupportedError(
+            "live.change() gives a function the raw core, and that is in another process: end the live view, change, begin anew"
+        )
+
+    # ---- the task -----------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        async with self.turn:
+            self.begun = True
+            if self.stopping:
+                return
+            camera = await self.bridge.get_core(new_socket=True)
+            try:
+                await self._begin(camera)
+                while not self.stopping:
+                    self.wake.clear()
+                    if not self.asked:
+                        await self.wake.wait()
+                    elif (frame := await self._newest(camera)) is not None:
+                        self._deliver(frame)
+                    else:
+                        await asyncio.sleep(STEP)
+            finally:
+                await finish(self.loop.create_task(self._halt(camera), name="aiomm: stopping live view in Java"))
+
+    async def _begin(self, camera: Any) -> None:
+        if self.exposure is not None:
+            before = await camera.get_exposure()
+            await camera.set_exposure(float(self.exposure))
+            self.before = before
+        self.running = True  # one that fails to start may have opened the shutter
+        await camera.start_continuous_sequence_acquisition(0)
+
+    async def _halt(self, camera: Any) -> None:
+        """Stop the camera; what fails is kept for who closes the view."""
+        try:
+            if self.running:
+                await camera.stop_sequence_acquisition()
+            if self.before is not None:
+                await camera.set_exposure(self.before)
+        except AiommError as error:
+            self.stop_error = error
+        with contextlib.suppress(AiommError):
+            await camera.aclose()
+
+    async def _newest(self, camera: Any) -> LiveFrame | None:
+        """Take the newest frame, if there is one that was not given yet; see `aiomm.core.live.Feed.newest`."""
+        count = await camera.get_remaining_image_count()
+        if count in (0, self.last_count):
+            if not await camera.is_sequence_running():
+                raise CoreError("the camera stopped by itself during live view", device=await camera.get_camera_device() or None)
+            if count and await camera.get_buffer_free_capacity() == 0:
+                with contextlib.suppress(CoreError):  # it was emptied in this very moment
+                    await camera.pop_next_tagged_image()
+                    self.last_count = count - 1
+            return None
+        behind = count - self.last_count
+        self.last_count = count
+        try:
+            image = await camera.get_last_tagged_image()
+        except CoreError:
+            if await camera.get_remaining_image_count() == 0:
+                return None  # the full buffer was emptied in this very moment
+            raise
+        number = image.tags.get("ImageNumber", -1)
+        if isinstance(number, int) and number >= 0:
+            if number == self.last_number:
+                return None
+            if self.last_number >= 0 or number < behind:
+                behind = number - self.last_number
+            self.last_number = number
+        return LiveFrame(image.pix, image.tags, max(0, behind - 1))
+
+    def _deliver(self, frame: LiveFrame) -> None:
+        if self.asked:
+            give(self, self.asked.popleft(), frame)
+        else:  # it was cancelled meanwhile
+            self.missed += frame.dropped + 1
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.bridge.users.discard(self)
+        if not task.cancelled() and (error := task.exception()) is not None and self.error is None:
+            self.error = error
+        while self.asked:
+            give(self, self.asked.popleft(), None)
