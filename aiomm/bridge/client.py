@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiomm.bridge.session import Session
-from aiomm.bridge.wire import Signature
 from aiomm.errors import ClosedError, JavaException, UnsupportedError
 from aiomm.suggest import suggest_parameters
 
@@ -242,7 +241,7 @@ class Bridge:
         new_socket : bool
             Let its calls have a port of their own.
         """
-        return await self._existing("mmcorej.CMMCore", "the core", new_socket)
+        return await self._existing("mmcorej.CMMCore", "core", new_socket)
 
     async def get_studio(self, new_socket: bool = False) -> JavaObject:
         """Get Micro-Manager's Studio, which leads to the rest of its Java interface.
@@ -275,8 +274,7 @@ class Bridge:
         return await self._existing("org.micromanager.magellan.api.MagellanAPI", "Micro-Magellan", new_socket)
 
     async def _existing(self, classpath: str, what: str, new_port: bool) -> JavaObject:
-        """Get an object of which the server has one; it ignores what the constructor would take."""
         try:
-            return await self._open().construct(classpath, (), new_port=new_port, signature=Signature(classpath, ()))
+            return await self._open().existing(classpath, new_port=new_port)
         except JavaException as error:
             raise UnsupportedError(f"this Micro-Manager has no {what}: {error}") from error

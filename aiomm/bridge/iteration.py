@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
     from aiomm.bridge.proxy import JavaObject
 
-__all__ = ["TEXT_ARRAYS", "array", "items", "to_dict", "unsigned"]
-
-TEXT_ARRAYS = {"[J": np.dtype(np.int64), "[Z": np.dtype(np.bool_), "[C": np.dtype(np.uint16)}
-"""Arrays of primitives that the server sends as objects, and what numpy has for them."""
+__all__ = ["items", "to_dict", "unsigned"]
 
 _UNSIGNED = {"int8": np.uint8, "int16": np.uint16}
 
@@ -26,11 +23,6 @@ def unsigned(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.view(_UNSIGNED.get(value.dtype.name, value.dtype))
     return value
-
-
-async def array(obj: JavaObject) -> np.ndarray[Any, Any]:
-    """Fetch a ``long[]``, ``boolean[]`` or ``char[]`` (as UTF-16 units), in one message."""
-    raise NotImplementedError
 
 
 async def items(obj: JavaObject) -> AsyncIterator[Any]:

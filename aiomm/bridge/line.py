@@ -9,15 +9,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.bridge import wire
-from aiomm.errors import AiommError, BridgeError, ClosedError, ProtocolError
+from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import zmq
 
+    from aiomm.bridge.port import Port
+    from aiomm.bridge.reflection import Plan
     from aiomm.bridge.session import Session
-    from aiomm.bridge.sockets import Port
 
 __all__ = ["Line"]
 
@@ -57,7 +58,15 @@ class Line:
 
     # ---- calling ------------------------------------------------------------------------------------------------
 
-    async def call(self, message: Mapping[str, Any], timeout: float | None, what: str, *, order: Literal["big", "native"] = "big") -> Any:
+    async def call(
+        self,
+        message: Mapping[str, Any],
+        timeout: float | None,
+        what: str,
+        *,
+        order: Literal["big", "native"] = "big",
+        keep: bool = False,
+    ) -> Any:
         """Send a request and give what came back; an object as `wire.Shadow`.
 
         Parameters
@@ -70,6 +79,8 @@ class Line:
             What it is, for errors.
         order : {"big", "native"}
             Byte order of arrays in the message.
+        keep : bool
+            Leave an object in Java for ever if its reply comes when nobody waits for it any more.
         """
         session = self.session
         session.check()
@@ -78,7 +89,7 @@ class Line:
             log.debug("to port %d: %s", self.number, wire.summarise(message))
         self.calls += 1
         try:
-            reply = await self.port.request(frames, timeout=timeout, what=what, late=self._late)
+            reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late)
         finally:
             self.calls -= 1
         if session.debug:
@@ -93,6 +104,31 @@ class Line:
         """Send a control message, which the server answers within the control timeout once it is free."""
         busy = self.calls or self.port.stats.set_aside  # behind a call of our own it takes as long as that does
         return await self.call(message, None if busy else self.session.timeout, what, order=order)
+
+    async def follow(self, plan: Plan, timeout: float | None, what: str) -> Any:
+        """Send the messages of a plan, one after the other, and give its result; what was made on the way is released."""
+        made: list[wire.Shadow] = []
+        result = None
+        try:
+            message = next(plan)
+            while True:
+                try:
+                    value = await self.call(message, timeout, what)
+                except JavaException as error:
+                    message = plan.throw(error)
+                    continue
+                if type(value) is wire.Shadow:
+                    self.live.add(value.hash_code)
+                    made.append(value)
+                message = plan.send(value)
+        except StopIteration as end:
+            result = end.value
+            return result
+        finally:
+            plan.close()
+            for shadow in made:
+                if shadow is not result:
+                    self.drop(shadow.hash_code)
 
     def _late(self, reply: Sequence[zmq.Frame]) -> list[Any] | None:
         """Deal with a reply that nobody waits for any more: an object in it is released."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiomm.bridge import iteration, wire
-from aiomm.bridge.calls import Plan
+from aiomm.bridge import iteration, reflection, wire
+from aiomm.bridge.calls import Method
 from aiomm.bridge.fields import JavaField, read_static, write_static
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.members import Members, describe, python_signature
-from aiomm.errors import ClosedError
+from aiomm.errors import ClosedError, JavaException
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -48,7 +48,7 @@ class JavaObject(Handle):
     _line: Line
     _released: bool
     _members: ClassVar[Members]
-    _plans: ClassVar[dict[str, Plan]] = {}
+    _methods: ClassVar[dict[str, Method]] = {}
 
     def __init__(self, line: Line, shadow: Shadow) -> None:
         set_slot = object.__setattr__
@@ -85,10 +85,10 @@ class JavaObject(Handle):
         JavaException
             The method threw.
         """
-        plan = self._plan(name)
-        if plan is None:
+        method = self._find(name)
+        if method is None:
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
-        return await self._run(plan, tuple(args))
+        return await self._run(method, tuple(args))
 
     async def call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
         """Call one overload with values that are converted already, see `aiomm.bridge.overloads.convert`."""
@@ -128,25 +128,34 @@ class JavaObject(Handle):
             raise ValueError(f"the field {java_name} can be set to an object of port {self.port} only, {value!r} is elsewhere")
         await self._checked().ask(wire.set_field(self, java_name, value), f"setting the field {java_name}", order="native")
 
-    def _plan(self, name: str) -> Plan | None:
-        plans = type(self)._plans
-        plan = plans.get(name)
-        if plan is None:
+    def _find(self, name: str) -> Method | None:
+        methods = type(self)._methods
+        method = methods.get(name)
+        if method is None:
             signatures = self._members.method(name)
             if not signatures:
                 return None
-            plan = plans[name] = Plan(self._members, signatures)
-        return plan
+            method = methods[name] = Method(self._members, signatures)
+        return method
 
-    async def _run(self, plan: Plan, args: tuple[Any, ...]) -> Any:
-        signature, values = plan.choose(args)
-        value = await self._send(signature, values)
-        return iteration.unsigned(value) if plan.pixels else value
+    async def _run(self, method: Method, args: tuple[Any, ...]) -> Any:
+        signature, values = method.choose(args)
+        value = await self._send(signature, values, method)
+        return iteration.unsigned(value) if method.pixels else value
 
-    async def _send(self, signature: Signature, values: Sequence[Any]) -> Any:
+    async def _send(self, signature: Signature, values: Sequence[Any], method: Method | None = None) -> Any:
         line = self._checked()
-        static = self._members.is_class
-        value = await line.call(wire.run_method(self, static, signature, values), line.session.call_timeout, signature.name)
+        static, timeout = self._members.is_class, line.session.call_timeout
+        if method is None or method.plain(signature, values):
+            try:
+                value = await line.call(wire.run_method(self, static, signature, values), timeout, signature.name)
+            except JavaException as error:
+                if not _refused(error):
+                    raise
+                value = await line.follow(reflection.call(self, static, signature, values, ()), timeout, signature.name)
+        else:
+            others = method.signatures if wire.beside_binary(list(values)) is None else ()
+            value = await line.follow(reflection.call(self, static, signature, values, others), timeout, signature.name)
         if type(value) is wire.Shadow:
             return await line.session.give(value, line)
         return wire.convert_return(value, signature.returns)
@@ -167,9 +176,9 @@ class JavaObject(Handle):
         # Reached when Python found nothing: a name is looked up once per class and then stands on it.
         if name.startswith("__"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-        plan = self._plan(name)
-        if plan is not None:
-            setattr(type(self), name, _method(name, plan))
+        method = self._find(name)
+        if method is not None:
+            setattr(type(self), name, _function(name, method))
             return getattr(self, name)
         field = self._members.field(name)
         if field is not None:
@@ -300,40 +309,45 @@ class JavaNames:
 class JavaMethod:
     """A method of one object, as ``obj.java.name`` gives it: call it, and await that."""
 
-    def __init__(self, obj: JavaObject, name: str, plan: Plan) -> None:
+    def __init__(self, obj: JavaObject, name: str, method: Method) -> None:
         self._object = obj
-        self._plan = plan
+        self._method = method
         self.name = name
-        self.__doc__ = describe(obj._members.java_class, plan.signatures)
+        self.__doc__ = describe(obj._members.java_class, method.signatures)
 
     def __call__(self, *args: Any) -> Coroutine[Any, Any, Any]:
-        return self._object._run(self._plan, args)
+        return self._object._run(self._method, args)
 
 
 def _by_name(obj: JavaObject, name: str) -> Any:
-    plan = obj._plan(name)
-    if plan is not None:
-        return JavaMethod(obj, name, plan)
+    method = obj._find(name)
+    if method is not None:
+        return JavaMethod(obj, name, method)
     field = obj._members.field(name)
     if field is None:
         raise AttributeError(obj._members.unknown(name), name=name, obj=obj)
     return JavaField(obj, field)
 
 
-def _method(name: str, plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
-    def method(self: JavaObject, /, *args: Any) -> Coroutine[Any, Any, Any]:
-        return self._run(plan, args)
+def _refused(error: JavaException) -> bool:
+    """Whether the method was not run, because Java keeps its class to itself: reflection through an interface does it."""
+    return error.java_class == "java.lang.reflect.InaccessibleObjectException" and reflection.not_run(error)
 
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = describe(plan.java_class, plan.signatures)
-    method.__signature__ = python_signature(plan.signatures)  # type: ignore[attr-defined]
-    return method
+
+def _function(name: str, method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def call(self: JavaObject, /, *args: Any) -> Coroutine[Any, Any, Any]:
+        return self._run(method, args)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = describe(method.java_class, method.signatures)
+    call.__signature__ = python_signature(method.signatures)  # type: ignore[attr-defined]
+    return call
 
 
 def make_class(base: type[JavaObject], members: Members) -> type[JavaObject]:
     """Make the proxy class of one Java class."""
     doc = f"A Java object: {members.java_class}."
-    body = {"__slots__": (), "__module__": base.__module__, "__doc__": doc, "_members": members, "_plans": {}}
+    body = {"__slots__": (), "__module__": base.__module__, "__doc__": doc, "_members": members, "_methods": {}}
     made: type[JavaObject] = type(base)(members.java_class.rpartition(".")[2], (base,), body)  # type: ignore[misc]
     return made
 

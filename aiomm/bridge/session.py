@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from aiomm.bridge import iteration, overloads, wire
+from aiomm.bridge import overloads, reflection, wire
 from aiomm.bridge.line import Line
 from aiomm.bridge.members import Members
 from aiomm.bridge.port import Port
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
+
+_ARRAYS = frozenset({"[J", "[Z", "[C"})
+"""Arrays of primitives that the server sends as objects, though numpy has them."""
 
 
 class Session:
@@ -205,8 +208,8 @@ class Session:
         obj = self.adopt(shadow, line)
         if shadow.is_error:
             raise await _thrown(obj)
-        if shadow.java_class in iteration.TEXT_ARRAYS:
-            return await iteration.array(obj)
+        if shadow.java_class in _ARRAYS:
+            return await line.follow(reflection.read_array(obj), self.timeout, f"reading a {shadow.java_class}")
         return obj
 
     def adopt(self, shadow: Shadow, line: Line) -> JavaObject:
@@ -220,30 +223,53 @@ class Session:
         line.live.add(shadow.hash_code)
         return cls(line, shadow)
 
-    async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool, signature: Signature | None = None) -> JavaObject:
-        """Make an object, or get the one that the server has for this class."""
-        if signature is not None:
-            values: Sequence[Any] = ()
-        else:
-            signature, values = overloads.choose(await self._constructors_of(classpath), args, what=f"new {classpath}")
-        return await self.placed(wire.constructor(classpath, signature, values, new_port), f"new {classpath}", classpath, self.call_timeout)
+    async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool) -> JavaObject:
+        """Make an object."""
+        signatures = await self._constructors_of(classpath)
+        what = f"new {classpath}"
+        signature, values = overloads.choose(signatures, args, what=what)
+        if overloads.sure(signatures, signature, values) and wire.beside_binary(list(values)) is None:
+            try:
+                return await self.placed(wire.constructor(classpath, signature, values, new_port), what, self.call_timeout)
+            except JavaException as error:
+                if not reflection.not_run(error):
+                    raise
+        plan = reflection.construct(classpath, signature, values, signatures)
+        made = self._as_object(await self.main.follow(plan, self.call_timeout, what), what, self.main)
+        return await self._moved(made) if new_port else made
+
+    async def existing(self, classpath: str, *, new_port: bool) -> JavaObject:
+        """Get the one object that the server has of a class; it ignores what a constructor would take."""
+        return await self.placed(wire.constructor(classpath, Signature(classpath, ()), (), new_port), classpath, self.timeout)
+
+    async def _moved(self, obj: JavaObject) -> JavaObject:
+        """Get an object that exists already at a port of its own: the server makes such ports for what it makes itself alone."""
+        objects = await self.get_class("java.util.Objects", new_port=True)
+        moved = await objects.call("requireNonNull", [obj])
+        assert isinstance(moved, JavaObject)
+        return moved
 
     async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
         """Get a class itself."""
-        found = await self.placed(wire.get_class(classpath, new_port), f"the class {classpath}", classpath, self.timeout)
+        try:
+            found = await self.placed(wire.get_class(classpath, new_port), f"the class {classpath}", self.timeout)
+        except JavaException as error:
+            raise _no_class(classpath, error) from None
         assert isinstance(found, JavaClass)
         return found
 
-    async def placed(self, message: dict[str, Any], what: str, classpath: str, timeout: float | None) -> JavaObject:
+    async def placed(self, message: dict[str, Any], what: str, timeout: float | None) -> JavaObject:
         """Send a request that makes an object at this port or at one of its own."""
-        line = self.main
-        try:
-            shadow = await line.call(message, timeout, what)
-        except JavaException as error:
-            raise _no_class(classpath, error) from None
-        if not isinstance(shadow, wire.Shadow):
-            raise BridgeError(f"{what}: the server sends such an object by its value ({str(shadow)[:100]!r}), it cannot be kept in Java")
-        return self.adopt(shadow, line if shadow.port == line.number else await self._line_for(shadow))
+        return await self._located(await self.main.call(message, timeout, what), what)
+
+    async def _located(self, value: Any, what: str) -> JavaObject:
+        elsewhere = isinstance(value, wire.Shadow) and value.port != self.main.number
+        return self._as_object(value, what, await self._line_for(value) if elsewhere else self.main)
+
+    def _as_object(self, value: Any, what: str, line: Line) -> JavaObject:
+        if not isinstance(value, wire.Shadow):
+            raise BridgeError(f"{what}: the server sends such an object by its value ({str(value)[:100]!r}), it cannot be kept in Java")
+        return self.adopt(value, line)
 
     async def _constructors_of(self, classpath: str) -> tuple[Signature, ...]:
         known = self._constructors.get(classpath)
