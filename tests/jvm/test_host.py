@@ -194,7 +194,7 @@ def test_a_hardware_sequence_moves_with_each_frame(client: Client, control: Any)
     client.run(core, "loadStageSequence", z_stage, ("mmcorej.DoubleVector", values))
     client.run(core, "startStageSequence", z_stage)
     client.run(core, "startSequenceAcquisition", ("int", 3), ("double", 0.0), ("boolean", True))
-    seen = []
+    seen: list[str] = []
     while len(seen) < 3:
         tagged = client.run(core, "popNextTaggedImage")
         if tagged["type"] == "exception":  # no image yet
@@ -286,3 +286,18 @@ def test_a_call_may_end_the_jvm(own_java_host: JavaHost) -> None:
     client.socket.send_json({**request, "argument-types": types, "argument-deserialization-types": types})
     assert own_java_host.wait() == 7
     client.close()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_the_jdk_s_iterators_need_opened_packages(opened: bool) -> None:
+    host_module.require_tools()
+    host = JavaHost(add_opens=opened).start()
+    client = Client(host.port)
+    try:
+        words = client.run(client.make("aiomm.host.Samples"), "list")
+        reply = client.run(client.run(words, "iterator"), "next")
+        assert reply["type"] == ("string" if opened else "exception")
+        assert ("InaccessibleObjectException" in reply["value"]) is not opened
+    finally:
+        client.close()
+        host.stop()
