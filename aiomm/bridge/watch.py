@@ -20,6 +20,7 @@ _DOWN: Final = zmq.Event.DISCONNECTED | zmq.Event.CLOSED
 _EVENT: Final = struct.Struct("=H")
 _RETRY_FIRST: Final = 0.002  # s; the server answers that it opened a port before it has bound it
 _RETRY_LONGEST: Final = 0.05
+_NO_HANDSHAKE: Final = "what listens there does not shake hands as ZeroMQ does"
 _LARGEST_FRAME: Final = 2**31 + 2**20  # a Java array has fewer bytes; what claims more is damaged
 
 
@@ -142,9 +143,7 @@ class Link:
         except zmq.ZMQError as error:
             raise LinkError(str(error)) from error
         except TimeoutError:
-            # libzmq takes what does not begin with its greeting for a peer of its first version, and lets it be written to
-            speaks = not self.events & zmq.POLLOUT
-            raise LinkError("it shook no hands in time" if speaks else "what answers there does not speak ZeroMQ") from None
+            raise LinkError(_NO_HANDSHAKE) from None
         finally:
             self._opened = None
 
@@ -181,12 +180,11 @@ class Link:
                 self._peers += 1
                 self._settle(None)
             else:
-                seen = "connection refused" if event == zmq.Event.CLOSED else "the other side closed it"
-                self._settle(LinkError(seen))
+                self._settle(LinkError("connection refused" if event == zmq.Event.CLOSED else _NO_HANDSHAKE))
                 if event == zmq.Event.DISCONNECTED and self._peers:
                     self._peers -= 1
                     if not self._peers:
-                        self._lost(seen)
+                        self._lost("the other side closed it")
 
     def _settle(self, problem: LinkError | None) -> None:
         if self._opened is not None and not self._opened.done():
