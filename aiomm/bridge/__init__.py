@@ -1,8 +1,9 @@
 """Speak with a running Micro-Manager: awaitable Java objects over its ZMQ object protocol."""
 
 from aiomm.bridge.client import Bridge
+from aiomm.bridge.core_events import CoreChange, CoreChanges
 from aiomm.bridge.fields import JavaField
 from aiomm.bridge.proxy import JavaClass, JavaMethod, JavaObject, bridge_of
 from aiomm.bridge.registry import register_proxy
 
-__all__ = ["Bridge", "JavaClass", "JavaField", "JavaMethod", "JavaObject", "bridge_of", "register_proxy"]
+__all__ = ["Bridge", "CoreChange", "CoreChanges", "JavaClass", "JavaField", "JavaMethod", "JavaObject", "bridge_of", "register_proxy"]

@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aiomm.bridge.core_events import CoreChanges
 from aiomm.bridge.session import Session
 from aiomm.errors import ClosedError, JavaException, UnsupportedError
 from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from aiomm.bridge.proxy import JavaClass, JavaObject
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "User"]
 
 
 class User(Protocol):
-    """What uses a bridge for longer than one call."""
+    """What drives the microscope for longer than one call: a live view, an acquisition."""
 
     async def abort_for_close(self) -> None:
-        """Stop, while calls can still be made, and come back when that is done."""
+        """Stop, leave the hardware safe, and come back when that is done."""
 
 
 class Bridge:
@@ -155,13 +156,20 @@ class Bridge:
             raise cancelled
 
     async def _close(self, session: Session) -> None:
+        errors: list[Exception] = []
         try:
             while users := list(self.users):
                 for user in users:
                     self.users.discard(user)
-                    await user.abort_for_close()
+                    try:
+                        await user.abort_for_close()
+                    except Exception as error:
+                        if session.error is None:  # of a server that is gone, nothing can be stopped
+                            errors.append(error)
         finally:
             await session.aclose()
+        if errors:
+            raise errors[0]
 
     async def close(self) -> None:
         """Close the bridge: the same as `aclose`."""
@@ -272,6 +280,32 @@ class Bridge:
             This Micro-Manager has no Micro-Magellan.
         """
         return await self._existing("org.micromanager.magellan.api.MagellanAPI", "Micro-Magellan", new_socket)
+
+    def core_events(self, kinds: Iterable[str] | str | None = None, *, buffer: int = 1000) -> CoreChanges:
+        """Listen to what the core tells by itself: properties, stage positions, exposures, presets that change.
+
+        ::
+
+            async for change in bridge.core_events():
+                print(change.name, change.arguments)
+
+        MMCore has one callback only. While anybody listens here it is this bridge's: Micro-Manager's own window, and whoever listened
+        through another bridge, hear nothing from then on. It is unregistered when the last iterator of this bridge ends: the loop is
+        left, ``aclose()``, the end of ``async with``.
+
+        Parameters
+        ----------
+        kinds : str or iterable of str, optional
+            Only these: ``property_changed``, ``stage_position_changed`` ...; by default all that the server passes on.
+        buffer : int
+            How many changes may wait to be taken; then the oldest are dropped, and counted in ``dropped``.
+
+        Raises
+        ------
+        ValueError
+            There is no such kind.
+        """
+        return CoreChanges(self._open().core_changes, kinds, buffer)
 
     async def _existing(self, classpath: str, what: str, new_port: bool) -> JavaObject:
         try:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from aiomm.bridge import overloads, reflection, wire
+from aiomm.bridge.core_events import CoreChangesSource
 from aiomm.bridge.line import Line
 from aiomm.bridge.members import Members
 from aiomm.bridge.port import Port
 from aiomm.bridge.proxy import JavaClass, JavaObject, make_class
 from aiomm.bridge.registry import proxy_class
+from aiomm.bridge.streams import PullSocket
 from aiomm.bridge.wire import Signature
 from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, OverloadError, ServerLostError, ServerNotFoundError
 
@@ -61,6 +63,7 @@ class Session:
         self._statics: dict[str, JavaClass] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._main: Line | None = None
+        self.core_changes = CoreChangesSource(self)
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -187,6 +190,7 @@ class Session:
     async def aclose(self) -> None:
         """Release everything and close every port."""
         lost = self.error
+        await self.core_changes.aclose(lost)
         self.error = self.error or ClosedError("this Bridge was closed")
         for task in list(self._tasks):
             task.cancel()
@@ -241,6 +245,21 @@ class Session:
     async def existing(self, classpath: str, *, new_port: bool) -> JavaObject:
         """Get the one object that the server has of a class; it ignores what a constructor would take."""
         return await self.placed(wire.constructor(classpath, Signature(classpath, ()), (), new_port), classpath, self.timeout)
+
+    async def kept(self, classpath: str, signature: Signature, values: Sequence[Any]) -> JavaObject:
+        """Make an object that Java must not collect before `let_go`, whatever happens to its proxy, the call or the bridge."""
+        shadow = await self.main.call(wire.constructor(classpath, signature, values), None, f"new {classpath}", keep=True)
+        made = self._as_object(shadow, classpath, self.main)
+        self.main.live.discard(made.hash_code)
+        return made
+
+    def let_go(self, obj: JavaObject) -> None:
+        """Let an object of `kept` be released like others."""
+        self.main.live.add(obj.hash_code)
+
+    def pull_socket(self) -> PullSocket:
+        """Make a socket for a stream from the server."""
+        return PullSocket(self._context)
 
     async def _moved(self, obj: JavaObject) -> JavaObject:
         """Get an object that exists already at a port of its own: the server makes such ports for what it makes itself alone."""

@@ -1,0 +1,318 @@
+"""What Micro-Manager's core tells by itself, as an async iterator.
+
+The server's ``RemoteCoreCallback`` passes it on. One is made while anybody listens on a bridge, and shared by all that do.
+CMMCore keeps a bare pointer to its callback: Java must never collect one that is still registered, for the next change would then
+end the whole JVM. So it is unregistered before it is released, and stays in Java for ever when that fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiomm.bridge import wire
+from aiomm.bridge.names import snake_case
+from aiomm.bridge.wire import Signature
+from aiomm.errors import AiommError, BridgeError, ClosedError, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from aiomm.bridge.proxy import JavaObject
+    from aiomm.bridge.session import Session
+    from aiomm.bridge.streams import PullSocket
+
+__all__ = ["KINDS", "CoreChange", "CoreChanges", "CoreChangesSource"]
+
+log = logging.getLogger("aiomm.bridge")
+
+KINDS = (
+    "XYStagePositionChanged",
+    "SLMExposureChanged",
+    "channelGroupChanged",
+    "configGroupChanged",
+    "exposureChanged",
+    "pixelSizeAffineChanged",
+    "pixelSizeChanged",
+    "propertiesChanged",
+    "propertyChanged",
+    "stagePositionChanged",
+    "systemConfigurationLoaded",
+)
+"""What the server passes on; the core tells more, which it does not."""
+
+_CALLBACK = "org.micromanager.remote.RemoteCoreCallback"
+_AT_ONCE = 64  # messages taken before the loop has its turn
+
+
+@dataclass(frozen=True, slots=True)
+class CoreChange:
+    """Something that the core told by itself.
+
+    Attributes
+    ----------
+    name : str
+        What happened, as the server says it: ``propertyChanged``, ``XYStagePositionChanged`` ...
+    arguments : tuple
+        Those of MMEventCallback's method: device labels, names and values as text, positions (µm) and exposures (ms) as float.
+    time : float
+        When it came here, on ``time.monotonic()`` (s).
+    """
+
+    name: str
+    arguments: tuple[str | float, ...]
+    time: float
+
+
+class _Mailbox:
+    """What one listener has not taken yet; bounded, the oldest goes first."""
+
+    def __init__(self, size: int, kinds: frozenset[str] | None) -> None:
+        self.items: deque[CoreChange] = deque(maxlen=size)
+        self.kinds = kinds
+        self.dropped = 0
+        self.ended = False
+        self.error: AiommError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, change: CoreChange) -> None:
+        if self.kinds is None or change.name in self.kinds:
+            self.dropped += len(self.items) == self.items.maxlen
+            self.items.append(change)
+            self._wake()
+
+    def end(self, error: AiommError | None = None) -> None:
+        self.ended = True
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self) -> CoreChange | None:
+        """Give the oldest; None when no more will come."""
+        while not self.items:
+            if self.error is not None:
+                raise type(self.error)(*self.error.args)
+            if self.ended:
+                return None
+            if self._waiter is not None:
+                raise RuntimeError("another task waits for this iterator's next change: give each task an iterator of its own")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self.items.popleft()
+
+
+class CoreChangesSource:
+    """The one callback of a bridge, and who listens to it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._mailboxes: set[_Mailbox] = set()
+        self._core: JavaObject | None = None
+        self._callback: JavaObject | None = None
+        self._pull: PullSocket | None = None
+        self._pump_task: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
+
+    async def add(self, mailbox: _Mailbox) -> None:
+        """Let a listener hear all that happens after this."""
+        self._session.check()
+        self._mailboxes.add(mailbox)
+        try:
+            await self.settle()
+        except BaseException:
+            self.discard(mailbox)
+            raise
+
+    def discard(self, mailbox: _Mailbox) -> None:
+        """Let a listener go; on the loop."""
+        self._mailboxes.discard(mailbox)
+        mailbox.end()
+        if not self._mailboxes and self._callback is not None and self._session.error is None:
+            self._settle()
+
+    def discard_soon(self, mailbox: _Mailbox) -> None:
+        """Let a listener go; from any thread, by ``__del__`` too."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            self._session.loop.call_soon_threadsafe(self.discard, mailbox)
+
+    async def settle(self) -> None:
+        """Wait until the callback is there exactly if somebody listens; whoever cancels this cancels the waiting alone."""
+        await asyncio.shield(self._settle())
+
+    async def aclose(self, error: AiommError | None) -> None:
+        """End everything, within the control timeout; with an error when the server is gone."""
+        mailboxes, self._mailboxes = self._mailboxes, set()
+        for mailbox in mailboxes:
+            mailbox.end(error)
+        try:
+            if error is None and (self._callback is not None or self._settling is not None):
+                async with asyncio.timeout(self._session.timeout):
+                    await self.settle()
+        except (AiommError, TimeoutError) as why:
+            log.warning("Micro-Manager's core keeps the callback of this bridge, which could not be taken back: %s", why)
+        finally:
+            if self._settling is not None:
+                self._settling.cancel()
+                await asyncio.wait([self._settling])
+            await self._disconnect()
+
+    def _settle(self) -> asyncio.Task[None]:
+        # In a task of its own: a callback that was half registered when its listener was cancelled would be lost.
+        if self._settling is None:
+            self._settling = self._session.loop.create_task(self._update(), name="aiomm-bridge-core-events")
+            self._settling.add_done_callback(lambda task: task.cancelled() or task.exception())  # whoever waits has the error
+        return self._settling
+
+    async def _update(self) -> None:
+        try:
+            while bool(self._mailboxes) != (self._callback is not None):
+                await (self._register() if self._mailboxes else self._unregister())
+        finally:
+            self._settling = None
+
+    async def _register(self) -> None:
+        session = self._session
+        core = await session.existing("mmcorej.CMMCore", new_port=False)
+        callback = await session.kept(_CALLBACK, Signature(_CALLBACK, ("mmcorej.CMMCore",)), [core])
+        self._core, self._callback = core, callback
+        try:
+            pull = self._pull = session.pull_socket()
+            await pull.connect(session.host, await callback.call("getPushPort"), timeout=session.timeout)
+            await callback.call("startPush")
+        except BaseException:
+            with contextlib.suppress(AiommError):
+                await self._unregister()
+            raise
+        self._pump_task = session.loop.create_task(self._pump(pull), name="aiomm-bridge-core-events-in")
+
+    async def _unregister(self) -> None:
+        core, callback = self._core, self._callback
+        if core is None or callback is None:
+            return
+        await core.call("registerCallback", [None])  # before all else, see above
+        self._callback = self._core = None
+        self._session.let_go(callback)
+        try:
+            await callback.call("shutdown")
+            await callback.release()
+        finally:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        task, self._pump_task = self._pump_task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        if self._pull is not None:
+            self._pull.close()
+            self._pull = None
+
+    async def _pump(self, pull: PullSocket) -> None:
+        count = 0
+        try:
+            async for frames in pull:
+                try:
+                    change = _change(wire.decode(frames))
+                except ProtocolError as error:
+                    log.warning("a core event that cannot be understood: %s", error)
+                    continue
+                for mailbox in self._mailboxes:
+                    mailbox.put(change)
+                count += 1
+                if count % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        except BridgeError as error:
+            for mailbox in self._mailboxes:
+                mailbox.end(error)
+
+
+def _change(message: dict[str, Any]) -> CoreChange:
+    name, arguments = message.get("name"), message.get("arguments", [])
+    if not isinstance(name, str) or not isinstance(arguments, list):
+        raise ProtocolError(f"no name or no list of arguments in {str(message)[:200]}")
+    # All numbers in them are doubles, which the server writes without .0 when they are whole.
+    return CoreChange(name, tuple(float(a) if isinstance(a, int) else a for a in arguments), time.monotonic())
+
+
+class CoreChanges:
+    """An async iterator over `CoreChange`; made by `Bridge.core_events`.
+
+    It hears what happens from its first step on, or from ``async with`` on. It ends when it or the bridge is closed, and raises
+    ServerLostError when the server is gone.
+
+    Attributes
+    ----------
+    dropped : int
+        How many changes were lost, the oldest first, because ``buffer`` were waiting to be taken.
+    """
+
+    def __init__(self, source: CoreChangesSource, kinds: Iterable[str] | str | None, buffer: int) -> None:
+        known = {spelling: kind for kind in KINDS for spelling in (kind, snake_case(kind))}
+        chosen = None if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
+        if chosen is not None and (unknown := sorted(set(chosen) - set(known))):
+            raise ValueError(f"the server passes on no {', '.join(map(repr, unknown))}; it passes on {', '.join(map(snake_case, KINDS))}")
+        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
+            raise ValueError(f"buffer is the number of changes that may wait, 1 or more, not {buffer!r}")
+        self._source = source
+        self._mailbox = _Mailbox(buffer, None if chosen is None else frozenset(known[kind] for kind in chosen))
+        self._listening = False
+        self._closed = False
+
+    @property
+    def dropped(self) -> int:
+        """How many changes were lost."""
+        return self._mailbox.dropped
+
+    async def __aenter__(self) -> Self:
+        if self._closed:
+            raise ClosedError("these core events were closed: ask the bridge for others")
+        await self._listen()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CoreChange:
+        if self._closed:
+            raise StopAsyncIteration
+        await self._listen()
+        change = await self._mailbox.take()
+        if change is None:
+            raise StopAsyncIteration
+        return change
+
+    async def aclose(self) -> None:
+        """Listen no more, and wait until the callback is gone from the core if nobody else listens. Again and again does no harm."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._listening:
+            self._listening = False
+            self._source.discard(self._mailbox)
+            with contextlib.suppress(BridgeError, ClosedError):  # the server is gone, and the callback with it
+                await self._source.settle()
+
+    async def _listen(self) -> None:
+        if not self._listening:
+            await self._source.add(self._mailbox)
+            self._listening = True
+
+    def __del__(self) -> None:
+        if getattr(self, "_listening", False):
+            self._source.discard_soon(self._mailbox)
