@@ -43,7 +43,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run every code block of README and docs, every example and every notebook."""
+    """Run every code block of README and docs, every example and every notebook; those of the bridge need a JDK and Maven."""
     session.install(EVERYTHING, *group("docs"))
     session.run("pytest", "--import-mode=append", "tests/docs", *session.posargs)
 

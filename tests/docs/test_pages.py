@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.jvm.host import JavaHost
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = sorted([*(ROOT / "examples").glob("*.ipynb"), *(ROOT / "docs").rglob("*.ipynb")])
+PORT = re.compile(r"\b4827\b")
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -21,6 +28,14 @@ def blocks(page: Path) -> list[tuple[str, str, int]]:
     """Return the language, text and first line of each fenced block."""
     text = page.read_text(encoding="utf-8")
     return [(match[1], match[2], text.count("\n", 0, match.start()) + 2) for match in FENCE.finditer(text)]
+
+
+def with_a_server(text: str, request: pytest.FixtureRequest) -> str:
+    """Code that names Micro-Manager's port speaks with the tests' Java host; its port, a free one, takes the place of the usual one."""
+    if PORT.search(text) is None:
+        return text
+    host: JavaHost = request.getfixturevalue("java_host")
+    return PORT.sub(str(host.port), text)
 
 
 def run(*command: str, cwd: Path) -> str:
@@ -33,10 +48,13 @@ def run(*command: str, cwd: Path) -> str:
 @pytest.mark.blocks  # pages call Dataset's synchronous functions where a script would
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-async def test_what_the_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_page_shows_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}
-    for language, text, line in blocks(page):
+    for language, shown, line in blocks(page):
+        text = with_a_server(shown, request) if language in {"python", "sh"} else shown
         if language == "python" and "asyncio.run(" in text:  # a script: it has its own loop
             script = tmp_path / f"script_{line}.py"
             script.write_text(text, encoding="utf-8")
@@ -61,19 +79,27 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
-def test_the_example_runs(example: Path, tmp_path: Path) -> None:
-    run(sys.executable, "-W", "error", str(example), cwd=tmp_path)
+@pytest.mark.parametrize("example", SCRIPTS, ids=lambda path: path.name)
+def test_the_example_runs(example: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    copy = tmp_path / example.name
+    copy.write_text(with_a_server(example.read_text(encoding="utf-8"), request), encoding="utf-8")
+    run(sys.executable, "-W", "error", str(copy), cwd=tmp_path)
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("notebook", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.name)
-def test_the_notebook_runs(notebook: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_the_notebook_runs(notebook: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     copy = tmp_path / notebook.name
-    copy.write_bytes(notebook.read_bytes())
+    copy.write_text(with_a_server(notebook.read_text(encoding="utf-8"), request), encoding="utf-8")
     run(sys.executable, "-c", "from nbclient.cli import main; main()", str(copy), "--timeout=120", "--kernel_name=python3", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_kept_without_output(notebook: Path) -> None:
+    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
 
 
 def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:

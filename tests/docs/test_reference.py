@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import aiomm
 from aiomm.acquire.event_values import KEYS
 from aiomm.cli.exits import Exit
+from aiomm.core import java_events
+from aiomm.core.notifications import KINDS
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -42,6 +45,28 @@ def test_every_error() -> None:
 def test_every_exported_name() -> None:
     listed = first_column("names.md", "name")
     assert sorted(listed) == sorted(aiomm.__all__)
+
+
+def test_every_parameter_of_a_bridge_in_order_with_its_default() -> None:
+    parameters = inspect.signature(aiomm.Bridge).parameters
+    assert first_column("bridge.md", "parameter") == list(parameters)
+    text = (REFERENCE / "bridge.md").read_text(encoding="utf-8")
+    for name, parameter in parameters.items():
+        default = f'`"{parameter.default}"`' if isinstance(parameter.default, str) else str(parameter.default)
+        assert f"| `{name}` | {default} |" in text
+
+
+def test_every_error_of_the_bridge() -> None:
+    listed = set(first_column("bridge.md", "error"))
+    ours = {name for name in aiomm.errors.__all__ if issubclass(getattr(aiomm.errors, name), aiomm.errors.BridgeError)}
+    assert ours - {"BridgeError"} <= listed
+    assert all(hasattr(aiomm.errors, name) or hasattr(builtins, name) for name in listed)
+
+
+def test_what_a_core_in_java_does_not_tell() -> None:
+    text = (REFERENCE / "bridge.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| `events()`")]
+    assert set(re.findall(r"`(\w+)`", row.split("|")[3])) - {"UnsupportedError"} == set(KINDS) - set(java_events._NAMES)
 
 
 def test_every_exit_code() -> None:
