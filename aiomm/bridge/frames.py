@@ -121,7 +121,10 @@ def beside_binary(value: Any) -> str | None:
     value : mapping or sequence
         A message, or the arguments of a call.
     """
-    everywhere = list(_leaves(value))
+    try:
+        everywhere = list(_leaves(value))
+    except RecursionError as error:
+        raise JavaValueError(_why_not(value, error)) from None
     arrays = sum(map(_is_binary, everywhere))
     if not arrays:
         return None
@@ -172,7 +175,7 @@ def _why_not(message: Any, error: Exception) -> str:
     if "Circular" in str(error):
         return "Java cannot be given data that contains itself"
     for leaf in _leaves(message):
-        if isinstance(leaf, float) and not np.isfinite(leaf):
+        if isinstance(leaf, float | np.floating) and not np.isfinite(leaf):
             return f"Java cannot be given {leaf} as a single number: the protocol has none (in an array of numbers it has)"
     return f"Java cannot be given this: {error}"
 
@@ -192,15 +195,18 @@ def _depth(value: Any) -> int:
 
 
 def _check_surrogates(value: Any) -> None:
-    if isinstance(value, dict):
-        for name in value:
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise JavaValueError(f"half a surrogate pair is no text: {shown(value)}") from None
+    elif isinstance(value, dict):
+        for name, item in value.items():
             _check_surrogates(name)
-    for leaf in _leaves(value) if isinstance(value, dict | list | tuple) else (value,):
-        if isinstance(leaf, str):
-            try:
-                leaf.encode("utf-8")
-            except UnicodeEncodeError:
-                raise JavaValueError(f"half a surrogate pair is no text: {shown(leaf)}") from None
+            _check_surrogates(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_surrogates(item)
 
 
 def shown(value: object) -> str:

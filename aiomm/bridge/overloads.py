@@ -69,7 +69,10 @@ def choose(signatures: Sequence[Signature], args: Sequence[Any], *, what: str) -
         for signature in signatures:
             if not signature.arguments:
                 return signature, []
-    matches = [match for signature in _unique(signatures) for match in _match(signature, args)]
+    try:
+        matches = [match for signature in _unique(signatures) for match in _match(signature, args)]
+    except RecursionError:
+        raise JavaValueError(f"{what}: Java cannot be given data nested so deep, or that contain themselves") from None
     if not matches:
         raise _none_takes(signatures, args, what)
     phase = min(match.phase for match in matches)

@@ -192,7 +192,7 @@ def _texts(message: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 _CLASS: Final = re.compile(r"([\w$]+(?:\.[\w$]+)*)(?:: |$)", re.MULTILINE)
-_FRAME: Final = re.compile(r"[^\s(]+\([^()]*\)")
+_FRAME: Final = re.compile(r"[^\s(]+\((?:[^\s()]+\.\w+(?::[0-9]+)?|Native Method|Unknown Source|<generated>)\)")
 
 
 def _exception(message: dict[str, Any]) -> NoReturn:
