@@ -1,0 +1,404 @@
+"""What is particular to a core in Java: its values, its own methods, what the server has not, ports, the ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pymmcore
+import pytest
+
+import aiomm
+from aiomm.core import java_values as values
+from aiomm.errors import ClosedError, CoreError, JavaException, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.jvm.host import JavaHost
+
+
+@pytest.fixture
+async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
+    async with aiomm.Bridge(port=java_host.port) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def control(java_host: JavaHost) -> AsyncIterator[Any]:
+    """How the simulated microscope behaves; asked over a bridge of its own."""
+    async with aiomm.Bridge(port=java_host.port) as other:
+        control = await other.construct_java_object("aiomm.host.Control", new_socket=True)
+        await control.restore()
+        yield control
+        await control.restore()
+
+
+@pytest.fixture
+async def core(bridge: aiomm.Bridge, control: Any) -> aiomm.BridgedCore:
+    core = await bridge.get_core()
+    assert isinstance(core, aiomm.BridgedCore)
+    return core
+
+
+async def until(condition: Any) -> None:
+    """Wait until an asynchronous question is answered with something true."""
+    async with asyncio.timeout(10):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+async def test_javas_own_methods_keep_javas_spelling_and_values(core: Any) -> None:
+    assert await core.getExposure() == 10.0
+    await core.snapImage()
+    tagged = await core.getTaggedImage()
+    assert isinstance(tagged, aiomm.JavaObject)
+    assert (await tagged.pix).dtype == np.uint16
+    assert (await tagged.tags)["Width"] == 512
+    assert isinstance(await core.getLoadedDevices(), aiomm.JavaObject)
+    assert await core.wait_for_image_synchro() is None  # a method that only Java's core has
+    names = set(dir(core))
+    assert {"snap", "get_tagged_image", "live", "events", "halt", "wait_for_image_synchro"} <= names
+    assert "Sets the exposure" in core.set_exposure.__doc__
+    with pytest.raises(AttributeError, match="set_exposure"):
+        core.set_exposre  # noqa: B018
+
+
+async def test_what_this_micro_manager_has_not_is_said_with_its_version(core: Any) -> None:
+    with pytest.raises(UnsupportedError, match=r"get_binning: .*version.* has no getBinning"):
+        await core.get_binning()
+    with pytest.raises(UnsupportedError, match=r"in another process.*LocalCore"):
+        await core.run(lambda mmc: None)
+    with pytest.raises(UnsupportedError, match="no slice"):
+        await core.get_last_image_md(0, 1)
+
+
+async def test_no_acquisition_on_it_yet(core: Any, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"core= is in a running Micro-Manager .*not made yet.*LocalCore"):
+        aiomm.Acquisition(str(tmp_path), "a", core=core)
+    with pytest.raises(TypeError, match="core= is the microscope, a LocalCore, not str"):
+        aiomm.Acquisition(str(tmp_path), "a", core="demo")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+async def test_vectors_of_strings(bridge: aiomm.Bridge) -> None:
+    owner = await bridge.get_core()
+    for given in ((), ("",), ("", ""), ("a",), ("a, b", "µm", "x@y", "<br>"), tuple(map(str, range(50)))):
+        vector = await values.vector(owner, "StrVector", given)
+        assert await values.strings(vector) == given
+        assert await values.items(vector) == given
+
+
+async def test_vectors_of_numbers(bridge: aiomm.Bridge) -> None:
+    owner = await bridge.get_core()
+    assert await values.floats(await values.vector(owner, "DoubleVector", [1.0, -0.5, 1e-300])) == (1.0, -0.5, 1e-300)
+    assert await values.integers(await values.vector(owner, "UnsignedVector", [1, 2**32 - 1])) == (1, 2**32 - 1)
+    assert await values.characters(await values.vector(owner, "CharVector", map(chr, b"\x00ab\xff"))) == b"\x00ab\xff"
+
+
+async def test_names_decide_the_numbers_of_constants(bridge: aiomm.Bridge) -> None:
+    kinds = await bridge.get_java_class("mmcorej.DeviceDetectionStatus")
+    assert await values.number_of(await kinds.get_field("Unimplemented")) == pymmcore.Unimplemented == -2
+    core: Any = await bridge.get_core()
+    with pytest.raises((ValueError, TypeError), match="12345"):
+        await core.get_loaded_devices_of_type(12345)
+
+
+@pytest.mark.parametrize("xy", [(1.5, -2.0), (1e-7, -1e12), (0.1 + 0.2, 123456.789)])
+async def test_positions_keep_every_digit(bridge: aiomm.Bridge, xy: tuple[float, float]) -> None:
+    assert await values.point(await bridge.construct_java_object("java.awt.geom.Point2D$Double", args=xy)) == xy
+
+
+async def test_rectangles(bridge: aiomm.Bridge) -> None:
+    listed = await bridge.construct_java_object("java.util.ArrayList")
+    assert await values.rectangles(listed) == ()
+    for x in (0, -7):
+        await listed.add(await bridge.construct_java_object("java.awt.Rectangle", args=[x, 1, 20, 30]))
+    assert await values.rectangles(listed) == ((0, 1, 20, 30), (-7, 1, 20, 30))
+
+
+async def test_sequences_for_the_hardware_arrive(core: Any, control: Any) -> None:
+    await control.sequenceable(10)
+    await control.clear_journal()
+    await core.load_stage_sequence("Z", [1, 2.5])
+    await core.load_xy_stage_sequence("XY", (1.0, 2.0), np.array([3.0, 4.0]))
+    await core.load_property_sequence("LED", "Color", ["DAPI", "FITC"])
+    await core.load_exposure_sequence("Camera", np.arange(1, 4))
+    journal = (await control.journal()).splitlines()
+    assert journal == [
+        "loadStageSequence Z [1.0, 2.5]",
+        "loadXYStageSequence XY [1.0, 2.0] [3.0, 4.0]",
+        "loadPropertySequence LED Color [DAPI, FITC]",
+        "loadExposureSequence Camera [1.0, 2.0, 3.0]",
+    ]
+
+
+async def test_slm_patterns_arrive(core: Any, control: Any) -> None:
+    height, width = await core.get_slm_height("SLM"), await core.get_slm_width("SLM")
+    await core.set_slm_image("SLM", np.full((height, width), 200, np.uint8))
+    await core.display_slm_image("SLM")
+    with pytest.raises((CoreError, TypeError)):
+        await core.set_slm_image("SLM", np.zeros((2, 2), np.uint8))
+    colours = np.zeros((1, 2, 3), np.uint8)
+    colours[0, 1] = (1, 2, 3)
+    assert (await values.slm_pixels(colours)).tolist() == [0, 0x010203]
+    with pytest.raises(TypeError, match="uint8"):
+        await values.slm_pixels(np.zeros((1, 2, 4), np.uint8))
+
+
+async def test_images_of_floats(core: Any) -> None:
+    await core.set_property("Camera", "PixelType", "32bit")
+    image = await core.snap()
+    assert (image.shape, image.dtype) == ((512, 512), np.float32)
+    assert (await core.get_tagged_image()).tags["PixelType"] == "GRAY32"
+
+
+async def test_an_image_of_another_size_than_the_camera_now_has(core: Any) -> None:
+    await core.snap_image()
+    await core.set_roi(0, 0, 100, 50)
+    with pytest.raises(CoreError, match=r"262144 numbers.*100 x 50.*changed after the image was taken"):
+        await core.get_image()
+
+
+async def test_pixels_are_copied_by_colours_alone(core: Any) -> None:
+    flat = np.arange(12, dtype=np.int16)
+    image = values.shaped(flat, 4, 3)
+    assert image.base is flat or image.base is flat.base
+    assert np.shares_memory(image, flat)
+    assert image.dtype == np.uint16
+    packed = np.arange(24, dtype=np.int8)
+    assert values.shaped(packed, 3, 2)[0, 1].tolist() == [6, 5, 4]
+    assert values.shaped(np.arange(8, dtype=np.int16), 2, 1).tolist() == [[[2, 1, 0], [6, 5, 4]]]
+    with pytest.raises(CoreError, match="NoneType"):
+        values.shaped(None, 1, 1)
+
+
+async def test_each_task_gets_the_image_that_it_snapped(core: Any, control: Any) -> None:
+    await core.set_exposure(1)
+    images = await asyncio.gather(*(core.snap() for _ in range(8)))
+    counters = [int(image[0, 0]) for image in images]
+    assert sorted(counters) == list(range(min(counters), min(counters) + 8))
+
+
+async def test_what_java_throws_is_the_cause(core: Any, control: Any) -> None:
+    await control.fail("setPosition", 'Error in device "Z": stuck', 1)
+    with pytest.raises(CoreError, match="stuck") as caught:
+        await core.set_position(3)
+    assert isinstance(caught.value.__cause__, JavaException)
+    assert (caught.value.method, caught.value.device, caught.value.text) == ("setPosition", "Z", 'Error in device "Z": stuck')
+
+
+# ---- ports and ends --------------------------------------------------------------------------------------------------
+
+
+async def test_halt_comes_past_a_call_in_progress(core: Any, control: Any) -> None:
+    await core.set_shutter_open(True)
+    await control.clear_journal()
+    await control.hold("snapImage")
+    snapping = asyncio.ensure_future(core.snap_image())
+    await until(lambda: control.calls("snapImage"))
+    await core.halt()
+    assert not snapping.done()
+    journal = (await control.journal()).splitlines()
+    assert {"setShutterOpen Shutter false", "stop XY", "stop Z"} <= set(journal)
+    await control.java.release("snapImage")
+    await snapping
+
+
+async def test_halt_says_what_it_could_not_stop_and_stops_it_later(core: Any, control: Any) -> None:
+    await core.set_exposure(10)
+    await core.start_continuous_sequence_acquisition(0)
+    await control.hold("stop")
+    with pytest.raises(CoreError, match=r"halt: not within 0.2 s.*'XY'.*camera 'Camera'"):
+        await core.halt(0.2)
+    assert await core.is_sequence_running()
+    await control.java.release("stop")
+
+    async def stands() -> bool:
+        return not await core.is_sequence_running()
+
+    await until(stands)
+
+
+async def test_halt_passes_on_what_a_device_says(core: Any, control: Any) -> None:
+    await control.fail("setShutterOpen", "the shutter is stuck", -1)
+    await core.set_property("Shutter", "State", 1)
+    with pytest.raises(CoreError, match=r"halt: .*'Shutter'.*the shutter is stuck"):
+        await core.halt()
+    await control.restore()
+    await core.halt()
+
+
+async def test_a_core_with_a_port_of_its_own_is_not_held_up(bridge: aiomm.Bridge, core: Any, control: Any) -> None:
+    other: Any = await bridge.get_core(new_socket=True)
+    await control.hold("waitForDevice")
+    waiting = asyncio.ensure_future(other.wait_for_device("XY"))
+    await until(lambda: control.calls("waitForDevice"))
+    assert await core.get_loaded_devices()
+    assert not waiting.done()
+    await control.java.release("waitForDevice")
+    await waiting
+    assert "Camera" in await other.get_loaded_devices()
+
+
+async def test_closing_the_bridge_stops_the_camera(java_host: JavaHost, control: Any) -> None:
+    async with aiomm.Bridge(port=java_host.port) as bridge:
+        core: Any = await bridge.get_core()
+        async for _ in core.live(exposure=5):
+            break
+        live = core.live(exposure=5)
+        await anext(live)
+        waiting = asyncio.ensure_future(anext(live))
+    with contextlib.suppress(ClosedError):  # a frame, or the end
+        await waiting
+    with pytest.raises((ClosedError, StopAsyncIteration)):
+        await anext(live)
+    async with aiomm.Bridge(port=java_host.port) as bridge:
+        core = await bridge.get_core()
+        assert not await core.is_sequence_running()
+        assert await core.get_exposure() == 10
+
+
+async def test_closing_the_core_ends_its_live_view(core: Any) -> None:
+    live = core.live()
+    await anext(live)
+    assert len(core.users) == 1
+    await core.aclose()
+    with pytest.raises(ClosedError, match="closed while its live view was running"):
+        await anext(live)
+
+
+async def test_a_camera_that_stops_by_itself(core: Any, control: Any) -> None:
+    await control.drop_after(3)
+    with pytest.raises(CoreError, match="the camera stopped by itself"):
+        async for _ in core.live(exposure=1):
+            pass
+    assert core.users == set()
+
+
+async def test_a_camera_that_does_not_start(core: Any, control: Any) -> None:
+    await control.fail("startContinuousSequenceAcquisition", "no camera", 1)
+    live = core.live(exposure=1)
+    with pytest.raises(CoreError, match="no camera"):
+        await anext(live)
+    await live.aclose()
+    assert await core.get_exposure() == 10
+
+
+async def test_a_live_view_that_waits_for_its_turn_can_be_given_up(core: Any) -> None:
+    async with core.live(exposure=1) as first:
+        await anext(first)
+        second = core.live()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(second)
+        await second.aclose()
+        assert (await anext(first)).pixels.shape == (512, 512)
+    with pytest.raises(UnsupportedError, match="raw core"):
+        async with core.live() as live:
+            await live.change(lambda mmc: None)
+
+
+async def test_notifications_that_the_server_does_not_pass_on(core: Any) -> None:
+    with pytest.raises(UnsupportedError, match=r"passes on no image_snapped; it passes on .*property_changed"):
+        core.events("image_snapped")
+
+
+# ---- worker threads --------------------------------------------------------------------------------------------------
+
+
+async def test_blocking_views_of_java(bridge: aiomm.Bridge, core: Any) -> None:
+    view = aiomm.blocking(bridge)
+
+    def work() -> None:
+        seen = view.get_core()
+        seen.snap_image()
+        assert seen.getExposure() == 10
+        tagged = seen.getTaggedImage()
+        assert tagged.pix.shape == (512 * 512,)  # fields are values, as in pycromanager
+        assert tagged.tags["Width"] == 512
+        names = view.construct_java_object("java.util.ArrayList")
+        names.add("x")
+        names.add(view.construct_java_object("java.util.ArrayList"))  # a view as an argument
+        assert names.size() == 2
+        assert [str(item)[:8] for item in names] == ["x", "blocking"]
+        assert next(iter(names)) == "x"
+        assert names == names
+        assert names != tagged
+        assert {names: 1}[names] == 1
+        assert "add" in dir(names)
+        assert "java.util.ArrayList" in repr(names)
+        with pytest.raises(AttributeError, match="add"):
+            names.addd  # noqa: B018
+        with pytest.raises(JavaException):
+            names.get(99)
+        with seen.live(exposure=2) as live:
+            assert next(iter(live)).pixels.shape == (512, 512)
+        assert not seen.is_sequence_running()
+
+    await asyncio.to_thread(work)
+    with pytest.raises(RuntimeError, match=r"would block the event loop"):
+        aiomm.blocking(core).get_exposure()
+    assert await core.get_exposure() == 10
+
+
+async def test_a_blocked_thread_ends_when_the_bridge_closes(java_host: JavaHost, control: Any) -> None:
+    async with aiomm.Bridge(port=java_host.port) as bridge:
+        view = aiomm.blocking(await bridge.get_core())
+        await control.hold("waitForDevice")
+        blocked = asyncio.ensure_future(asyncio.to_thread(view.wait_for_device, "XY"))
+        await until(lambda: control.calls("waitForDevice"))
+    with pytest.raises(ClosedError):
+        await blocked
+    with pytest.raises(ClosedError):
+        await asyncio.to_thread(view.get_exposure)
+    await control.java.release("waitForDevice")
+
+
+def test_a_blocked_thread_ends_when_the_loop_ends(java_host: JavaHost) -> None:
+    outcome: list[BaseException] = []
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> Any:
+        bridge = await aiomm.Bridge.open(port=java_host.port)
+        control = await bridge.construct_java_object("aiomm.host.Control", new_socket=True)
+        await control.hold("waitForDevice")
+        view = aiomm.blocking(await bridge.get_core())
+
+        def work() -> None:
+            try:
+                view.wait_for_device("XY")
+            except BaseException as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        await until(lambda: control.calls("waitForDevice"))
+        return bridge, control, view, thread
+
+    bridge, control, view, thread = loop.run_until_complete(begin())
+    thread.join(10)  # the loop stands still, and is not closed
+    assert not thread.is_alive()
+    assert isinstance(outcome[0], ClosedError)
+    with pytest.raises(ClosedError, match="event loop"):
+        view.get_exposure()
+
+    async def finish() -> None:
+        await control.java.release("waitForDevice")
+        await control.restore()
+        await bridge.aclose()
+
+    loop.run_until_complete(finish())
+    loop.close()
+    with pytest.raises(ClosedError):
+        view.get_exposure()
