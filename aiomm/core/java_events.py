@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aiomm.core.notifications import KINDS, CoreNotification, chosen_kinds, notification
+from aiomm.bridge.core_events import KINDS as bridge_kinds
+from aiomm.core.names import snake_case
+from aiomm.core.notifications import CoreNotification, chosen_kinds, notification
 from aiomm.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -14,28 +17,20 @@ if TYPE_CHECKING:
 
     from aiomm.bridge import Bridge
 
-# Of each kind, the name under which Micro-Manager's RemoteCoreCallback passes it on. It knows no others.
-_NAMES = {
-    "channel_group_changed": "channelGroupChanged",
-    "config_group_changed": "configGroupChanged",
-    "exposure_changed": "exposureChanged",
-    "pixel_size_affine_changed": "pixelSizeAffineChanged",
-    "pixel_size_changed": "pixelSizeChanged",
-    "properties_changed": "propertiesChanged",
-    "property_changed": "propertyChanged",
-    "slm_exposure_changed": "SLMExposureChanged",
-    "stage_position_changed": "stagePositionChanged",
-    "system_configuration_loaded": "systemConfigurationLoaded",
-    "xy_stage_position_changed": "XYStagePositionChanged",
-}
-_KINDS = {name: kind for kind, name in _NAMES.items()}
+_NAMES = {snake_case(name): name for name in bridge_kinds}
+"""Of each kind, the name under which Micro-Manager's server passes it on."""
+
+
+def _method(name: str) -> str:
+    """Give the name of `MMEventCallback`'s method for what the server calls ``stagePositionChanged``."""
+    return f"on{name[0].upper()}{name[1:]}"
 
 
 class JavaEvents:
     """An async iterator over `CoreNotification`; made by `BridgedCore.events`.
 
-    It hears what happens from its first step on, or from ``async with`` on. It ends when it is closed; when the bridge is
-    closed or lost, it raises that.
+    It hears what happens from its first step on, or from ``async with`` on. It ends when the bridge is closed, and raises
+    `ServerLostError` when the server is gone.
 
     Attributes
     ----------
@@ -52,7 +47,7 @@ class JavaEvents:
     @property
     def dropped(self) -> int:
         """How many notifications were lost."""
-        return int(self._changes.dropped)
+        return self._changes.dropped
 
     async def __aenter__(self) -> Self:
         await self._changes.__aenter__()
@@ -66,7 +61,7 @@ class JavaEvents:
 
     async def __anext__(self) -> CoreNotification:
         change = await anext(self._changes)
-        return notification(KINDS[_KINDS[change.name]], tuple(change.arguments))
+        return replace(notification(_method(change.name), change.arguments), time=change.time)
 
     async def aclose(self) -> None:
         """Listen no more. Again and again does no harm."""
