@@ -131,7 +131,7 @@ def rank(value: Any, java_type: str) -> Rank | None:
     if isinstance(value, set | frozenset):
         return _rank_members(value, target, _SETS)
     if isinstance(value, dict):
-        return (2, 1) if target == _JSON else (2, _LAST) if target == _OBJECT else _rank_members([*value, *value.values()], target, _MAPS)
+        return (2, 1) if target == _JSON else _rank_members([*value, *value.values()], target, _MAPS)
     return None
 
 
