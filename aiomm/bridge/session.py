@@ -10,6 +10,7 @@ import zmq
 
 from aiomm.bridge import overloads, reflection, wire
 from aiomm.bridge.core_events import CoreChangesSource
+from aiomm.bridge.handle import Handle
 from aiomm.bridge.line import Line
 from aiomm.bridge.members import Members
 from aiomm.bridge.port import Port
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
+_PORTS = 5  # how many are tried when the server gives one that does not listen
 
 _ARRAYS = frozenset({"[J", "[Z", "[C"})
 """Arrays of primitives that the server sends as objects, though numpy has them."""
@@ -282,8 +284,31 @@ class Session:
         return await self._located(await self.main.call(message, timeout, what), what)
 
     async def _located(self, value: Any, what: str) -> JavaObject:
-        elsewhere = isinstance(value, wire.Shadow) and value.port != self.main.number
-        return self._as_object(value, what, await self._line_for(value) if elsewhere else self.main)
+        if not isinstance(value, wire.Shadow) or value.port == self.main.number:
+            return self._as_object(value, what, self.main)
+        try:
+            return self.adopt(value, await self._line_for(value))
+        except ServerNotFoundError as error:
+            return await self._salvaged(value, error)
+
+    async def _salvaged(self, shadow: Shadow, error: ServerNotFoundError) -> JavaObject:
+        """Get an object from a port that does not listen to one that does.
+
+        The server gives a new port the number of one that it has just closed, and does not notice when the system has not
+        freed it yet. The number stays taken, so that the next has another; the object can be named from any port.
+        """
+        handle = Handle(shadow.hash_code, shadow.port, shadow.java_class, shadow.interfaces)
+        for _ in range(_PORTS):
+            found = await self.main.call(wire.get_class("java.util.Objects", True), self.timeout, "a port")
+            try:
+                objects = self.adopt(found, await self._line_for(found))
+            except ServerNotFoundError as again:
+                error = again
+                continue
+            moved = await objects.call("requireNonNull", [handle])
+            assert isinstance(moved, JavaObject)
+            return moved
+        raise error
 
     def _as_object(self, value: Any, what: str, line: Line) -> JavaObject:
         if not isinstance(value, wire.Shadow):

@@ -1,0 +1,44 @@
+"""A port that the server gives and that does not listen: another program has it, or the system has not freed it yet."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomm
+from aiomm.errors import ServerNotFoundError
+
+if TYPE_CHECKING:
+    from tests.jvm.host import JavaHost
+
+
+@pytest.mark.parametrize("listens", [False, True])
+async def test_an_object_moves_on_to_a_port_that_listens(own_java_host: JavaHost, listens: bool) -> None:
+    first = own_java_host.port
+    with socket.socket() as one, socket.socket() as two:
+        for number, taken in enumerate((one, two), first + 1):
+            taken.bind(("127.0.0.1", number))
+            if listens:
+                taken.listen()  # it takes connections, and never answers
+        async with aiomm.Bridge(port=first) as bridge:
+            samples: Any = await bridge.construct_java_object("aiomm.host.Samples", new_socket=True)
+            assert samples.port > first + 2
+            assert await samples.echo_int(7) == 7
+            assert (await bridge.get_core(new_socket=True)).port > first + 2
+
+
+async def test_there_is_an_end_to_it(own_java_host: JavaHost) -> None:
+    first = own_java_host.port
+    taken = [socket.socket() for _ in range(10)]
+    try:
+        for number, one in enumerate(taken, first + 1):
+            one.bind(("127.0.0.1", number))
+        async with aiomm.Bridge(port=first) as bridge:
+            with pytest.raises(ServerNotFoundError, match="refused"):
+                await bridge.construct_java_object("aiomm.host.Samples", new_socket=True)
+            assert await (await bridge.get_core()).call("getExposure") == 10
+    finally:
+        for one in taken:
+            one.close()
