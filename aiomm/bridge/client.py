@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge", "User"]
 
+CORE = "mmcorej.CMMCore"
+STUDIO = "org.micromanager.Studio"
+MAGELLAN = "org.micromanager.magellan.api.MagellanAPI"
+
 
 class User(Protocol):
     """What drives the microscope for longer than one call: a live view, an acquisition."""
@@ -249,7 +253,7 @@ class Bridge:
         new_socket : bool
             Let its calls have a port of their own.
         """
-        return await self._existing("mmcorej.CMMCore", "core", new_socket)
+        return await self._existing(CORE, "core", new_socket)
 
     async def get_studio(self, new_socket: bool = False) -> JavaObject:
         """Get Micro-Manager's Studio, which leads to the rest of its Java interface.
@@ -264,7 +268,7 @@ class Bridge:
         UnsupportedError
             This Micro-Manager runs without its window and has none.
         """
-        return await self._existing("org.micromanager.Studio", "Studio (it may run without its window)", new_socket)
+        return await self._existing(STUDIO, "Studio (it may run without its window)", new_socket)
 
     async def get_magellan(self, new_socket: bool = False) -> JavaObject:
         """Get the interface of the Micro-Magellan plugin.
@@ -279,7 +283,7 @@ class Bridge:
         UnsupportedError
             This Micro-Manager has no Micro-Magellan.
         """
-        return await self._existing("org.micromanager.magellan.api.MagellanAPI", "Micro-Magellan", new_socket)
+        return await self._existing(MAGELLAN, "Micro-Magellan", new_socket)
 
     def core_events(self, kinds: Iterable[str] | str | None = None, *, buffer: int = 1000) -> CoreChanges:
         """Listen to what the core tells by itself: properties, stage positions, exposures, presets that change.

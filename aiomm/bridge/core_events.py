@@ -207,7 +207,7 @@ class CoreChangesSource:
         self._session.let_go(callback)
         try:
             await callback.call("shutdown")
-            await callback.release()
+            await callback.aclose()
         finally:
             await self._disconnect()
 

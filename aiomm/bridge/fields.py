@@ -54,7 +54,7 @@ async def read_static(cls: JavaClass, name: str) -> Any:
             raise AttributeError(f"the field {name!r} of {cls!r} is not static: read it from an object", name=name, obj=cls) from None
         raise
     finally:
-        await field.release()
+        await field.aclose()
 
 
 async def write_static(cls: JavaClass, name: str, value: Any) -> None:
@@ -63,4 +63,4 @@ async def write_static(cls: JavaClass, name: str, value: Any) -> None:
     try:
         await field.call("set", [cls, value])
     finally:
-        await field.release()
+        await field.aclose()

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.bridge import wire
-from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, ProtocolError
+from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, ProtocolError, ServerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,6 +190,9 @@ class Line:
             if self.session.debug:
                 log.debug("to port %d: %s", self.number, wire.summarise(message))
             await self.port.request(wire.encode(message), timeout=timeout, what="releasing an object", last=last)
+        except ServerLostError:
+            if not last:  # the server may close the port before its reply has left
+                raise
         finally:
             self._told(hash_code)
             if last:

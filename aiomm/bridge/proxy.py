@@ -90,10 +90,6 @@ class JavaObject(Handle):
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
         return await self._run(method, tuple(args))
 
-    async def call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
-        """Call one overload with values that are converted already, see `aiomm.bridge.overloads.convert`."""
-        return await self._send(signature, values)
-
     async def get_field(self, name: str) -> Any:
         """Read a public field.
 
@@ -224,16 +220,12 @@ class JavaObject(Handle):
 
     # ---- release ------------------------------------------------------------------------------------------------
 
-    async def release(self) -> None:
+    async def aclose(self) -> None:
         """Have Java forget the object now; otherwise it does when nothing in Python refers to it. Again and again does no harm."""
         if not self._released:
             self._line.session.check()
             object.__setattr__(self, "_released", True)
             await self._line.release(self.hash_code)
-
-    async def aclose(self) -> None:
-        """Release the object: the same as `release`."""
-        await self.release()
 
     def __del__(self) -> None:
         try:

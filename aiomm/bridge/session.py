@@ -31,6 +31,10 @@ __all__ = ["Session"]
 log = logging.getLogger("aiomm.bridge")
 _PORTS = 5  # how many are tried when the server gives one that does not listen
 
+_PORTS_TRIED = 3
+_CLOSES = 0.1  # s that a port may take to close
+_AGAIN = 0.002  # s between two looks at a port that is about to close
+
 _ARRAYS = frozenset({"[J", "[Z", "[C"})
 """Arrays of primitives that the server sends as objects, though numpy has them."""
 
@@ -64,6 +68,7 @@ class Session:
         self._constructors: dict[str, tuple[Signature, ...]] = {}
         self._statics: dict[str, JavaClass] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[int] = set()
         self._main: Line | None = None
         self.core_changes = CoreChangesSource(self)
 
@@ -87,10 +92,6 @@ class Session:
         """The server is gone: no call can be made any more."""
         if self.error is None:
             self.error = error if isinstance(error, ServerLostError) else ServerLostError(str(error))
-
-    def forget(self, line: Line) -> None:
-        """A port has ended."""
-        self.lines.discard(line)
 
     # ---- ports --------------------------------------------------------------------------------------------------
 
@@ -169,6 +170,30 @@ class Session:
             opening.add_done_callback(lambda done: None if done.cancelled() or done.exception() else line.drop(shadow.hash_code))
             raise
         return line
+
+    def forget(self, line: Line) -> None:
+        """A port has ended."""
+        self.lines.discard(line)
+        if not line.main and self.error is None:
+            self._closing.add(line.number)
+
+    async def _ports_closed(self) -> None:
+        """Wait a little until ports that ended do not listen any more.
+
+        The server gives a number again before its socket has left it, and says nothing when that fails.
+        """
+        deadline = self.loop.time() + _CLOSES
+        self._closing -= {line.number for line in self.lines}
+        while self._closing and self.loop.time() < deadline:
+            number = next(iter(self._closing))
+            try:
+                _, writer = await asyncio.open_connection(self.host, number)
+            except OSError:
+                self._closing.discard(number)
+            else:
+                writer.close()
+                await asyncio.sleep(_AGAIN)
+        self._closing.clear()
 
     def abandon(self, shadow: Shadow) -> None:
         """Release an object at a port of its own that nobody has asked to be connected any more."""
@@ -265,10 +290,19 @@ class Session:
 
     async def _moved(self, obj: JavaObject) -> JavaObject:
         """Get an object that exists already at a port of its own: the server makes such ports for what it makes itself alone."""
-        objects = await self.get_class("java.util.Objects", new_port=True)
-        moved = await objects.call("requireNonNull", [obj])
-        assert isinstance(moved, JavaObject)
-        return moved
+        why: BaseException | None = None
+        for _ in range(_PORTS_TRIED):
+            await self._ports_closed()
+            shadow = await self.main.call(wire.get_class("java.util.Objects", True), self.timeout, "a port of its own")
+            try:
+                line = await self._line_for(shadow)
+            except ServerNotFoundError as error:
+                why = error
+                continue
+            moved = await self.adopt(shadow, line).call("requireNonNull", [obj])
+            assert isinstance(moved, JavaObject)
+            return moved
+        raise BridgeError("the server opens no port that can be reached for this object") from why
 
     async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
         """Get a class itself."""
@@ -281,6 +315,8 @@ class Session:
 
     async def placed(self, message: dict[str, Any], what: str, timeout: float | None) -> JavaObject:
         """Send a request that makes an object at this port or at one of its own."""
+        if message.get("new-port"):
+            await self._ports_closed()
         return await self._located(await self.main.call(message, timeout, what), what)
 
     async def _located(self, value: Any, what: str) -> JavaObject:
@@ -289,26 +325,10 @@ class Session:
         try:
             return self.adopt(value, await self._line_for(value))
         except ServerNotFoundError as error:
-            return await self._salvaged(value, error)
-
-    async def _salvaged(self, shadow: Shadow, error: ServerNotFoundError) -> JavaObject:
-        """Get an object from a port that does not listen to one that does.
-
-        The server gives a new port the number of one that it has just closed, and does not notice when the system has not
-        freed it yet. The number stays taken, so that the next has another; the object can be named from any port.
-        """
-        handle = Handle(shadow.hash_code, shadow.port, shadow.java_class, shadow.interfaces)
-        for _ in range(_PORTS):
-            found = await self.main.call(wire.get_class("java.util.Objects", True), self.timeout, "a port")
-            try:
-                objects = self.adopt(found, await self._line_for(found))
-            except ServerNotFoundError as again:
-                error = again
-                continue
-            moved = await objects.call("requireNonNull", [handle])
-            assert isinstance(moved, JavaObject)
-            return moved
-        raise error
+            # The server did not get the port that it named. Every port finds the object as an argument.
+            log.debug("port %d, which the server opened for %s, cannot be reached: %s", value.port, what, error)
+            found = Handle(value.hash_code, value.port, value.java_class, value.interfaces)
+            return await self._moved(await (await self.static("java.util.Objects")).call("requireNonNull", [found]))
 
     def _as_object(self, value: Any, what: str, line: Line) -> JavaObject:
         if not isinstance(value, wire.Shadow):
