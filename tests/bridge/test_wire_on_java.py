@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class Client:
     """The smallest client there can be: it waits for each reply."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, timeout: int = 5000) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.REQ)
         self._socket.linger = 0
-        self._socket.rcvtimeo = 5000
+        self._socket.rcvtimeo = timeout
         self._socket.connect(f"tcp://127.0.0.1:{port}")
         self.shadows: list[Shadow] = []
         self.sent = 0
@@ -400,7 +400,7 @@ def lives(port: int) -> bool:
         if probe.connect_ex(("127.0.0.1", port)):
             return False
     try:
-        Client(port).shut()
+        Client(port, 1000).shut()
     except zmq.Again:
         return False
     return True
@@ -408,7 +408,7 @@ def lives(port: int) -> bool:
 
 def test_what_encode_refuses_would_end_the_servers_thread(own_java_host: JavaHost) -> None:
     """Without this, the rule about '@' would protect from nothing."""
-    with Client(own_java_host.port) as client:
+    with Client(own_java_host.port, 1000) as client:
         samples = client.new("aiomm.host.Samples")
         message = wire.run_method(samples, False, Signature("tagBytes", ("java.lang.String", "byte[]")), ["me@lab", b"1"])
         with pytest.raises(JavaValueError, match="me@lab"):
