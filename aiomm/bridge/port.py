@@ -228,11 +228,11 @@ class Port:
             call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
         if self._current is None and not self._waiting and self._probe is None and self._doubt is None:
             self._send(call)
-            self._read_if_any()
+            self._look_again()
         else:
             self._waiting[call] = None
             self._pump()
-            self._read_if_any()
+            self._look_again()
         try:
             return await future
         except (asyncio.CancelledError, GeneratorExit):
@@ -240,6 +240,7 @@ class Port:
                 self._abandon(call)
             elif future.exception() is None and late is not None:  # the reply and the cancellation came together
                 self._run_late(call, future.result())
+                self._look_again()
             raise
         finally:
             if call.timer is not None:
@@ -357,10 +358,10 @@ class Port:
                 self._probe.timer = self._loop.call_later(self._timeout, self._lose, "it answers no more")
             self._put(self._probe)
 
-    def _read_if_any(self) -> None:
-        # a send can take the notice of a message that came: so look again after each
+    def _look_again(self) -> None:
+        """Read soon if there is something; to be called after each send, which can take the notice of a message that came."""
         if self._link is not None and _get(self._socket, _EVENTS) & _POLLIN:
-            self._read()
+            self._loop.call_soon(self._read)
 
     def _read(self) -> None:
         """Take the replies that are there."""
@@ -452,7 +453,6 @@ class Port:
                 self._waiting[release] = None
                 self._waiting.move_to_end(release, last=False)
                 self._pump()
-                # the caller looks again for messages, or is about to
 
     def _out_of_time(self, call: _Call, timeout: float) -> None:
         if call in self._waiting:
@@ -469,7 +469,7 @@ class Port:
         elif call is self._current:
             call.abandoned = True
             self._pump()
-            self._read_if_any()
+            self._look_again()
 
 
 def _fail(call: _Call, error: BaseException) -> None:

@@ -114,6 +114,7 @@ class Link:
             self._monitor = self.socket.get_monitor_socket(_UP | _DOWN)
             self._monitor.setsockopt(zmq.LINGER, 0)
             self._stops.append(watch(_integer(self._monitor, zmq.FD), self._watch_peers))
+            self._watch_peers()  # a socket gives notice only after it was found empty
         except BaseException:
             self.close()
             raise
@@ -136,7 +137,6 @@ class Link:
         self._opened = asyncio.get_running_loop().create_future()
         try:
             self.socket.connect(address(host, port))
-            self._watch_peers()
             async with asyncio.timeout_at(deadline):
                 await self._opened
             self._start()
