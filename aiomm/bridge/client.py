@@ -68,6 +68,8 @@ class Bridge:
         As given.
     users : set
         What uses it for longer than one call, a live view for one, each with ``async def abort_for_close()``; `aclose` ends them first.
+    kept : dict
+        What the typed core keeps for as long as the bridge is open; `aclose` empties it.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class Bridge:
         self._session: Session | None = None
         self._end: asyncio.Task[None] | None = None
         self.users: set[User] = set()
+        self.kept: dict[str, Any] = {}
 
     # ---- opening and closing ------------------------------------------------------------------------------------
 
@@ -171,6 +174,7 @@ class Bridge:
                         if session.error is None:  # of a server that is gone, nothing can be stopped
                             errors.append(error)
         finally:
+            self.kept.clear()
             await session.aclose()
         if errors:
             raise errors[0]

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
-from aiomm.bridge import Bridge, JavaObject, bridge_of, register_proxy
+from aiomm.bridge import JavaObject, bridge_of, register_proxy
 from aiomm.core import java_halt
 from aiomm.core.api import Core
 from aiomm.core.calls import in_sequence, named_camera
@@ -35,9 +34,6 @@ class _Driven:
         self.snapping = asyncio.Lock()
         self.opening = asyncio.Lock()
         self.stopper: java_halt.Stopper | None = None
-
-
-_driven: WeakKeyDictionary[Bridge, _Driven] = WeakKeyDictionary()
 
 
 class BridgedCore(JavaObject, Core):
@@ -172,9 +168,9 @@ class BridgedCore(JavaObject, Core):
 
     def _driven(self) -> _Driven:
         bridge = bridge_of(self)
-        found = _driven.get(bridge)
+        found: _Driven | None = bridge.kept.get("core")
         if found is None:
-            found = _driven[bridge] = _Driven()
+            found = bridge.kept["core"] = _Driven()
         return found
 
     async def _stopper(self) -> java_halt.Stopper:

@@ -91,6 +91,12 @@ class Attempt:
             self.pending = []
 
 
+def _ended(task: asyncio.Task[None]) -> None:
+    _going.discard(task)
+    if not task.cancelled():
+        task.exception()  # `halt` says it, unless it no longer waits
+
+
 async def halt(opening: Awaitable[Stopper], users: Iterable[JavaFeed], timeout: float) -> None:
     """Stop everything and wait until the live views have ended.
 
@@ -103,7 +109,7 @@ async def halt(opening: Awaitable[Stopper], users: Iterable[JavaFeed], timeout: 
     attempt = Attempt()
     task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(attempt.run(opening), name="aiomm: halting a core in Java")
     _going.add(task)
-    task.add_done_callback(_going.discard)
+    task.add_done_callback(_ended)
     await asyncio.wait([task], timeout=timeout)
     problems = list(attempt.problems)
     if task.done():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pymmcore
@@ -25,15 +24,14 @@ _NUMBER = r"(-?[0-9.]+(?:E-?[0-9]+)?)"
 _RECTANGLE = re.compile(r"x=(-?\d+),y=(-?\d+),width=(-?\d+),height=(-?\d+)")
 _POINT = re.compile(rf"\[{_NUMBER}, {_NUMBER}\]")
 _UNSIGNED = {np.dtype(np.int8): np.uint8, np.dtype(np.int16): np.uint16}
-_classes: WeakKeyDictionary[Bridge, dict[str, JavaClass]] = WeakKeyDictionary()
 
 
 async def java_class(bridge: Bridge, name: str) -> JavaClass:
     """Give a Java class of the bridge's first port; asked for once."""
-    known = _classes.setdefault(bridge, {})
-    if name not in known:
-        known[name] = await bridge.get_java_class(name)
-    return known[name]
+    known: JavaClass | None = bridge.kept.get(name)
+    if known is None:
+        known = bridge.kept[name] = await bridge.get_java_class(name)
+    return known
 
 
 # ---- from Java -------------------------------------------------------------------------------------------------------

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -338,6 +341,7 @@ async def test_blocking_views_of_java(bridge: aiomm.Bridge, core: Any) -> None:
         assert {names: 1}[names] == 1
         assert "add" in dir(names)
         assert "java.util.ArrayList" in repr(names)
+        assert view.get_java_class("java.lang.Math").PI == pytest.approx(np.pi)
         with pytest.raises(AttributeError, match="add"):
             names.addd  # noqa: B018
         with pytest.raises(JavaException):
@@ -402,3 +406,39 @@ def test_a_blocked_thread_ends_when_the_loop_ends(java_host: JavaHost) -> None:
     loop.close()
     with pytest.raises(ClosedError):
         view.get_exposure()
+
+
+async def test_nothing_keeps_a_closed_bridge(java_host: JavaHost) -> None:
+    async with aiomm.Bridge(port=java_host.port) as bridge:
+        core: Any = await bridge.get_core()
+        await core.set_position(1)
+        await core.get_loaded_devices()
+        async with core.live(exposure=2) as live:
+            await anext(live)
+        with contextlib.suppress(CoreError):
+            await core.halt()
+        gone = weakref.ref(bridge)
+    del bridge, core, live
+
+    async def collected() -> bool:
+        gc.collect()
+        return gone() is None
+
+    await until(collected)
+
+
+_LEFT_OPEN = """
+import asyncio, sys, aiomm
+async def main():
+    bridge = await aiomm.Bridge.open(port=int(sys.argv[1]))
+    live = (await bridge.get_core()).live(exposure=5)
+    await anext(live)
+    return bridge, live
+left = asyncio.run(main())
+"""
+
+
+async def test_the_camera_is_stopped_when_a_script_ends_with_everything_open(java_host: JavaHost, core: Any) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _LEFT_OPEN, str(java_host.port))
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert not await core.is_sequence_running()
