@@ -31,7 +31,8 @@ class Core:
 
         def __getattr__(self, name: str) -> Any:
             known = [n for n in dir(type(self)) if not n.startswith("_")]
-            raise AttributeError(unknown(name, known, type(self).__name__), name=name, obj=self)
+            # With obj= or without name=, Python would add a suggestion of its own.
+            raise AttributeError(unknown(name, known, type(self).__name__), name=name)
 
 
 def bind(snake: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

@@ -44,7 +44,7 @@ class BlockingCore:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = core_method(name)
         if method is None:
-            raise AttributeError(unknown(name, method_names(), type(self).__name__), name=name, obj=self)
+            raise AttributeError(unknown(name, method_names(), type(self).__name__), name=name)
         core = self._core
 
         def call(*args: Any, **kwargs: Any) -> Any:

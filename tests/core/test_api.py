@@ -76,6 +76,12 @@ async def test_camel_case_and_misspelt_names_suggest(demo_core: aiomm.LocalCore)
         demo_core.qqqqqq  # noqa: B018
 
 
+def test_a_misspelt_name_is_suggested_once() -> None:
+    script = "import aiomm; aiomm.LocalCore('demo').set_exposre"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.lower().count("did you mean") == 1, done.stderr
+
+
 async def test_keyword_arguments(demo_core: aiomm.LocalCore) -> None:
     await demo_core.set_roi(x=10, y=20, x_size=100, y_size=50)
     assert await demo_core.get_roi() == (10, 20, 100, 50)
