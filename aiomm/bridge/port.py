@@ -40,6 +40,7 @@ _POLLIN: Final = int(zmq.POLLIN)
 _EVENTS: Final = int(zmq.EVENTS)
 _BY_REFERENCE: Final = 65536  # bytes from which a frame is sent without a copy
 _AT_ONCE: Final = 64  # replies read in one go, so that a flood cannot hold the loop
+_NONSENSE: Final = 3  # messages that belong to nothing, in place of an answer to a handshake
 _REMEMBERED: Final = 32  # calls that are over, by which a reply sent twice or much too late is known
 
 
@@ -124,8 +125,9 @@ class Port:
         self._closed = False
         self._waiting: OrderedDict[_Call, None] = OrderedDict()
         self._current: _Call | None = None
-        self._probe: _Call | None = None
-        self._probed: _Call | None = None
+        self._probes: list[bytes] = []
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._nonsense = 0
         self._doubt: BridgeError | None = None
         self._over: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._overdue: OrderedDict[bytes, _Call] = OrderedDict()
@@ -226,7 +228,7 @@ class Port:
         call = _Call(frames, future, what, late, last)
         if timeout is not None:
             call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
-        if self._current is None and not self._waiting and self._probe is None and self._doubt is None:
+        if self._current is None and not self._waiting and self._doubt is None:
             self._send(call)
             self._look_again()
         else:
@@ -296,7 +298,7 @@ class Port:
             _fail(self._current, self._gone(self._current.what))
         for call in self._waiting:
             _fail(call, self._gone(call.what))
-        self._end_probe()
+        self._end_probes()
         self._current = self._doubt = None
         self._waiting.clear()
         self._overdue.clear()
@@ -352,11 +354,27 @@ class Port:
         if current is None and self._doubt is None:
             call, _ = self._waiting.popitem(last=False)
             self._send(call)
-        elif (current is None or current.abandoned) and self._probe is None:
-            self._probe, self._probed = _Call(self._hello(), None, "connect"), current
-            if current is None:
-                self._probe.timer = self._loop.call_later(self._timeout, self._lose, "it answers no more")
-            self._put(self._probe)
+        elif (current is None or current.abandoned) and not self._probes:
+            self._ask_if_free(self._timeout)
+
+    def _ask_if_free(self, patience: float) -> None:
+        """Shake hands: the reply comes after those to all that was sent before.
+
+        It comes late when Java still runs a call that was given up. It is asked for again, more and more seldom, for the case that
+        the reply was lost.
+        """
+        self._drop_probe_timer()
+        if not self._waiting:
+            return self._end_probes()
+        probe = _Call(self._hello(), None, "connect")
+        self._probes.append(probe.key)
+        if self._current is None:
+            self._probe_timer = self._loop.call_later(patience, self._lose, "it answers no more")
+        else:
+            self._probe_timer = self._loop.call_later(patience, self._ask_if_free, 2 * patience)
+        self._put(probe)
+        self._look_again()
+        return None
 
     def _look_again(self) -> None:
         """Read soon if there is something; to be called after each send, which can take the notice of a message that came."""
@@ -384,7 +402,7 @@ class Port:
             else:
                 self._take_other(key, frames)
             self._pump()
-            if self._current is None and self._probe is None:
+            if self._current is None and not self._probes:
                 self._idle.set()
                 return
             if self._link is None or not _get(socket, _EVENTS) & _POLLIN:
@@ -393,6 +411,8 @@ class Port:
 
     def _finish(self, call: _Call, frames: Reply) -> None:
         self._over.append(call.key)
+        if self._probes:
+            self._end_probes()
         if call.abandoned:
             self._run_late(call, frames)
         elif call.future is not None and not call.future.done():
@@ -404,40 +424,54 @@ class Port:
     def _take_other(self, key: bytes, frames: Reply) -> None:
         """Take what is not the reply that is waited for."""
         good = len(frames) > 2 and not len(frames[1])
-        if self._probe is not None and key == self._probe.key and good:
+        current = self._current
+        if key in self._over:
+            return  # sent twice, or no longer of interest
+        if good and key in self._probes:
             self._take_probe(frames[2:])
-        elif key in self._overdue and good:
-            self._finish(self._overdue.pop(key), frames[2:])
-        elif key not in self._over and self._current is not None and not self._current.abandoned:
+        elif good and key in self._overdue:
+            call = self._overdue.pop(key)
+            self._over.append(key)
+            self._run_late(call, frames[2:])
+        elif current is not None and not current.abandoned:
             # it may be what became of this call's reply; if that still comes, it is a late one
-            call = self._current
             seen = f"a message of {len(frames)} frames that belongs to no request"
-            call.abandoned = True
-            _fail(call, ProtocolError(f"{call.what}: the server at {self.host}:{self.number} sent {seen}; whether it ran is not known"))
+            current.abandoned = True
+            _fail(
+                current, ProtocolError(f"{current.what}: the server at {self.host}:{self.number} sent {seen}; whether it ran is not known")
+            )
+        elif self._probes:
+            self._nonsense += 1
+            if self._nonsense >= _NONSENSE:
+                return self._lose("it answers handshakes with something else")
+            self._ask_if_free(self._timeout)
 
     def _take_probe(self, frames: Reply) -> None:
         """The server answered a handshake: it is done with all that was sent before."""
-        probed = self._probed
-        self._end_probe()
-        if probed is None:
+        self._end_probes()
+        self._nonsense = 0
+        current, self._current = self._current, None
+        if current is not None:
+            self._overdue[current.key] = current
+            if len(self._overdue) > _REMEMBERED:
+                self._overdue.popitem(last=False)
+        if self._doubt is not None:
             try:
                 self._check(frames)
             except BridgeError as error:
                 return self._lose(f"after a reply that was not understood came another: {error}")
             self._doubt = None
-        elif self._current is probed:
-            self._current = None
-            self._overdue[probed.key] = probed
-            if len(self._overdue) > _REMEMBERED:
-                self._overdue.popitem(last=False)
         return None
 
-    def _end_probe(self) -> None:
-        probe, self._probe, self._probed = self._probe, None, None
-        if probe is not None:
-            self._over.append(probe.key)
-            if probe.timer is not None:
-                probe.timer.cancel()
+    def _drop_probe_timer(self) -> None:
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+            self._probe_timer = None
+
+    def _end_probes(self) -> None:
+        self._drop_probe_timer()
+        self._over.extend(self._probes)
+        self._probes.clear()
 
     def _run_late(self, call: _Call, frames: Reply) -> None:
         """Give a late reply to who wants to release what is in it, and send what they want to send for that."""
