@@ -1,20 +1,32 @@
-"""Public fields: lazy awaitables, and what reflection adds for static ones."""
+"""Public fields: lazy awaitables, and what reflection adds to the little that the server does for them.
+
+The server says which fields there are, not of which types. A type is looked up once per class, when it matters: to tell a double
+that is whole from an int, and to convert what a field is set to.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiomm.bridge import overloads, wire
+from aiomm.bridge.handle import Handle
+from aiomm.bridge.java_types import PRIMITIVES
 from aiomm.bridge.wire import Signature
 from aiomm.errors import JavaException
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from aiomm.bridge.members import Members
     from aiomm.bridge.proxy import JavaClass, JavaObject
 
-__all__ = ["JavaField", "read_static", "write_static"]
+__all__ = ["JavaField", "read", "read_static", "write", "write_static"]
 
+_OBJECT = "java.lang.Object"
 _GET_FIELD = Signature("getField", ("java.lang.String",), "java.lang.reflect.Field")
+_SET = Signature("set", (_OBJECT, _OBJECT), "void")
+_PLAIN: dict[str, type | tuple[type, ...]] = {"boolean": bool, "int": int, "long": int, "double": float, "java.lang.String": str}
+"""Types that the server sets by itself, from these values."""
 
 
 class JavaField:
@@ -33,34 +45,77 @@ class JavaField:
         return f"<field {self.name} of {self._object!r}: await it>"
 
 
-async def _static_field(cls: JavaClass, name: str) -> JavaObject:
+async def read(obj: JavaObject, members: Members, name: str, value: Any) -> Any:
+    """Give a value that the server read the type of its field."""
+    if type(value) is int:
+        return wire.convert_return(value, await _type_of(obj, members, name))
+    return value
+
+
+async def write(obj: JavaObject, members: Members, name: str, value: Any) -> dict[str, Any] | None:
+    """Set a field; what the server can do by itself is returned as the message for it."""
+    java_type = await _type_of(obj, members, name)
+    plain = _PLAIN.get(java_type)
+    converted = overloads.convert(value, java_type)
+    if (plain is not None and type(converted) is plain) or (isinstance(converted, Handle) and converted.port == obj.port):
+        return wire.set_field(obj, name, converted)
+    field = await _field(obj, members, name)
+    try:
+        await _set(field, obj, java_type, converted)
+    finally:
+        await field.aclose()
+    return None
+
+
+async def read_static(cls: JavaClass, members: Members, name: str) -> Any:
+    """Read a static field of a class."""
+    field = await _field(cls, members, name)
+    try:
+        value = await field.call("get", [cls])
+        return await read(cls, members, name, value)
+    except JavaException as error:
+        if error.java_class != "java.lang.IllegalArgumentException":
+            raise
+        raise AttributeError(f"the field {name!r} of {cls!r} is not static: read it from an object", name=name, obj=cls) from None
+    finally:
+        await field.aclose()
+
+
+async def write_static(cls: JavaClass, members: Members, name: str, value: Any) -> None:
+    """Set a static field of a class."""
+    field = await _field(cls, members, name)
+    try:
+        java_type = await _type_of(cls, members, name)
+        await _set(field, cls, java_type, overloads.convert(value, java_type))
+    finally:
+        await field.aclose()
+
+
+async def _field(obj: JavaObject, members: Members, name: str) -> JavaObject:
     # The server reads fields of the object's class, and a class's class is Class: reflection finds the static ones.
+    cls: Any = obj if members.is_class else await obj.call("getClass")
     try:
         found: JavaObject = await cls.call_class(_GET_FIELD, [name])
     except JavaException as error:
-        if "NoSuchField" not in f"{error.java_class} {error.java_message} {error.java_stack}":
+        if "NoSuchField" not in error.java_class:
             raise
-        raise AttributeError(f"{cls!r} has no static field {name!r}", name=name, obj=cls) from None
+        raise AttributeError(f"{obj!r} has no static field {name!r}", name=name, obj=obj) from None
     return found
 
 
-async def read_static(cls: JavaClass, name: str) -> Any:
-    """Read a static field of a class."""
-    field = await _static_field(cls, name)
-    try:
-        return await field.call("get", [cls])
-    except JavaException as error:
-        if "IllegalArgument" in error.java_class:
-            raise AttributeError(f"the field {name!r} of {cls!r} is not static: read it from an object", name=name, obj=cls) from None
-        raise
-    finally:
-        await field.aclose()
+async def _type_of(obj: JavaObject, members: Members, name: str) -> str:
+    known = members.field_types.get(name)
+    if known is None:
+        field = await _field(obj, members, name)
+        try:
+            known = members.field_types[name] = (await field.call("getType")).described
+        finally:
+            await field.aclose()
+    return known
 
 
-async def write_static(cls: JavaClass, name: str, value: Any) -> None:
-    """Set a static field of a class."""
-    field = await _static_field(cls, name)
-    try:
-        await field.call("set", [cls, value])
-    finally:
-        await field.aclose()
+async def _set(field: JavaObject, obj: JavaObject, java_type: str, value: Any) -> None:
+    if java_type in PRIMITIVES:
+        await field.call_signature(Signature(f"set{java_type.capitalize()}", (_OBJECT, java_type), "void"), [obj, value])
+    else:
+        await field.call_signature(_SET, [obj, value])

@@ -45,6 +45,7 @@ class Members:
         self.java_class = shadow.interfaces[-1] if self.is_class and shadow.interfaces else shadow.java_class
         self.interfaces = shadow.interfaces
         self.fields = frozenset(shadow.fields)
+        self.field_types: dict[str, str] = {}
         self.snake = snake
         self._api: dict[str, list[dict[str, Any]]] = {}
         for entry in shadow.api:
@@ -97,7 +98,7 @@ class Members:
         names = self.listed()
         if not self.snake and (java := next((n for n in self._api if snake_case(n) == name), None)):
             return f"{what}; names are Java's here (convert_camel_case=False), it is {java!r}"
-        return what + did_you_mean(name, names)
+        return what + did_you_mean(name, [*names, *self._field_spellings])
 
 
 def _objects_own(name: str, entries: Iterable[dict[str, Any]]) -> bool:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiomm.bridge import iteration, reflection, wire
+from aiomm.bridge import fields, iteration, reflection, wire
 from aiomm.bridge.calls import Method
-from aiomm.bridge.fields import JavaField, read_static, write_static
+from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.members import Members, describe, python_signature
 from aiomm.errors import ClosedError, JavaException
@@ -105,24 +105,40 @@ class JavaObject(Handle):
         value = await line.ask(wire.get_field(self, java_name), f"reading the field {java_name}")
         if (self.java_class, java_name) in _PIXEL_FIELDS:
             return iteration.unsigned(value)
-        return await line.session.give(value, line) if type(value) is wire.Shadow else value
+        if type(value) is wire.Shadow:
+            return await line.session.give(value, line)
+        return await fields.read(self, self._members, java_name, value)
 
     async def set_field(self, name: str, value: Any) -> None:
-        """Set a public field to a number, text, boolean, array of bytes, shorts or ints, or an object of the same port.
+        """Set a public field.
+
+        Parameters
+        ----------
+        name : str
+            The field.
+        value : object
+            What a method with such a parameter would take: numbers, text, None, arrays, lists, an enum's name, Java objects.
 
         Raises
         ------
         AttributeError
             There is no such field.
+        JavaValueError
+            The value does not fit the field's type.
         JavaException
-            Java cannot put this value there: the types differ, or the field is final.
+            Java does not let it be set: it is final.
         """
         java_name = self._members.field(name)
         if java_name is None:
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
-        if isinstance(value, Handle) and value.port != self.port:
-            raise ValueError(f"the field {java_name} can be set to an object of port {self.port} only, {value!r} is elsewhere")
-        await self._checked().ask(wire.set_field(self, java_name, value), f"setting the field {java_name}", order="native")
+        line = self._checked()
+        message = await fields.write(self, self._members, java_name, value)
+        if message is not None:
+            await line.ask(message, f"setting the field {java_name}")
+
+    async def call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
+        """Call one overload with values that are converted already; see `aiomm.bridge.overloads.convert`."""
+        return await self._send(signature, values, Method(self._members, (signature,)))
 
     def _find(self, name: str) -> Method | None:
         methods = type(self)._methods
@@ -135,6 +151,9 @@ class JavaObject(Handle):
         return method
 
     async def _run(self, method: Method, args: tuple[Any, ...]) -> Any:
+        for arg in args:
+            if isinstance(arg, JavaObject):
+                arg._checked()
         signature, values = method.choose(args)
         value = await self._send(signature, values, method)
         return iteration.unsigned(value) if method.pixels else value
@@ -259,7 +278,7 @@ class JavaClass(JavaObject):
         AttributeError
             There is no such field, or it is not static.
         """
-        return await read_static(self, name)
+        return await fields.read_static(self, self._members, name)
 
     async def set_field(self, name: str, value: Any) -> None:
         """Set a public static field.
@@ -271,7 +290,12 @@ class JavaClass(JavaObject):
         JavaException
             Java cannot put this value there.
         """
-        await write_static(self, name, value)
+        await fields.write_static(self, self._members, name, value)
+
+    @property
+    def described(self) -> str:
+        """The name of the Java class that this is."""
+        return self._members.java_class
 
     async def call_class(self, signature: Signature, values: Sequence[Any]) -> Any:
         """Call a method of ``java.lang.Class`` itself, which `call` does not reach."""

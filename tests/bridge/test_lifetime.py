@@ -1,0 +1,232 @@
+"""Java objects are released when Python lets them go, from wherever that happens, without I/O; and never too early."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomm
+from aiomm import errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.jvm.host import JavaHost
+
+PROBE, SAMPLES, FAULTS = "aiomm.host.Probe", "aiomm.host.Samples", "aiomm.host.Faults"
+
+
+class Eye:
+    """Looks at the server over a bridge of its own."""
+
+    def __init__(self, probe: Any, faults: Any) -> None:
+        self.probe = probe
+        self.faults = faults
+
+    async def objects(self, expected: int) -> None:
+        """The server comes to hold that many objects; a test that waits for ever fails by its own time limit."""
+        while await self.probe.object_count() != expected:
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def eye(java_host: JavaHost) -> AsyncIterator[Eye]:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
+        yield Eye(await bridge.construct_java_object(PROBE), await bridge.construct_java_object(FAULTS))
+
+
+@pytest.fixture
+async def bridge(java_host: JavaHost, eye: Eye) -> AsyncIterator[aiomm.Bridge]:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
+        yield opened
+
+
+async def test_ten_thousand_proxies(bridge: aiomm.Bridge, eye: Eye) -> None:
+    samples = await bridge.construct_java_object(SAMPLES)
+    before = await eye.probe.object_count()
+    held: list[Any] = []
+    for number in range(10_000):
+        dog = await samples.animal()
+        held.append(dog)
+        if number % 100 == 99:
+            held.clear()
+    del dog
+    await eye.objects(before)
+
+
+async def test_dropping_does_no_io(bridge: aiomm.Bridge, eye: Eye) -> None:
+    """A thousand drops at once: nothing is sent before the loop has its turn, and one wake-up does for all."""
+    samples = await bridge.construct_java_object(SAMPLES)
+    before = await eye.probe.object_count()
+    held = [await samples.animal() for _ in range(1000)]
+    loop = asyncio.get_running_loop()
+    wakes = 0
+    call = loop.call_soon_threadsafe
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal wakes
+        wakes += 1
+        return call(*args, **kwargs)
+
+    loop.call_soon_threadsafe = counted  # type: ignore[method-assign]
+    held.clear()
+    assert wakes == 1
+    loop.call_soon_threadsafe = call  # type: ignore[method-assign]
+    await eye.objects(before)
+
+
+async def test_dropped_in_another_thread(bridge: aiomm.Bridge, eye: Eye) -> None:
+    samples = await bridge.construct_java_object(SAMPLES)
+    before = await eye.probe.object_count()
+    held = [await samples.animal() for _ in range(200)]
+    threads = [threading.Thread(target=lambda part=held[k::4]: part.clear()) for k in range(4)]
+    held.clear()
+    for thread in threads:
+        thread.start()
+    del thread
+    threads.clear()
+    await eye.objects(before)
+
+
+async def test_dropped_by_the_collector_in_the_middle_of_calls(bridge: aiomm.Bridge, eye: Eye) -> None:
+    samples = await bridge.construct_java_object(SAMPLES)
+    before = await eye.probe.object_count()
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)  # a collection at nearly every allocation: inside sends, receives and the loop's own steps
+    try:
+        for number in range(100):
+            cycle: list[Any] = [await samples.animal()]
+            cycle.append(cycle)
+            assert await samples.echo_int(number) == number
+    finally:
+        gc.set_threshold(*threshold)
+    del cycle
+    gc.collect()
+    await eye.objects(before)
+
+
+async def test_dropped_after_the_bridge_or_the_loop_was_closed(java_host: JavaHost, eye: Eye) -> None:
+    before = await eye.probe.object_count()
+
+    async def use() -> list[Any]:
+        async with aiomm.Bridge(java_host.port) as bridge:
+            samples = await bridge.construct_java_object(SAMPLES)
+            return [samples, await samples.list(), await bridge.construct_java_object(SAMPLES, new_socket=True)]
+
+    held = await asyncio.to_thread(lambda: asyncio.run(use()))
+    await eye.objects(before)
+    held.clear()
+    gc.collect()
+    assert await eye.probe.object_count() == before
+
+
+async def test_closing_an_object_releases_it_at_once_and_ends_it(bridge: aiomm.Bridge, eye: Eye) -> None:
+    samples = await bridge.construct_java_object(SAMPLES)
+    before = await eye.probe.object_count()
+    dog = await samples.animal()
+    assert await eye.probe.object_count() == before + 1
+    await dog.aclose()
+    assert await eye.probe.object_count() == before
+    await dog.aclose()
+    assert "released" in repr(dog)
+    for use in (dog.bark, lambda: dog.call("bark"), lambda: samples.show_animal(dog)):
+        with pytest.raises(errors.ClosedError, match="released"):
+            await use()
+
+
+async def test_two_references_to_one_object(bridge: aiomm.Bridge) -> None:
+    """The server names an object anew each time that it sends it: letting one go leaves the other."""
+    color = await (await bridge.get_java_class("aiomm.host.Color")).RED
+    same = await (await bridge.get_java_class("aiomm.host.Color")).RED
+    assert color != same
+    assert await color.equals(same)
+    await color.aclose()
+    assert await same.name() == "RED"
+    one, two = await bridge.get_core(), await bridge.get_core()
+    await one.aclose()
+    assert await two.call("getExposure") > 0
+
+
+@pytest.mark.parametrize("new_socket", [False, True])
+async def test_an_object_that_comes_too_late(new_socket: bool, bridge: aiomm.Bridge, eye: Eye) -> None:
+    """Of a cancelled call: it is released when it comes, and the next call gets its own reply."""
+    faults = await bridge.construct_java_object(FAULTS, new_socket=new_socket)
+    before = await eye.probe.object_count()
+    control = eye.faults if new_socket else await bridge.construct_java_object(FAULTS, new_socket=True)
+    held = await eye.probe.object_count() - before
+    call = asyncio.create_task(faults.block_for_object())
+    # The eye's own port is blocked with the bridge's, when it is the main one: the object at a port of its own looks.
+    while not await control.blocked():
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    after = asyncio.create_task(faults.counted())
+    await control.call("release")
+    assert await after == await faults.counted()
+    await eye.objects(before + held)
+
+
+async def test_an_object_that_comes_too_late_at_a_port_that_is_done_with(bridge: aiomm.Bridge, eye: Eye) -> None:
+    faults = await bridge.construct_java_object(FAULTS, new_socket=True)
+    before, ports = await eye.probe.object_count() - 1, await eye.probe.command_ports()
+    call = asyncio.create_task(faults.block_for_object())
+    while not await eye.faults.blocked():
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    del faults, call
+    gc.collect()
+    await asyncio.sleep(0.05)
+    await eye.faults.call("release")
+    await eye.objects(before)
+    while await eye.probe.command_ports() == ports:
+        await asyncio.sleep(0.001)
+
+
+async def test_copies_are_refused(bridge: aiomm.Bridge) -> None:
+    samples = await bridge.construct_java_object(SAMPLES)
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            duplicate(samples)
+
+
+async def test_a_process_ends_with_proxies_and_a_bridge_left_open(java_host: JavaHost) -> None:
+    program = """
+        import asyncio, sys
+        import aiomm
+
+        kept = []
+
+        async def main():
+            bridge = await aiomm.Bridge.open(int(sys.argv[1]))
+            kept.append(bridge)
+            kept.append(await bridge.construct_java_object("aiomm.host.Samples"))
+            kept.append(await bridge.construct_java_object("aiomm.host.Samples", new_socket=True))
+            for _ in range(100):
+                cycle = [await kept[1].animal()]
+                cycle.append(cycle)
+            asyncio.ensure_future(kept[1].list())
+
+        asyncio.run(main())
+        print("ended")
+    """
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", textwrap.dedent(program), str(java_host.port)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
