@@ -173,6 +173,8 @@ async def test_configurations_are_dicts(core: Any) -> None:
         assert await core.has_property(device, name)
     await core.define_config("Odd", "one", "Camera", "Gain", "a:b=c <br> d")
     assert await core.get_config_data("Odd", "one") == {("Camera", "Gain"): "a:b=c <br> d"}
+    await core.define_config("Odd", "two", "A:b", "P=q", "v")  # can be read in two ways
+    assert await core.get_config_data("Odd", "two") == {("A:b", "P=q"): "v"}
     await core.delete_config_group("Odd")
 
 
