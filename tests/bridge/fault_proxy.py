@@ -141,17 +141,26 @@ class MessageProxy:
     """Pass messages on between any clients and the server at `target`, and spoil replies of the case in progress.
 
     `begin` names the fault, the generator and which of the next replies are spoilt (counted from 0).
+
+    Parameters
+    ----------
+    target
+        The server's port.
+    listen
+        Where clients find it; port 0 takes a free one. For whole bridges it is the server's own number at another loopback address,
+        because objects say at which port they live.
     """
 
-    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, target: int, listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._context = zmq.Context()
         self._front = self._context.socket(zmq.ROUTER)
         self._back = self._context.socket(zmq.DEALER)
         for side in (self._front, self._back):
             side.setsockopt(zmq.LINGER, 0)
             side.setsockopt(zmq.SNDHWM, 0)
-        self.port: int = self._front.bind_to_random_port(f"tcp://{host}")
-        self._back.connect(f"tcp://{host}:{target}")
+        self._front.bind(f"tcp://{listen[0]}:{listen[1] or '*'}")
+        self.port = int(self._front.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        self._back.connect(f"tcp://127.0.0.1:{target}")
         self._inner = self._context.socket(zmq.PAIR)
         self._inner.bind("inproc://wake")
         self._outer = self._context.socket(zmq.PAIR)
@@ -172,10 +181,10 @@ class MessageProxy:
         self._outer.close(0)
         self._context.term()
 
-    def begin(self, fault: str, rng: random.Random, replies: frozenset[int]) -> None:
-        """Spoil these of the replies from now on."""
+    def begin(self, fault: str | Callable[..., Any], rng: random.Random, replies: frozenset[int]) -> None:
+        """Spoil these of the replies from now on, by a fault's name or a function like those of `MESSAGE_FAULTS`."""
         with self._lock:
-            self._case = (MESSAGE_FAULTS[fault] or _Swap(), rng, replies)
+            self._case = ((MESSAGE_FAULTS[fault] or _Swap()) if isinstance(fault, str) else fault, rng, replies)
             self._replies = self.spoilt = 0
 
     def end(self) -> None:
@@ -236,13 +245,15 @@ class ByteProxy:
     rng
         Chooses the bit, and how much.
     place
-        How many of the server's bytes pass unharmed.
+        How many of the server's bytes pass unharmed; -1 for all.
+    listen
+        Where clients find it, as with `MessageProxy`.
     """
 
-    def __init__(self, target: int, fault: str, rng: random.Random, place: int) -> None:
+    def __init__(self, target: int, fault: str, rng: random.Random, place: int, listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._target, self._fault, self._rng, self._place = target, fault, rng, place
         self.spoilt = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(listen)
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = [self._listener]
         self._threads = [threading.Thread(target=self._accept, name="byte fault proxy", daemon=True)]

@@ -333,7 +333,7 @@ async def test_calls_at_every_moment_of_a_death_end(own_java_host: JavaHost) -> 
                 assert await samples.echo_int(number) == number
                 answers += 1
 
-        calls = [asyncio.ensure_future(call(each[i % 3])) for i in range(20)]
+        calls: list[Any] = [asyncio.ensure_future(call(each[i % 3])) for i in range(20)]
         await asyncio.sleep(0.3)
         moment = await killed(own_java_host)
         await lost(calls, moment)

@@ -200,7 +200,7 @@ async def slow(bridge: aiomm.Bridge, samples: Any, say: Callable[[object], None]
     """Calls that take a while in the server: a cancellation lands while one runs and others wait."""
     faults = await bridge.construct_java_object(FAULTS)
     number = unique()
-    results = await asyncio.gather(faults.sleep_ms(5), samples.echo_int(number), samples.animal(), faults.sleep_ms(3), samples.list())
+    results: Any = await asyncio.gather(faults.sleep_ms(5), samples.echo_int(number), samples.animal(), faults.sleep_ms(3), samples.list())
     assert results[:2] == [5, number]
     assert results[3] == 3
 

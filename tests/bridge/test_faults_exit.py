@@ -115,10 +115,12 @@ async def test_proxies_of_a_closed_bridge_and_a_closed_loop(java_host: JavaHost)
     with pytest.raises(aiomm.errors.ClosedError):
         await kept[0].echo_int(1)
 
+    opened: list[Any] = []
+
     def elsewhere() -> Any:
         async def make() -> Any:
             bridge = await aiomm.Bridge.open(port=java_host.port)
-            kept.append(bridge)
+            opened.append(bridge)
             return await bridge.construct_java_object(SAMPLES)
 
         return asyncio.run(make())
@@ -127,7 +129,7 @@ async def test_proxies_of_a_closed_bridge_and_a_closed_loop(java_host: JavaHost)
     with pytest.raises(RuntimeError, match="another event loop"):
         await proxy.echo_int(1)
     del proxy
-    kept.clear()
+    opened.clear()
     gc.collect()
 
 
@@ -175,16 +177,16 @@ def test_a_process_that_leaves_all_open_ends(java_host: JavaHost) -> None:
     ends: dict[str, tuple[int, str, str]] = {}
     try:
         for way, process in running.items():
-            out, trouble = process.communicate(timeout=40)
-            ends[way] = process.returncode, out.decode(), trouble.decode()
+            both = process.communicate(timeout=40)
+            ends[way] = process.returncode, both[0].decode(), both[1].decode()
     finally:
         for process in running.values():
             process.kill()
             process.wait()
     for way, code in ways.items():
-        returned, out, trouble = ends[way]
+        returned, said, trouble = ends[way]
         assert returned == code, f"{way}: {returned}\n{trouble}"
-        assert ("end of the script" in out) == (code == 0), way
+        assert ("end of the script" in said) == (code == 0), way
         if way == "in_an_error":
             assert trouble.count("RuntimeError: of the script") == 1
             assert trouble.count("Traceback") == 1, trouble
