@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiomm.bridge import wire
 from aiomm.bridge.names import snake_case
 from aiomm.bridge.wire import Signature
-from aiomm.errors import AiommError, BridgeError, ClosedError, ProtocolError
+from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, ProtocolError, ServerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +49,7 @@ KINDS = (
 """What the server passes on; the core tells more, which it does not."""
 
 _CALLBACK = "org.micromanager.remote.RemoteCoreCallback"
+_ATTEMPTS = 3
 _AT_ONCE = 64  # messages taken before the loop has its turn
 
 
@@ -123,6 +124,7 @@ class CoreChangesSource:
         self._core: JavaObject | None = None
         self._callback: JavaObject | None = None
         self._pull: PullSocket | None = None
+        self._number = 0
         self._pump_task: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
 
@@ -186,17 +188,32 @@ class CoreChangesSource:
     async def _register(self) -> None:
         session = self._session
         core = await session.existing("mmcorej.CMMCore", new_port=False)
-        callback = await session.kept(_CALLBACK, Signature(_CALLBACK, ("mmcorej.CMMCore",)), [core])
+        callback = await self._made(core)
         self._core, self._callback = core, callback
         try:
             pull = self._pull = session.pull_socket()
-            await pull.connect(session.host, await callback.call("getPushPort"), timeout=session.timeout)
+            self._number = await callback.call("getPushPort")
+            await pull.connect(session.host, self._number, timeout=session.timeout)
             await callback.call("startPush")
         except BaseException:
             with contextlib.suppress(AiommError):
                 await self._unregister()
             raise
         self._pump_task = session.loop.create_task(self._pump(pull), name="aiomm-bridge-core-events-in")
+
+    async def _made(self, core: JavaObject) -> JavaObject:
+        """Make the callback; its constructor registers it."""
+        signature = Signature(_CALLBACK, ("mmcorej.CMMCore",))
+        attempt = 1
+        while True:
+            try:
+                return await self._session.kept(_CALLBACK, signature, [core])
+            except JavaException as error:
+                # It is registered, and nothing in Java refers to it: take it back before Java collects it.
+                await core.call("registerCallback", [None])
+                if attempt == _ATTEMPTS or "Address already in use" not in error.java_message:
+                    raise
+                attempt += 1  # the server gave it a port that another socket has not left yet
 
     async def _unregister(self) -> None:
         core, callback = self._core, self._callback
@@ -210,6 +227,7 @@ class CoreChangesSource:
             await callback.aclose()
         finally:
             await self._disconnect()
+            self._session.closing(self._number)
 
     async def _disconnect(self) -> None:
         task, self._pump_task = self._pump_task, None
@@ -235,8 +253,9 @@ class CoreChangesSource:
                 if count % _AT_ONCE == 0:
                     await asyncio.sleep(0)
         except BridgeError as error:
-            for mailbox in self._mailboxes:
-                mailbox.end(error)
+            if self._callback is not None:  # else it was shut down, and who listens now waits for the next one
+                for mailbox in self._mailboxes:
+                    mailbox.end(error)
 
 
 def _change(message: dict[str, Any]) -> CoreChange:
@@ -305,7 +324,7 @@ class CoreChanges:
         if self._listening:
             self._listening = False
             self._source.discard(self._mailbox)
-            with contextlib.suppress(BridgeError, ClosedError):  # the server is gone, and the callback with it
+            with contextlib.suppress(ServerLostError, ClosedError):  # the server is gone, and the callback with it
                 await self._source.settle()
 
     async def _listen(self) -> None:

@@ -174,8 +174,12 @@ class Session:
     def forget(self, line: Line) -> None:
         """A port has ended."""
         self.lines.discard(line)
-        if not line.main and self.error is None:
-            self._closing.add(line.number)
+        if not line.main:
+            self.closing(line.number)
+
+    def closing(self, number: int) -> None:
+        """The server is about to leave a port."""
+        self._closing.add(number)
 
     async def _ports_closed(self) -> None:
         """Wait a little until ports that ended do not listen any more.
@@ -275,6 +279,7 @@ class Session:
 
     async def kept(self, classpath: str, signature: Signature, values: Sequence[Any]) -> JavaObject:
         """Make an object that Java must not collect before `let_go`, whatever happens to its proxy, the call or the bridge."""
+        await self._ports_closed()  # what is made may take one
         shadow = await self.main.call(wire.constructor(classpath, signature, values), None, f"new {classpath}", keep=True)
         made = self._as_object(shadow, classpath, self.main)
         self.main.live.discard(made.hash_code)

@@ -1,0 +1,206 @@
+"""Core callbacks on the real server: what they say, who hears them, and that Java never collects one that is registered."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomm
+from aiomm import errors
+from aiomm.bridge import CoreChange
+from aiomm.bridge.core_events import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.jvm.host import JavaHost
+
+CALLBACK = "org.micromanager.remote.RemoteCoreCallback"
+
+
+class Eye:
+    """Looks at the microscope and the server over a bridge of its own."""
+
+    def __init__(self, control: Any, probe: Any, core: Any) -> None:
+        self.control = control
+        self.probe = probe
+        self.core = core
+
+    async def change(self, ms: float) -> None:
+        """Make the core tell something."""
+        await self.core.call("setExposure", [ms])
+
+    async def state(self) -> tuple[int, bool, str]:
+        """How many callbacks the core has, whether the server holds one, and its ports."""
+        return await self.probe.listeners(), CALLBACK in await self.probe.object_classes(), await self.probe.open_ports()
+
+
+@pytest.fixture
+async def eye(java_host: JavaHost) -> AsyncIterator[Eye]:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
+        made = Eye(
+            await bridge.construct_java_object("aiomm.host.Control"),
+            await bridge.construct_java_object("aiomm.host.Probe"),
+            await bridge.get_core(),
+        )
+        await made.control.restore()
+        yield made
+        await made.control.restore()
+
+
+@pytest.fixture
+async def bridge(java_host: JavaHost, eye: Eye) -> AsyncIterator[aiomm.Bridge]:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
+        yield opened
+
+
+async def test_what_happens_is_told_in_order(bridge: aiomm.Bridge, eye: Eye) -> None:
+    async with bridge.core_events("exposure_changed") as changes:
+        for ms in (11.0, 12.5, 13.0):
+            await eye.change(ms)
+        told = [await anext(changes) for _ in range(3)]
+    assert [(one.name, one.arguments) for one in told] == [("exposureChanged", ("Camera", ms)) for ms in (11.0, 12.5, 13.0)]
+    assert all(isinstance(one, CoreChange) and type(one.arguments[1]) is float for one in told)
+    assert told[0].time <= told[1].time <= told[2].time
+
+
+async def test_a_plain_loop_that_is_left_unregisters(bridge: aiomm.Bridge, eye: Eye) -> None:
+    before = await eye.state()
+    assert before[:2] == (0, False)
+
+    async def first() -> CoreChange:
+        async for change in bridge.core_events():
+            return change
+        raise AssertionError("it ended")
+
+    task = asyncio.create_task(first())
+    while (await eye.state())[0] == 0:
+        await asyncio.sleep(0)
+    held = await eye.state()
+    assert held[:2] == (1, True)
+    assert held[2] != before[2]
+    await eye.change(21)
+    assert (await task).arguments == ("Camera", 21.0)
+    del task
+    gc.collect()
+    while await eye.state() != before:
+        await asyncio.sleep(0.001)
+
+
+async def test_several_listeners_share_one_callback(bridge: aiomm.Bridge, eye: Eye) -> None:
+    async with (
+        bridge.core_events(["exposure_changed", "propertiesChanged"]) as one,
+        bridge.core_events("exposureChanged") as two,
+        bridge.core_events(["propertiesChanged"]) as three,
+    ):
+        assert (await eye.state())[:2] == (1, True)
+        await eye.change(31)
+        await eye.control.tell_properties_changed()
+        assert [(await anext(one)).name, (await anext(one)).name] == ["exposureChanged", "propertiesChanged"]
+        assert (await anext(two)).name == "exposureChanged"
+        assert (await anext(three)).arguments == ()
+        await one.aclose()
+        assert (await eye.state())[:2] == (1, True)
+        await eye.change(32)
+        assert (await anext(two)).arguments == ("Camera", 32.0)
+    assert (await eye.state())[:2] == (0, False)
+
+
+async def test_a_slow_listener_loses_the_oldest_and_counts_them(bridge: aiomm.Bridge, eye: Eye) -> None:
+    kind = "exposure_changed"
+    async with bridge.core_events(kind, buffer=3) as slow, bridge.core_events(kind) as quick:
+        for ms in range(1, 11):
+            await eye.change(ms)
+        for _ in range(10):
+            await anext(quick)
+        assert slow.dropped == 7
+        assert [(await anext(slow)).arguments[1] for _ in range(3)] == [8.0, 9.0, 10.0]
+        assert quick.dropped == 0
+
+
+async def test_the_callback_is_unregistered_before_it_is_released(bridge: aiomm.Bridge, eye: Eye) -> None:
+    """MMCore has a bare pointer to it: when unregistering fails, Java has to keep it for ever, the bridge closed or not."""
+    listening = bridge.core_events()
+    await listening.__aenter__()
+    await eye.control.fail("registerCallback", "not now", -1)
+    with pytest.raises(errors.JavaException, match="not now"):
+        await listening.aclose()
+    await bridge.aclose()
+    del listening
+    gc.collect()
+    assert (await eye.state())[:2] == (1, True)
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+async def test_cancelled_at_any_step(steps: int, bridge: aiomm.Bridge, eye: Eye) -> None:
+    before = await eye.state()
+    listening = bridge.core_events()
+    task = asyncio.create_task(listening.__aenter__())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await listening.aclose()
+    while await eye.state() != before:
+        await asyncio.sleep(0.001)
+    async with bridge.core_events() as again:
+        await eye.change(41)
+        assert (await anext(again)).arguments == ("Camera", 41.0)
+
+
+async def test_a_closed_bridge_ends_the_iteration_and_unregisters(java_host: JavaHost, eye: Eye) -> None:
+    before = await eye.state()
+    bridge = await aiomm.Bridge.open(java_host.port)
+    changes = bridge.core_events()
+    await changes.__aenter__()
+    task = asyncio.create_task(anext(changes, None))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    await bridge.aclose()
+    assert await task is None
+    assert await eye.state() == before
+    with pytest.raises(errors.ClosedError):
+        await anext(bridge.core_events())
+
+
+async def test_a_dead_server_ends_the_iteration_with_its_error(own_java_host: JavaHost) -> None:
+    async with aiomm.Bridge(own_java_host.port) as bridge:
+        async with bridge.core_events() as changes:
+            task = asyncio.create_task(anext(changes))  # type: ignore[arg-type]
+            await asyncio.sleep(0)
+            await asyncio.to_thread(own_java_host.kill)
+            with pytest.raises(errors.ServerLostError):
+                await task
+        assert bridge.closed
+
+
+async def test_the_next_listener_begins_anew(bridge: aiomm.Bridge, eye: Eye) -> None:
+    for ms in range(1, 6):
+        async with bridge.core_events() as changes:
+            await eye.change(ms)
+            assert (await anext(changes)).arguments == ("Camera", float(ms))
+    with pytest.raises(errors.ClosedError):
+        await changes.__aenter__()
+    with pytest.raises(StopAsyncIteration):
+        await anext(changes)
+
+
+async def test_what_cannot_be_listened_to(bridge: aiomm.Bridge) -> None:
+    with pytest.raises(ValueError, match="passes on no 'image_snapped'; it passes on xy_stage_position_changed"):
+        bridge.core_events("image_snapped")
+    for buffer in (0, 1.5, True):
+        with pytest.raises(ValueError, match="buffer is the number of changes"):
+            bridge.core_events(buffer=buffer)  # type: ignore[arg-type]
+    assert len(KINDS) == 11
+
+
+async def test_two_tasks_at_one_iterator(bridge: aiomm.Bridge) -> None:
+    async with bridge.core_events() as changes:
+        first = asyncio.create_task(anext(changes))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another task waits"):
+            await anext(changes)
+        first.cancel()
+        await asyncio.wait([first])
