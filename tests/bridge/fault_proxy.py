@@ -17,6 +17,7 @@ import zmq
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
     from typing import Self
 
 Message = list[bytes]
