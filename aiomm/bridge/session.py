@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
-_PORTS = 5  # how many are tried when the server gives one that does not listen
-
 _PORTS_TRIED = 3
 _CLOSES = 0.1  # s that a port may take to close
 _AGAIN = 0.002  # s between two looks at a port that is about to close
@@ -307,7 +305,7 @@ class Session:
             moved = await self.adopt(shadow, line).call("requireNonNull", [obj])
             assert isinstance(moved, JavaObject)
             return moved
-        raise BridgeError("the server opens no port that can be reached for this object") from why
+        raise ServerNotFoundError(f"the server opens no port that can be reached for this object: {why}") from why
 
     async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
         """Get a class itself."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
-from aiomm.core.java_values import device_type, items
+from aiomm.core.java_values import core_of_its_own, device_type, items
 from aiomm.core.translate import device_of
 from aiomm.errors import BridgeError, CoreError, JavaException
 
@@ -40,7 +40,7 @@ class Stopper:
     @classmethod
     async def open(cls, bridge: Bridge, owner: JavaObject) -> Stopper:
         """Make it; a few messages."""
-        core = await bridge.get_core(new_socket=True)
+        core = await core_of_its_own(bridge)
         return cls(core, [(await device_type(owner, number), what) for number, what in _KINDS])
 
     async def stop_all(self, attempt: Attempt) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiomm.bridge import bridge_of
 from aiomm.core.finish import finish
+from aiomm.core.java_values import core_of_its_own
 from aiomm.core.live import LiveFrame, give
 from aiomm.errors import AiommError, ClosedError, CoreError, UnsupportedError
 
@@ -120,7 +121,7 @@ class JavaFeed:
             self.begun = True
             if self.stopping:
                 return
-            camera = await self.bridge.get_core(new_socket=True)
+            camera = await core_of_its_own(self.bridge)
             try:
                 await self._begin(camera)
                 while not self.stopping:

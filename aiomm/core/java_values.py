@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ import pymmcore
 from aiomm.bridge import Bridge, JavaClass, JavaObject, bridge_of
 from aiomm.core import images
 from aiomm.core.images import TaggedImage
-from aiomm.errors import CoreError, JavaException
+from aiomm.errors import CoreError, JavaException, ServerNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
+log = logging.getLogger("aiomm.bridge")
+_ONE_PORT = "only one port can be reached"
 _BETWEEN = "\x1e\x1f\x1e"  # strings that Java joins; no label, property or value has this
 _SETTING = re.compile(r"([^:]*):([^=:]*)=([^=:]*)")  # one device, one property and one value: read in one way only
 _NUMBER = r"(-?[0-9.]+(?:E-?[0-9]+)?)"
@@ -32,6 +35,19 @@ async def java_class(bridge: Bridge, name: str) -> JavaClass:
     if known is None:
         known = bridge.kept[name] = await bridge.get_java_class(name)
     return known
+
+
+async def core_of_its_own(bridge: Bridge) -> JavaObject:
+    """Give Java's core at a port that no other call keeps; where only the first port can be reached, as through a tunnel, there."""
+    if not bridge.kept.get(_ONE_PORT):
+        try:
+            return await bridge.get_core(new_socket=True)
+        except ServerNotFoundError as error:
+            bridge.kept[_ONE_PORT] = True
+            log.warning(
+                "halt() and live views have to wait for other calls over %r, which reaches no port but its first: %s", bridge, error
+            )
+    return await bridge.get_core()
 
 
 # ---- from Java -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 import sys
 import threading
 import weakref
@@ -252,6 +253,30 @@ async def test_a_core_with_a_port_of_its_own_is_not_held_up(bridge: aiomm.Bridge
     await control.java.release("waitForDevice")
     await waiting
     assert "Camera" in await other.get_loaded_devices()
+
+
+async def test_one_port_is_enough(own_java_host: JavaHost, caplog: pytest.LogCaptureFixture) -> None:
+    """Through a tunnel only the first port can be reached: what would like another does without, and says so once."""
+    taken = [socket.socket() for _ in range(12)]
+    try:
+        for number, one in enumerate(taken, own_java_host.port + 1):
+            one.bind(("127.0.0.1", number))
+        async with aiomm.Bridge(port=own_java_host.port, timeout=200) as bridge:
+            core: Any = await bridge.get_core()
+            await core.set_position(3)
+            assert await core.get_position() == 3
+            async with core.live(exposure=2) as live:
+                assert (await anext(live)).pixels.shape == (512, 512)
+            await core.set_shutter_open(True)
+            await core.halt()
+            assert not await core.get_shutter_open()
+    finally:
+        for one in taken:
+            one.close()
+    assert [record.message for record in caplog.records if "no port but its first" in record.message] == [
+        record.message for record in caplog.records
+    ]
+    assert len(caplog.records) == 1
 
 
 async def test_closing_the_bridge_stops_the_camera(java_host: JavaHost, control: Any) -> None:
