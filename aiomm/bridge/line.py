@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import zmq
 
-    from aiomm.bridge.port import Port
+    from aiomm.bridge.port import Port, Request
     from aiomm.bridge.reflection import Plan
     from aiomm.bridge.session import Session
 
@@ -82,11 +82,16 @@ class Line:
         keep : bool
             Leave an object in Java for ever if its reply comes when nobody waits for it any more.
         """
+        return await self.exchange(wire.encode(message, order=order), timeout, what, keep=keep)
+
+    async def exchange(
+        self, frames: list[bytes | memoryview] | list[bytes], timeout: float | None, what: str, *, keep: bool = False
+    ) -> Any:
+        """Send a request that is written already; otherwise like `call`."""
         session = self.session
         session.check()
-        frames = wire.encode(message, order=order)
         if session.debug:
-            log.debug("to port %d: %s", self.number, wire.summarise(message))
+            log.debug("to port %d: %s", self.number, wire.summarise(frames))
         self.calls += 1
         try:
             reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late)

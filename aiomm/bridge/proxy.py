@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiomm.bridge import fields, iteration, reflection, wire
-from aiomm.bridge.calls import Method
+from aiomm.bridge.calls import Method, opening
 from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.members import Members, describe, python_signature
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aiomm.bridge.client import Bridge
     from aiomm.bridge.line import Line
+    from aiomm.bridge.port import Request
     from aiomm.bridge.wire import Shadow, Signature
 
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "line_of", "make_class"]
@@ -43,8 +44,9 @@ class JavaObject(Handle):
     which is ``obj.get_field(name)``. Equality is that of the reference: ``await a.equals(b)`` asks Java.
     """
 
-    __slots__ = ("_line", "_released")
+    __slots__ = ("_head", "_line", "_released")
 
+    _head: bytes
     _line: Line
     _released: bool
     _members: ClassVar[Members]
@@ -57,6 +59,7 @@ class JavaObject(Handle):
         set_slot(self, "java_class", shadow.java_class)
         set_slot(self, "java_interfaces", shadow.interfaces)
         set_slot(self, "_line", line)
+        set_slot(self, "_head", opening(shadow.hash_code))
         set_slot(self, "_released", False)
 
     # ---- calling ------------------------------------------------------------------------------------------------
@@ -158,12 +161,15 @@ class JavaObject(Handle):
         value = await self._send(signature, values, method)
         return iteration.unsigned(value) if method.pixels else value
 
-    async def _send(self, signature: Signature, values: Sequence[Any], method: Method | None = None) -> Any:
+    async def _send(self, signature: Signature, values: Sequence[Any], method: Method) -> Any:
         line = self._checked()
         static, timeout = self._members.is_class, line.session.call_timeout
-        if method is None or method.plain(signature, values):
+        frames: Request | None = method.written(self._head, signature, values)
+        if frames is not None or method.plain(signature, values):
             try:
-                value = await line.call(wire.run_method(self, static, signature, values), timeout, signature.name)
+                if frames is None:
+                    frames = wire.encode(wire.run_method(self, static, signature, values))
+                value = await line.exchange(frames, timeout, signature.name)
             except JavaException as error:
                 if not _refused(error):
                     raise
