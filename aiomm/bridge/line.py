@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     import zmq
 
-    from aiomm.bridge.port import Port, Request
+    from aiomm.bridge.port import Port
     from aiomm.bridge.reflection import Plan
+    from aiomm.bridge.request import Request
     from aiomm.bridge.session import Session
 
 __all__ = ["Line"]
@@ -84,9 +85,7 @@ class Line:
         """
         return await self.exchange(wire.encode(message, order=order), timeout, what, keep=keep)
 
-    async def exchange(
-        self, frames: list[bytes | memoryview] | list[bytes], timeout: float | None, what: str, *, keep: bool = False
-    ) -> Any:
+    async def exchange(self, frames: Request, timeout: float | None, what: str, *, keep: bool = False) -> Any:
         """Send a request that is written already; otherwise like `call`."""
         session = self.session
         session.check()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aiomm.bridge.client import Bridge
     from aiomm.bridge.line import Line
-    from aiomm.bridge.port import Request
+    from aiomm.bridge.request import Request
     from aiomm.bridge.wire import Shadow, Signature
 
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "line_of", "make_class"]
