@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -341,3 +342,19 @@ async def test_users_are_ended_before_the_bridge_is(java_host: JavaHost) -> None
     bridge.users.add(viewer)
     await bridge.aclose()
     assert viewer.answer == 10.0
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_port_that_the_server_did_not_get(listens: bool, own_java_host: JavaHost) -> None:
+    """Another program has it, which the server does not notice: the object is reached through a port that works."""
+    async with aiomm.Bridge(own_java_host.port, timeout=300) as bridge:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", own_java_host.port + 1))
+            if listens:
+                taken.listen()
+            faults = await bridge.construct_java_object(FAULTS, new_socket=True)
+            assert faults.port > own_java_host.port + 1
+            assert await faults.sleep_ms(1) == 1
+            core = await bridge.get_core(new_socket=True)
+            assert core.port not in (bridge.port, own_java_host.port + 1)
+            assert await core.call("getExposure") > 0
