@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 from zmq import backend
 
+from aiomm.bridge.request import Call, PortStats, Reply, Request
 from aiomm.bridge.watch import Link, LinkError, connected
 from aiomm.errors import (
     AiommError,
@@ -22,12 +22,9 @@ from aiomm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-__all__ = ["Port", "PortStats", "Reply", "Request"]
-
-Request: TypeAlias = "Sequence[bytes | memoryview]"
-Reply: TypeAlias = "list[zmq.Frame]"
+__all__ = ["Port"]
 
 # the socket's own methods, without pyzmq's convenience around them, which costs several µs a call
 _send: Any = backend.Socket.send
@@ -42,47 +39,6 @@ _BY_REFERENCE: Final = 65536  # bytes from which a frame is sent without a copy
 _AT_ONCE: Final = 64  # replies read in one go, so that a flood cannot hold the loop
 _NONSENSE: Final = 3  # messages that belong to nothing, in place of an answer to a handshake
 _REMEMBERED: Final = 32  # calls that are over, by which a reply sent twice or much too late is known
-
-
-class PortStats(NamedTuple):
-    """How a port fares.
-
-    Attributes
-    ----------
-    calls : int
-        Requests sent so far, handshakes too.
-    set_aside : int
-        Calls that were sent, whose reply may still come and that nobody waits for any more.
-    reconnects : int
-        How often connecting was tried again.
-    """
-
-    calls: int
-    set_aside: int
-    reconnects: int
-
-
-class _Call:
-    """One request and who waits for its reply; `future` is None when nobody does."""
-
-    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "timer", "what")
-
-    def __init__(
-        self,
-        frames: Request,
-        future: asyncio.Future[Reply] | None,
-        what: str,
-        late: Callable[[Reply], Request | None] | None = None,
-        last: bool = False,
-    ) -> None:
-        self.frames = frames
-        self.future = future
-        self.what = what
-        self.late = late
-        self.last = last
-        self.abandoned = False
-        self.key = random.getrandbits(64).to_bytes(8, "little")
-        self.timer: asyncio.TimerHandle | None = None
 
 
 class Port:
@@ -123,14 +79,14 @@ class Port:
         self._on_lost = on_lost
         self._link: Link | None = None
         self._closed = False
-        self._waiting: OrderedDict[_Call, None] = OrderedDict()
-        self._current: _Call | None = None
+        self._waiting: OrderedDict[Call, None] = OrderedDict()
+        self._current: Call | None = None
         self._probes: list[bytes] = []
         self._probe_timer: asyncio.TimerHandle | None = None
         self._nonsense = 0
         self._doubt: BridgeError | None = None
         self._over: deque[bytes] = deque(maxlen=_REMEMBERED)
-        self._overdue: OrderedDict[bytes, _Call] = OrderedDict()
+        self._overdue: OrderedDict[bytes, Call] = OrderedDict()
         self._opened = False
         self._idle = asyncio.Event()
 
@@ -225,7 +181,7 @@ class Port:
         if self._link is None or self._closed:
             raise self._gone(what)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        call = _Call(frames, future, what, late, last)
+        call = Call(frames, future, what, late, last)
         if timeout is not None:
             call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
         if self._current is None and not self._waiting and self._doubt is None:
@@ -260,10 +216,10 @@ class Port:
             return
         for call in [call for call in self._waiting if call.future is not None]:
             del self._waiting[call]
-            _fail(call, self._gone(call.what))
+            call.fail(self._gone(call.what))
         current = self._current
         if current is not None and current.future is not None:
-            _fail(current, ClosedError(f"{current.what}: the bridge was closed before its reply came; whether it ran is not known"))
+            current.fail(ClosedError(f"{current.what}: the bridge was closed before its reply came; whether it ran is not known"))
             current.abandoned = True
         self._idle.clear()
         try:
@@ -295,9 +251,9 @@ class Port:
         """Close the socket and let nobody wait."""
         link, self._link = self._link, None
         if self._current is not None:
-            _fail(self._current, self._gone(self._current.what))
+            self._current.fail(self._gone(self._current.what))
         for call in self._waiting:
-            _fail(call, self._gone(call.what))
+            call.fail(self._gone(call.what))
         self._end_probes()
         self._current = self._doubt = None
         self._waiting.clear()
@@ -307,8 +263,12 @@ class Port:
             link.close()
 
     def _lose(self, seen: str) -> None:
-        """End everything: the peer is gone. What it had sent before that counts."""
+        """The peer is gone: what it had sent before that counts."""
         self._read()
+        self._give_up(seen)
+
+    def _give_up(self, seen: str) -> None:
+        """End everything."""
         if self._link is None:
             return
         current = self._current
@@ -318,19 +278,19 @@ class Port:
         else:
             self.lost = ServerLostError(where)
         if current is not None:
-            _fail(current, ServerLostError(f"{current.what}: {where}; whether it ran is not known"))
+            current.fail(ServerLostError(f"{current.what}: {where}; whether it ran is not known"))
         self._shut()
         if self.lost is not None:
             self._on_lost(self, self.lost)
 
-    def _send(self, call: _Call) -> None:
+    def _send(self, call: Call) -> None:
         if self._put(call):
             self._current = call
         else:
             self._waiting[call] = None
             self._waiting.move_to_end(call, last=False)
 
-    def _put(self, call: _Call) -> bool:
+    def _put(self, call: Call) -> bool:
         """Send; whether that was possible."""
         socket, frames = self._socket, call.frames
         end = len(frames) - 1
@@ -366,10 +326,10 @@ class Port:
         self._drop_probe_timer()
         if not self._waiting:
             return self._end_probes()
-        probe = _Call(self._hello(), None, "connect")
+        probe = Call(self._hello(), None, "connect")
         self._probes.append(probe.key)
         if self._current is None:
-            self._probe_timer = self._loop.call_later(patience, self._lose, "it answers no more")
+            self._probe_timer = self._loop.call_later(patience, self._give_up, "it answers no more")
         else:
             self._probe_timer = self._loop.call_later(patience, self._ask_if_free, 2 * patience)
         self._put(probe)
@@ -409,7 +369,7 @@ class Port:
                 return
         self._loop.call_soon(self._read)
 
-    def _finish(self, call: _Call, frames: Reply) -> None:
+    def _finish(self, call: Call, frames: Reply) -> None:
         self._over.append(call.key)
         if self._probes:
             self._end_probes()
@@ -437,13 +397,11 @@ class Port:
             # it may be what became of this call's reply; if that still comes, it is a late one
             seen = f"a message of {len(frames)} frames that belongs to no request"
             current.abandoned = True
-            _fail(
-                current, ProtocolError(f"{current.what}: the server at {self.host}:{self.number} sent {seen}; whether it ran is not known")
-            )
+            current.fail(ProtocolError(f"{current.what}: the server at {self.host}:{self.number} sent {seen}; whether it ran is not known"))
         elif self._probes:
             self._nonsense += 1
             if self._nonsense >= _NONSENSE:
-                return self._lose("it answers handshakes with something else")
+                return self._give_up("it answers handshakes with something else")
             self._ask_if_free(self._timeout)
 
     def _take_probe(self, frames: Reply) -> None:
@@ -459,7 +417,7 @@ class Port:
             try:
                 self._check(frames)
             except BridgeError as error:
-                return self._lose(f"after a reply that was not understood came another: {error}")
+                return self._give_up(f"after a reply that was not understood came another: {error}")
             self._doubt = None
         return None
 
@@ -473,7 +431,7 @@ class Port:
         self._over.extend(self._probes)
         self._probes.clear()
 
-    def _run_late(self, call: _Call, frames: Reply) -> None:
+    def _run_late(self, call: Call, frames: Reply) -> None:
         """Give a late reply to who wants to release what is in it, and send what they want to send for that."""
         if call.late is None or self._link is None:
             return
@@ -483,20 +441,20 @@ class Port:
             self._loop.call_exception_handler({"message": f"the late reply to {call.what}", "exception": error})
         else:
             if more is not None:
-                release = _Call(more, None, f"release after {call.what}")
+                release = Call(more, None, f"release after {call.what}")
                 self._waiting[release] = None
                 self._waiting.move_to_end(release, last=False)
                 self._pump()
 
-    def _out_of_time(self, call: _Call, timeout: float) -> None:
+    def _out_of_time(self, call: Call, timeout: float) -> None:
         if call in self._waiting:
             text = f"{call.what}: not sent within {timeout:g} s, as earlier calls on port {self.number} still run"
         else:
             text = f"{call.what}: no reply from {self.host}:{self.number} within {timeout:g} s; it may still run"
-        _fail(call, BridgeTimeoutError(text))
+        call.fail(BridgeTimeoutError(text))
         self._abandon(call)
 
-    def _abandon(self, call: _Call) -> None:
+    def _abandon(self, call: Call) -> None:
         """Nobody waits for this call any more."""
         if call in self._waiting:
             del self._waiting[call]
@@ -504,8 +462,3 @@ class Port:
             call.abandoned = True
             self._pump()
             self._look_again()
-
-
-def _fail(call: _Call, error: BaseException) -> None:
-    if call.future is not None and not call.future.done():
-        call.future.set_exception(error)

@@ -126,7 +126,7 @@ async def connections(host: JavaHost, fault: str, seeds: range) -> dict[str, int
         samples = await direct.make("aiomm.host.Samples")
         for seed in seeds:
             rng = random.Random(seed)
-            with ByteProxy(host.port, fault, rng, rng.randrange(rng.choice([120, 1000, 20_000]))) as proxy:
+            with ByteProxy(host.port, fault, rng, rng.randrange(rng.choice([150, 600, 3000]))) as proxy:
                 try:
                     async with asyncio.timeout(LONG):
                         outcomes = await case(ports, proxy.port, samples, fault, seed)

@@ -22,7 +22,7 @@ from aiomm.errors import (
     ServerNotFoundError,
 )
 from tests.bridge.asking import Asker, Askers, askers, until
-from tests.bridge.fake_server import free_port, greets, tcp_server, zmq_server
+from tests.bridge.fake_server import GREETING, free_port, greets, tcp_server, zmq_server
 from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
 if TYPE_CHECKING:
@@ -446,6 +446,42 @@ async def test_a_reply_that_is_lost_does_not_stop_the_port(ports: Askers) -> Non
             await asker.ask({"command": "lost"}, timeout=0.05)
         assert await asker.ask({"command": "x"}, timeout=LONG) == 7
         assert asker.port.stats.set_aside == 1
+
+
+async def test_a_handshake_that_is_lost_too_does_not_stop_the_port(ports: Askers) -> None:
+    asked: list[bytes] = []
+
+    def answer(frames: list[bytes]) -> list[list[bytes]]:
+        asked.append(frames[-1])
+        greeting = b'"connect"' in frames[-1]
+        if b"lost" in frames[-1] or (greeting and len(asked) in (3, 4)):
+            return []
+        return [[*frames[:-1], GREETING]] if greeting else [numbered(frames, 7)]
+
+    with zmq_server(answer) as number:
+        asker = await ports(number, 0.3)
+        with pytest.raises(BridgeTimeoutError):
+            await asker.ask({"command": "lost"}, timeout=0.05)
+        assert await asker.ask({"command": "x"}, timeout=LONG) == 7
+        assert [b"connect" in frame for frame in asked] == [True, False, True, True, True, False]
+
+
+async def test_a_server_that_answers_handshakes_with_nonsense_is_lost(ports: Askers) -> None:
+    asked = 0
+
+    def answer(frames: list[bytes]) -> list[list[bytes]]:
+        nonlocal asked
+        asked += 1
+        return [[*frames[:-1], GREETING]] if asked == 1 else [[b"nonsense"]] * 100
+
+    with zmq_server(answer) as number:
+        asker = await ports(number)
+        with pytest.raises(ProtocolError):
+            await asker.ask({"command": "x"})
+        async with asyncio.timeout(LONG):
+            with pytest.raises(ServerLostError, match="handshakes"):
+                await asker.ask({"command": "x"})
+        assert len(asker.losses) == 1
 
 
 @pytest.mark.parametrize("envelope", [[], [b""], [b"wrong key", b""], [b"key alone"], [b"a", b"b", b"c", b""]], ids=str)
