@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.bridge import wire
-from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, ProtocolError, ServerLostError
+from aiomm.errors import AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ProtocolError, ServerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +52,9 @@ class Line:
         self.calls = 0
         self.ended = False
         self._loop = session.loop
+        self._count = 0
+        self._running: set[int] = set()
+        self._patient: list[tuple[set[int], asyncio.Timeout]] = []
         self._dropped: deque[str] = deque()
         self._waking = False
         self._releasing: asyncio.Task[None] | None = None
@@ -67,6 +70,7 @@ class Line:
         *,
         order: Literal["big", "native"] = "big",
         keep: bool = False,
+        control: bool = False,
     ) -> Any:
         """Send a request and give what came back; an object as `wire.Shadow`.
 
@@ -82,20 +86,28 @@ class Line:
             Byte order of arrays in the message.
         keep : bool
             Leave an object in Java for ever if its reply comes when nobody waits for it any more.
+        control : bool
+            Java answers at once, when it is free.
         """
-        return await self.exchange(wire.encode(message, order=order), timeout, what, keep=keep)
+        return await self.exchange(wire.encode(message, order=order), timeout, what, keep=keep, control=control)
 
-    async def exchange(self, frames: Request, timeout: float | None, what: str, *, keep: bool = False) -> Any:
+    async def exchange(self, frames: Request, timeout: float | None, what: str, *, keep: bool = False, control: bool = False) -> Any:
         """Send a request that is written already; otherwise like `call`."""
         session = self.session
         session.check()
         if session.debug:
             log.debug("to port %d: %s", self.number, wire.summarise(frames))
+        self._count = ticket = self._count + 1
         self.calls += 1
+        if not control:
+            self._running.add(ticket)
         try:
             reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late)
         finally:
             self.calls -= 1
+            self._running.discard(ticket)
+            if self._patient:
+                self._free(ticket)
         if session.debug:
             log.debug("from port %d: %s", self.number, wire.summarise(reply))
         try:
@@ -105,9 +117,29 @@ class Line:
             raise
 
     async def ask(self, message: Mapping[str, Any], what: str, *, order: Literal["big", "native"] = "big") -> Any:
-        """Send a control message, which the server answers within the control timeout once it is free."""
-        busy = self.calls or self.port.stats.set_aside  # behind a call of our own it takes as long as that does
-        return await self.call(message, None if busy else self.session.timeout, what, order=order)
+        """Send a control message. The control timeout counts from when the calls of ours before it have ended: those may take long."""
+        timeout = self.session.timeout
+        if not self._running:
+            return await self.call(message, timeout, what, order=order, control=True)
+        try:
+            async with asyncio.timeout(None) as limit:
+                before = (set(self._running), limit)
+                self._patient.append(before)
+                try:
+                    return await self.call(message, None, what, order=order, control=True)
+                finally:
+                    self._patient.remove(before)
+        except BridgeError:
+            raise
+        except TimeoutError:
+            raise BridgeTimeoutError(f"{what}: no reply within {timeout:g} s") from None
+
+    def _free(self, ticket: int) -> None:
+        """A call has ended: control messages behind it, and behind no other, have their time from now on."""
+        for before, limit in self._patient:
+            before.discard(ticket)
+            if not before and limit.when() is None:
+                limit.reschedule(self._loop.time() + self.session.timeout)
 
     async def follow(self, plan: Plan, timeout: float | None, what: str) -> Any:
         """Send the messages of a plan, one after the other, and give its result; what was made on the way is released."""

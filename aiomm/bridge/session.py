@@ -242,7 +242,7 @@ class Session:
         if shadow.is_error:
             raise await _thrown(obj)
         if shadow.java_class in _ARRAYS:
-            return await line.follow(reflection.read_array(obj), self.timeout, f"reading a {shadow.java_class}")
+            return await line.follow(reflection.read_array(obj), self.call_timeout, f"reading a {shadow.java_class}")
         return obj
 
     def adopt(self, shadow: Shadow, line: Line) -> JavaObject:
@@ -263,7 +263,8 @@ class Session:
         signature, values = overloads.choose(signatures, args, what=what)
         if overloads.sure(signatures, signature, values) and wire.beside_binary(list(values)) is None:
             try:
-                return await self.placed(wire.constructor(classpath, signature, values, new_port), what, self.call_timeout)
+                message = wire.constructor(classpath, signature, values, new_port)
+                return await self.placed(message, what, control=False)
             except JavaException as error:
                 if not reflection.not_run(error):
                     raise
@@ -273,7 +274,7 @@ class Session:
 
     async def existing(self, classpath: str, *, new_port: bool) -> JavaObject:
         """Get the one object that the server has of a class; it ignores what a constructor would take."""
-        return await self.placed(wire.constructor(classpath, Signature(classpath, ()), (), new_port), classpath, self.timeout)
+        return await self.placed(wire.constructor(classpath, Signature(classpath, ()), (), new_port), classpath)
 
     async def kept(self, classpath: str, signature: Signature, values: Sequence[Any]) -> JavaObject:
         """Make an object that Java must not collect before `let_go`, whatever happens to its proxy, the call or the bridge."""
@@ -296,7 +297,7 @@ class Session:
         why: BaseException | None = None
         for _ in range(_PORTS_TRIED):
             await self._ports_closed()
-            shadow = await self.main.call(wire.get_class("java.util.Objects", True), self.timeout, "a port of its own")
+            shadow = await self.main.ask(wire.get_class("java.util.Objects", True), "a port of its own")
             try:
                 line = await self._line_for(shadow)
             except ServerNotFoundError as error:
@@ -310,17 +311,18 @@ class Session:
     async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
         """Get a class itself."""
         try:
-            found = await self.placed(wire.get_class(classpath, new_port), f"the class {classpath}", self.timeout)
+            found = await self.placed(wire.get_class(classpath, new_port), f"the class {classpath}")
         except JavaException as error:
             raise _no_class(classpath, error) from None
         assert isinstance(found, JavaClass)
         return found
 
-    async def placed(self, message: dict[str, Any], what: str, timeout: float | None) -> JavaObject:
+    async def placed(self, message: dict[str, Any], what: str, *, control: bool = True) -> JavaObject:
         """Send a request that makes an object at this port or at one of its own."""
         if message.get("new-port"):
             await self._ports_closed()
-        return await self._located(await self.main.call(message, timeout, what), what)
+        value = await (self.main.ask(message, what) if control else self.main.call(message, self.call_timeout, what))
+        return await self._located(value, what)
 
     async def _located(self, value: Any, what: str) -> JavaObject:
         if not isinstance(value, wire.Shadow) or value.port == self.main.number:

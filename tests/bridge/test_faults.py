@@ -353,6 +353,6 @@ async def test_a_field_and_an_iteration_and_a_release_end_too(own_java_host: Jav
         uses = [fields.get_field("anInt"), fields.set_field("anInt", 1), anext(walk), samples.noResult(), samples.first(["x"])]
         await lost([asyncio.ensure_future(use) for use in uses], moment)
         with contextlib.suppress(errors.ServerLostError):
-            await words.release()
+            await words.aclose()
         own_java_host.start()
         await only_its_own(own_java_host)

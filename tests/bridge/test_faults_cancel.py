@@ -173,7 +173,7 @@ async def objects(bridge: aiomm.Bridge, samples: Any, say: Callable[[object], No
     assert await samples.first(["x", "y"]) == "x"
     assert [word async for word in await samples.list()] == ["a", "b", "c"]
     assert await (await samples.echo_strings(["a", None])).to_list() == ["a", None]
-    await dog.release()
+    await dog.aclose()
 
 
 async def fields(bridge: aiomm.Bridge, samples: Any, say: Callable[[object], None]) -> None:
@@ -192,7 +192,7 @@ async def ports(bridge: aiomm.Bridge, samples: Any, say: Callable[[object], None
     assert await apart.echo_int(number) == number
     dog = await apart.animal()
     assert await dog.name() == "dog"
-    await apart.release()
+    await apart.aclose()
     del dog
 
 
