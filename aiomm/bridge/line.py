@@ -207,13 +207,14 @@ class Line:
     async def _release(self) -> None:
         try:
             while self._dropped:
-                await self._destroy(self._dropped.popleft(), None)
+                await self.destroy(self._dropped.popleft(), None)
         except (BridgeError, ClosedError):
             pass  # the server is gone, and its objects with it; or the bridge closes, which releases them itself
         finally:
             self._releasing = None
 
-    async def _destroy(self, hash_code: str, timeout: float | None) -> None:
+    async def destroy(self, hash_code: str, timeout: float | None) -> None:
+        """Send the destructor of an object now, and wait for its reply up to `timeout` (s)."""
         if hash_code not in self.live:
             self._told(hash_code)
             return
@@ -263,17 +264,19 @@ class Line:
             self._releasing.cancel()
             await asyncio.wait([self._releasing])
         try:
-            if release and self.live and not self.ended:
-                if self.calls or self.port.stats.set_aside:
-                    # Calls that wait are not to run any more: the release has a connection of its own.
+            if release and not self.ended:
+                if busy := bool(self.calls or self.port.stats.set_aside):
+                    # Calls that wait are not to run any more, and an object that comes late is released.
                     started = self._loop.time()
                     await self.port.aclose(timeout)
                     if self._loop.time() - started >= timeout:
                         return  # the server is busy with a call
-                    self.port = self.session.port(self.number, self.lost)
-                    await self.session.connect(self.port)
-                for hash_code in list(self.live):
-                    await self._destroy(hash_code, timeout)
+                if self.live:
+                    if busy:
+                        self.port = self.session.port(self.number, self.lost)
+                        await self.session.connect(self.port)
+                    for hash_code in list(self.live):
+                        await self.destroy(hash_code, timeout)
         except (BridgeError, ClosedError) as error:
             log.debug("port %d: %d objects stay on the server: %s", self.number, len(self.live), error)
         finally:

@@ -377,6 +377,8 @@ class Port:
             self._run_late(call, frames)
         elif call.future is not None and not call.future.done():
             call.future.set_result(frames)
+        elif call.future is not None and call.future.cancelled():  # and who waits has not had the time to say so
+            self._run_late(call, frames)
         if call.last:
             self._closed = True
             self._shut()

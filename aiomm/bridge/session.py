@@ -203,11 +203,11 @@ class Session:
         async def release() -> None:
             try:
                 line = await self._line_for(shadow)
-                await line.release(shadow.hash_code)
+                await line.destroy(shadow.hash_code, self.timeout)
             except AiommError as error:
                 log.debug("port %d: an object that came late stays there: %s", shadow.port, error)
 
-        if self.error is None:
+        if not isinstance(self.error, ServerLostError):
             self._spawn(release())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -221,18 +221,25 @@ class Session:
         lost = self.error
         await self.core_changes.aclose(lost)
         self.error = self.error or ClosedError("this Bridge was closed")
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
         self._statics.clear()
         try:
-            # Ports that objects have to themselves first: the server closes them.
-            for line in sorted(self.lines, key=lambda line: line.main):
-                await line.aclose(release=lost is None)
+            for _ in range(2):  # closing a port may bring an object that lives at one of its own
+                await self._finish_tasks(0 if lost else self.timeout)
+                # Ports that objects have to themselves first: the server closes them.
+                for line in sorted(self.lines, key=lambda line: line.main):
+                    await line.aclose(release=lost is None)
+                    self.lines.discard(line)
         finally:
             self.lines.clear()
             self._context.destroy(linger=0)
+
+    async def _finish_tasks(self, seconds: float) -> None:
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     # ---- objects ------------------------------------------------------------------------------------------------
 
