@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from aiomm.bridge.core_events import CoreChanges
 from aiomm.bridge.session import Session
@@ -11,11 +12,12 @@ from aiomm.errors import ClosedError, JavaException, UnsupportedError
 from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
     from aiomm.bridge.proxy import JavaClass, JavaObject
+    from aiomm.core import BridgedCore  # for types alone: when it runs, the floor above registers it
 
 __all__ = ["Bridge", "User"]
 
@@ -57,7 +59,8 @@ class Bridge:
     ip_address : str
         Host of the server. Micro-Manager's own listens on the loopback address alone.
     timeout : float
-        For connecting, and for each control message (fields, classes, releases), in ms.
+        For connecting, and for each control message (fields, classes, releases), in ms. An image's fields are data: they are read
+        as a method is called.
     call_timeout : float, optional
         For each method call, in ms; by default a call may take as long as its hardware does. ``asyncio.timeout()`` (seconds)
         around a call is always safe too: later calls get their own replies.
@@ -92,8 +95,12 @@ class Bridge:
     ) -> None:
         if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
             raise ValueError(f"port is a number from 1 to 65535, not {port!r}")
+        if not isinstance(ip_address, str) or not ip_address:
+            raise ValueError(f"ip_address is the name or address of a computer, not {ip_address!r}")
+        if not isinstance(ip_address, str) or not ip_address:
+            raise ValueError(f"ip_address is the name or address of a host, not {ip_address!r}")
         for name, ms in (("timeout", timeout), ("call_timeout", call_timeout)):
-            if ms is not None and not (isinstance(ms, int | float) and not isinstance(ms, bool) and 0 < ms < float("inf")):
+            if (ms is not None or name == "timeout") and not (isinstance(ms, int | float) and not isinstance(ms, bool) and 0 < ms < float("inf")):
                 raise ValueError(f"{name} is a number of milliseconds above 0, not {ms!r}")
         self.port = port
         self._host = ip_address
@@ -230,7 +237,12 @@ class Bridge:
         OverloadError
             No constructor takes these arguments.
         """
-        return await self._open().construct(classpath, tuple(args or ()), new_port=new_socket)
+        session = self._open()
+        if isinstance(new_socket, list | tuple):
+            raise TypeError(f"new_socket is True or False, not {new_socket!r}; the constructor's arguments are args={list(new_socket)!r}")
+        if isinstance(args, str | bytes) or not (args is None or isinstance(args, Iterable)):
+            raise TypeError(f"args is a list of the constructor's arguments: args=[{args!r}]")
+        return await session.construct(classpath, tuple(args or ()), new_port=new_socket)
 
     async def get_java_class(self, classpath: str, new_socket: bool = False) -> JavaClass:
         """Get a Java class, for its static methods and fields.
@@ -249,7 +261,7 @@ class Bridge:
         """
         return await self._open().get_class(classpath, new_port=new_socket)
 
-    async def get_core(self, new_socket: bool = False) -> JavaObject:
+    async def get_core(self, new_socket: bool = False) -> BridgedCore:
         """Get the core of the running Micro-Manager.
 
         Parameters
@@ -257,7 +269,7 @@ class Bridge:
         new_socket : bool
             Let its calls have a port of their own.
         """
-        return await self._existing(CORE, "core", new_socket)
+        return cast("BridgedCore", await self._existing(CORE, "core", new_socket))
 
     async def get_studio(self, new_socket: bool = False) -> JavaObject:
         """Get Micro-Manager's Studio, which leads to the rest of its Java interface.

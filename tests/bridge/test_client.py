@@ -45,6 +45,8 @@ def test_the_parameters_are_the_seeds_then_more() -> None:
         ({"timeout": 0}, "timeout is a number of milliseconds above 0, not 0"),
         ({"call_timeout": "1"}, "call_timeout is a number of milliseconds"),
         ({"time_out": 1}, "did you mean 'timeout'"),
+        ({"ip_address": None}, "ip_address is the name or address of a computer, not None"),
+        ({"ip_address": ""}, "ip_address is the name or address of a computer, not ''"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any], says: str) -> None:
@@ -204,6 +206,19 @@ async def test_constructors_are_chosen_as_java_does(bridge: aiomm.Bridge) -> Non
         await made([1])
     with pytest.raises(errors.OverloadError, match="no public constructor"):
         await bridge.construct_java_object("aiomm.host.Named")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (([3, 4],), "new_socket is True or False, not [3, 4]; the constructor's arguments are args=[3, 4]"),
+        ((False, "abc"), "args is a list of the constructor's arguments: args=['abc']"),
+        ((False, 3), "args is a list of the constructor's arguments: args=[3]"),
+    ],
+)
+async def test_arguments_of_a_constructor_are_a_list(wrong: tuple[Any, ...], says: str, bridge: aiomm.Bridge) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+        await bridge.construct_java_object("java.awt.Point", *wrong)
 
 
 async def test_a_constructor_that_the_server_does_not_find_by_itself(bridge: aiomm.Bridge) -> None:
