@@ -150,6 +150,21 @@ async def test_many_control_messages_to_a_suspended_server(own_java_host: JavaHo
         assert await fields.get_field("anInt") == -70000
 
 
+async def test_an_image_may_take_longer_than_a_control_message(own_java_host: JavaHost) -> None:
+    async with aiomm.Bridge(port=own_java_host.port, timeout=300) as bridge:
+        samples = await bridge.construct_java_object(SAMPLES)
+        image = await samples.tagged()
+        with suspended(own_java_host):
+            reading = asyncio.ensure_future(image.get_field("pix"))
+            await asyncio.sleep(0.9)  # as a large image on a busy computer
+        assert (await reading).tolist() == [1, 65535, 3, 4]
+    async with aiomm.Bridge(port=own_java_host.port, call_timeout=300) as bridge:
+        samples = await bridge.construct_java_object(SAMPLES)
+        image = await samples.tagged()
+        with suspended(own_java_host), pytest.raises(errors.BridgeTimeoutError, match=r"field tags: no reply .* within 0\.3 s"):
+            await image.tags
+
+
 async def test_a_bridge_to_a_suspended_server_closes_within_its_timeout(own_java_host: JavaHost) -> None:
     bridge = await aiomm.Bridge.open(port=own_java_host.port, timeout=300)
     kept = [await bridge.construct_java_object(SAMPLES, new_socket=bool(i % 2)) for i in range(6)]

@@ -27,7 +27,7 @@ SAMPLES = "aiomm.host.Samples"
 async def eye(java_host: JavaHost) -> AsyncIterator[Eye]:
     async with looking(java_host.port) as eye:
         yield eye
-        await eye.faults.java.release()
+        await eye.faults.release()
 
 
 # ---- a call that the server runs when it is given up ---------------------------------------------------------------
@@ -79,12 +79,12 @@ async def test_a_call_is_given_up_while_the_server_runs_it(eye: Eye, way: str, m
             answers = asyncio.gather(*(samples.echo_int(number) for number in numbers))
             await asyncio.sleep(0.05)
             assert not answers.done()
-            await eye.faults.java.release()
+            await eye.faults.release()
             assert await asyncio.wait_for(answers, SLACK) == numbers
         else:
             with pytest.raises(errors.BridgeTimeoutError, match="not sent"):
                 await samples.echo_int(unique())
-            await eye.faults.java.release()
+            await eye.faults.release()
         await right_answers(bridge, samples=samples)
         eye.objects = before
         await eye.back()
@@ -104,7 +104,7 @@ async def test_a_hundred_calls_given_up_on_one_port(eye: Eye, way: str) -> None:
                 for call in calls:
                     call.cancel()
             assert await asyncio.wait_for(asyncio.gather(*calls), SLACK) == [way] * 10
-            await eye.faults.java.release()
+            await eye.faults.release()
             number = unique()
             assert await asyncio.wait_for(samples.echo_int(number), SLACK) == number
         assert await eye.faults.counted() == counted
@@ -124,7 +124,7 @@ async def test_given_up_calls_behind_each_other(eye: Eye) -> None:
         number = unique()
         third = asyncio.create_task(samples.echo_int(number))
         await asyncio.sleep(0.05)
-        await eye.faults.java.release()
+        await eye.faults.release()
         assert await asyncio.wait_for(third, SLACK) == number
         assert second.cancelled()
         await right_answers(bridge, samples=samples)
@@ -141,7 +141,7 @@ async def test_an_object_at_a_port_of_its_own_comes_late(eye: Eye) -> None:
         await eye.until_blocked()
         made = asyncio.create_task(bridge.construct_java_object("java.util.ArrayList", new_socket=True))
         await asyncio.sleep(0.02)
-        await eye.faults.java.release()
+        await eye.faults.release()
         while not blocking.done():  # the constructor is sent in the step in which this is done, or the next
             await asyncio.sleep(0)
         made.cancel()

@@ -393,7 +393,7 @@ async def test_a_blocking_call_has_its_own_port(bridge: aiomm.Bridge, eye: Eye) 
     await eye.until_blocked(2)
     await right_answers(bridge)
     assert not any(call.done() for call in calls)
-    await eye.faults.java.release()
+    await eye.faults.release()
     assert len(await asyncio.wait_for(asyncio.gather(*calls), SLACK)) == 3
 
 
