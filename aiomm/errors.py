@@ -241,7 +241,7 @@ class OverloadError(BridgeError, TypeError):
     """
 
     def __init__(self, message: str, *, candidates: Sequence[str] = ()) -> None:
-        self.candidates = list(candidates)
+        self.candidates: list[str] = list(candidates)
         super().__init__(message)
 
 

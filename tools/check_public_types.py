@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-PACKAGES = ("aiomm", "aiomm.errors", "aiomm.core", "aiomm.acquire", "aiomm.dataset", "aiomm.viewer")
+PACKAGES = ("aiomm", "aiomm.errors", "aiomm.bridge", "aiomm.core", "aiomm.acquire", "aiomm.dataset", "aiomm.viewer")
 
 
 def faults(symbol: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ that is whole from an int, and to convert what a field is set to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiomm.bridge import overloads, wire
 from aiomm.bridge.handle import Handle
@@ -36,10 +36,21 @@ class JavaField:
 
     def __init__(self, obj: JavaObject, name: str) -> None:
         self._object = obj
-        self.name = name
+        self.name: str = name
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._object.get_field(self.name).__await__()
+
+    # Fields are values in pycromanager: what is written for that says here what is missing.
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a field is read by awaiting it: (await obj.{self.name}).{name}")
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(f"a field is read by awaiting it: (await obj.{self.name})[{key!r}]")
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError(f"a field is read by awaiting it: await obj.{self.name}")
 
     def __repr__(self) -> str:
         return f"<field {self.name} of {self._object!r}: await it>"

@@ -98,7 +98,7 @@ class Members:
         names = self.listed()
         if not self.snake and (java := next((n for n in self._api if snake_case(n) == name), None)):
             return f"{what}; names are Java's here (convert_camel_case=False), it is {java!r}"
-        return what + did_you_mean(name, [*names, *self._field_spellings])
+        return what + did_you_mean(name, {*names, *self._field_spellings})
 
 
 def _objects_own(name: str, entries: Iterable[dict[str, Any]]) -> bool:

@@ -338,7 +338,7 @@ class JavaMethod:
         self.__doc__ = describe(obj._members.java_class, method.signatures)
 
     def __call__(self, *args: Any) -> Coroutine[Any, Any, Any]:
-        return self._object._run(self._method, args)
+        return _named(self._object._run(self._method, args), self._method)
 
 
 def _by_name(obj: JavaObject, name: str) -> Any:
@@ -356,9 +356,15 @@ def _refused(error: JavaException) -> bool:
     return error.java_class == "java.lang.reflect.InaccessibleObjectException" and reflection.not_run(error)
 
 
+def _named(calling: Coroutine[Any, Any, Any], method: Method) -> Coroutine[Any, Any, Any]:
+    """Let Python's "was never awaited" say which method it is about."""
+    calling.__qualname__ = method.what  # type: ignore[attr-defined]
+    return calling
+
+
 def _function(name: str, method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
     def call(self: JavaObject, /, *args: Any) -> Coroutine[Any, Any, Any]:
-        return self._run(method, args)
+        return _named(self._run(method, args), method)
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = describe(method.java_class, method.signatures)

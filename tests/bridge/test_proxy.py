@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import re
 from typing import TYPE_CHECKING, Any
@@ -321,6 +322,19 @@ async def test_names_that_the_proxy_has_itself(bridge: aiomm.Bridge) -> None:
         _ = odd.java.nope
 
 
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_forgotten_await_names_the_method(named: bool, samples: aiomm.JavaObject) -> None:
+    with pytest.warns(RuntimeWarning, match=r"coroutine 'aiomm.host.Samples.echoInt' was never awaited"):
+        (samples.java if named else samples).echo_int(1)
+        gc.collect()
+
+
+async def test_a_near_name_is_suggested_once(samples: aiomm.JavaObject) -> None:
+    tagged = await samples.tagged()
+    with pytest.raises(AttributeError, match=r"did you mean 'pix'\?$"):
+        tagged.pixx  # noqa: B018
+
+
 async def test_names_that_are_not_there(samples: aiomm.JavaObject) -> None:
     with pytest.raises(AttributeError, match=r"aiomm.host.Samples has no method or field 'ecko_int'; did you mean 'echo_int'"):
         _ = samples.ecko_int
@@ -345,6 +359,12 @@ async def test_fields_are_read_when_awaited_each_time_anew(bridge: aiomm.Bridge)
     number = fields.anInt
     assert isinstance(number, JavaField)
     assert "await it" in repr(number)
+    with pytest.raises(AttributeError, match=re.escape("a field is read by awaiting it: (await obj.anInt).real")):
+        number.real  # noqa: B018
+    with pytest.raises(TypeError, match=re.escape("a field is read by awaiting it: (await obj.anInt)[0]")):
+        number[0]
+    with pytest.raises(TypeError, match=re.escape("a field is read by awaiting it: await obj.anInt")):
+        np.asarray(number)
     assert await number == -70000
     await fields.set_field("anInt", 5)
     assert await number == await fields.an_int == await fields.get_field("an_int") == 5
