@@ -160,9 +160,11 @@ class BridgedCore(JavaObject, Core):
 
     async def aclose(self) -> None:
         """End live views that this core drives, and let go of Java's core. Again and again does no harm."""
-        for user in [user for user in self.users if user.core is self]:
-            await finish(asyncio.ensure_future(user.abort_for_close()))
-        await super().aclose()
+        try:
+            for user in [user for user in self.users if user.core is self]:
+                await finish(asyncio.ensure_future(user.abort_for_close()))
+        finally:
+            await super().aclose()
 
     # ---- within -------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STEP = 0.003  # s, between two looks for a new frame while somebody waits for one
+ANSWERS = 2.0  # s, that a view which is to end waits for the answer to its last look
+STOPS = 5.0  # s, that the camera has to stop; a server that answers no more would hold up the end for ever
 
 
 class JavaFeed:
@@ -42,6 +44,7 @@ class JavaFeed:
         self.stop_error: BaseException | None = None
         self.stopping = False
         self.begun = False
+        self.halting = False
         self.running = False
         self.missed = 0
         self.last_count = 0
@@ -87,8 +90,18 @@ class JavaFeed:
 
     def _stop(self) -> None:
         self.wake.set()
-        if self.task is not None and not self.begun:
+        if self.task is None:
+            return
+        if not self.begun:
             self.task.cancel()  # it waits for its turn
+        else:
+            late = self.loop.call_later(ANSWERS, self._give_up)
+            self.task.add_done_callback(lambda _: late.cancel())
+
+    def _give_up(self) -> None:
+        """Look no more: no answer comes."""
+        if self.task is not None and not self.halting:
+            self.task.cancel()
 
     async def ended(self) -> None:
         """Wait until the camera stands and the turn is given back."""
@@ -96,11 +109,14 @@ class JavaFeed:
             await asyncio.wait([self.task])
 
     async def abort_for_close(self) -> None:
-        """End the view because the core or its bridge is being closed."""
+        """End the view because the core or its bridge is being closed; raises CoreError if the camera could not be stopped."""
         if self.error is None:
             self.error = ClosedError("the core was closed while its live view was running")
         self.stop()
         await self.ended()
+        error, self.stop_error = self.stop_error, None
+        if error is not None:
+            raise error
 
     def abort(self) -> None:
         """End the view because of `BridgedCore.halt`."""
@@ -145,15 +161,21 @@ class JavaFeed:
 
     async def _halt(self, camera: Any) -> None:
         """Stop the camera; what fails is kept for who closes the view."""
+        self.halting = True
         try:
-            if self.running:
-                await camera.stop_sequence_acquisition()
-            if self.before is not None:
-                await camera.set_exposure(self.before)
+            async with asyncio.timeout(STOPS):
+                if self.running:
+                    await camera.stop_sequence_acquisition()
+                if self.before is not None:
+                    await camera.set_exposure(self.before)
         except AiommError as error:
             self.stop_error = error
-        with contextlib.suppress(AiommError):
-            await camera.aclose()
+        except TimeoutError:
+            what = f"live view: Micro-Manager did not answer within {STOPS:g} s that the camera has stopped; it may still run"
+            self.stop_error = CoreError(what)
+        with contextlib.suppress(AiommError, TimeoutError):
+            async with asyncio.timeout(ANSWERS):
+                await camera.aclose()
 
     async def _newest(self, camera: Any) -> LiveFrame | None:
         """Take the newest frame, if there is one that was not given yet; see `aiomm.core.live.Feed.newest`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import signal
 import socket
 import sys
 import threading
@@ -16,6 +18,7 @@ import pymmcore
 import pytest
 
 import aiomm
+from aiomm.core import java_live
 from aiomm.core import java_values as values
 from aiomm.errors import ClosedError, CoreError, JavaException, UnsupportedError
 
@@ -293,6 +296,28 @@ async def test_closing_the_bridge_stops_the_camera(java_host: JavaHost, control:
         core = await bridge.get_core()
         assert not await core.is_sequence_running()
         assert await core.get_exposure() == 10
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_a_live_view_of_a_server_that_answers_no_more_ends(
+    waiting: bool, own_java_host: JavaHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(java_live, "ANSWERS", 0.2)
+    monkeypatch.setattr(java_live, "STOPS", 0.3)
+    bridge = await aiomm.Bridge.open(port=own_java_host.port)
+    core: Any = await bridge.get_core()
+    live = core.live()
+    await anext(live)
+    asked = [asyncio.ensure_future(anext(live))] if waiting else []
+    try:
+        os.kill(own_java_host.pid, signal.SIGSTOP)
+        async with asyncio.timeout(20):
+            with pytest.raises(CoreError, match=r"did not answer within 0\.3 s that the camera has stopped"):
+                await bridge.aclose()
+            for end in await asyncio.gather(*asked, return_exceptions=True):
+                assert isinstance(end, ClosedError | aiomm.LiveFrame), end
+    finally:
+        os.kill(own_java_host.pid, signal.SIGCONT)
 
 
 async def test_closing_the_core_ends_its_live_view(core: Any) -> None:
