@@ -112,7 +112,7 @@ def rank(value: Any, java_type: str) -> Rank | None:
         return _rank_int(value, target)
     if isinstance(value, np.generic) and value.dtype.kind in "iu":
         exact = _rank_scalar(_NUMPY[value.dtype.kind + str(value.dtype.itemsize)], target)
-        if exact is not None and not (target == "long" and value.dtype == np.uint64 and not _fits(int(value), target)):
+        if exact is not None and (_fits(int(value), "long") or target in {"float", "double"}):
             return exact
         like = _rank_int(int(value), target)  # numpy's default is int64: it may be an int as well, where there is no long
         return like and (like[0], like[1] + 1)
@@ -332,7 +332,8 @@ def convert(value: Any, java_type: str) -> Any:
     if isinstance(value, float | np.floating) and not math.isfinite(value):
         raise JavaValueError(f"Java cannot be given {value} as a single number: the protocol has none")
     if isinstance(value, str):
-        return Needs("enum", java_type, value) if rank(value, target) == (4, 0) else str(value)
+        text = str.__str__(value)  # of an enum with texts, str() would be the name of the member
+        return Needs("enum", java_type, text) if rank(text, target) == (4, 0) else text
     if isinstance(value, list | tuple | set | frozenset | dict | np.ndarray):
         return _convert_members(value, target, java_type)
     return value

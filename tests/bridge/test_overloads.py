@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from pathlib import PurePosixPath
 from typing import Any
@@ -35,6 +36,12 @@ ARRAY_LIST = Handle(
 DOG = Handle("2", 4827, "a.Dog", ("a.Dog", "a.Animal", "a.Named", OBJ))
 STRINGS = Handle("3", 4827, "[Ljava.lang.String;", ("[Ljava.lang.String;", "java.lang.Cloneable", "java.io.Serializable", OBJ))
 ENTRY = Handle("4", 4827, "java.util.HashMap$Node", ("java.util.HashMap$Node", "java.util.Map$Entry", OBJ))
+
+
+class Preset(str, enum.Enum):  # noqa: UP042
+    """Texts with names: `str()` of one is ``Preset.DAPI``."""
+
+    DAPI = "dapi"
 
 
 def chosen(overloads: list[tuple[str, ...]], *args: Any) -> tuple[str, ...]:
@@ -151,6 +158,8 @@ def test_java_chooses_so(args: tuple[Any, ...], overloads: list[tuple[str, ...]]
         (("xy",), [("char",)], "str 'xy' is no char"),
         (("\N{GRINNING FACE}",), [("char",)], "is no char"),
         ((1,), [(S,)], "int 1 is no String"),
+        ((np.uint64(2**63),), [(OBJ,)], "is no Object"),
+        ((np.uint64(2**63),), [(LONG,)], "does not fit long"),
         ((DOG,), [("a.Cat",)], r"a\.Dog is no Cat"),
         ((DOG,), [("int",)], r"a\.Dog is no int"),
         ((1j,), [(OBJ,)], "complex is no Object"),
@@ -219,6 +228,9 @@ def test_data_that_contain_themselves() -> None:
         ({"x": 1}, "mmcorej.org.json.JSONObject", Needs("json", "mmcorej.org.json.JSONObject", {"x": 1})),
         (["a"], "mmcorej.StrVector", Needs("vector", "mmcorej.StrVector", ["a"])),
         (PurePosixPath("/x"), S, "/x"),
+        (Preset.DAPI, S, "dapi"),
+        (Preset.DAPI, OBJ, "dapi"),
+        (Preset.DAPI, "a.Color", Needs("enum", "a.Color", "dapi")),
         (DOG, "a.Animal", DOG),
     ],
 )
