@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "line_of", "make_class"]
 
-# Pixels are unsigned, which Java's arrays are not.
-_PIXEL_FIELDS = frozenset({("mmcorej.TaggedImage", "pix")})
+_IMAGE = "mmcorej.TaggedImage"
 
 
 class JavaObject(Handle):
@@ -105,9 +104,11 @@ class JavaObject(Handle):
         if java_name is None:
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
         line = self._checked()
-        value = await line.ask(wire.get_field(self, java_name), f"reading the field {java_name}")
-        if (self.java_class, java_name) in _PIXEL_FIELDS:
-            return iteration.unsigned(value)
+        message, what = wire.get_field(self, java_name), f"reading the field {java_name}"
+        if self.java_class == _IMAGE:  # data, which may take longer than a control message; pixels are unsigned, Java's arrays are not
+            value = await line.call(message, line.session.call_timeout, what)
+            return iteration.unsigned(value) if java_name == "pix" else value
+        value = await line.ask(message, what)
         if type(value) is wire.Shadow:
             return await line.session.give(value, line)
         return await fields.read(self, self._members, java_name, value)
