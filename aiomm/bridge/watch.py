@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Link", "LinkError", "address", "connected", "watch"]
 
+_REACHED: Final = zmq.Event.CONNECTED
 _UP: Final = zmq.Event.HANDSHAKE_SUCCEEDED
 _DOWN: Final = zmq.Event.DISCONNECTED | zmq.Event.CLOSED
 _EVENT: Final = struct.Struct("=H")
 _RETRY_FIRST: Final = 0.002  # s; the server answers that it opened a port before it has bound it
 _RETRY_LONGEST: Final = 0.05
 _NO_HANDSHAKE: Final = "what listens there does not shake hands as ZeroMQ does"
+_UNREACHED: Final = "that address does not answer: there is no such name, or no way there"
 _LARGEST_FRAME: Final = 2**31 + 2**20  # a Java array has fewer bytes; what claims more is damaged
 
 
@@ -93,6 +95,7 @@ class Link:
     ) -> None:
         self.socket = context.socket(kind)
         self._readable, self._lost = readable, lost
+        self._reached = False
         self._peers = 0
         self._opened: asyncio.Future[None] | None = None
         self._stops: list[Callable[[], None]] = []
@@ -111,7 +114,7 @@ class Link:
                 (zmq.TCP_KEEPALIVE_CNT, 3),
             ):
                 self.socket.setsockopt(option, value)
-            self._monitor = self.socket.get_monitor_socket(_UP | _DOWN)
+            self._monitor = self.socket.get_monitor_socket(_REACHED | _UP | _DOWN)
             self._monitor.setsockopt(zmq.LINGER, 0)
             self._stops.append(watch(_integer(self._monitor, zmq.FD), self._watch_peers))
             self._watch_peers()  # a socket gives notice only after it was found empty
@@ -143,7 +146,7 @@ class Link:
         except zmq.ZMQError as error:
             raise LinkError(str(error)) from error
         except TimeoutError:
-            raise LinkError(_NO_HANDSHAKE) from None
+            raise LinkError(_NO_HANDSHAKE if self._reached else _UNREACHED) from None
         finally:
             self._opened = None
 
@@ -176,7 +179,9 @@ class Link:
             except zmq.Again:
                 return
             (event,) = _EVENT.unpack_from(frame)
-            if event == _UP:
+            if event == _REACHED:
+                self._reached = True
+            elif event == _UP:
                 self._peers += 1
                 self._settle(None)
             else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import re
 from typing import TYPE_CHECKING
+
+from aiomm.bridge.names import snake_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+__all__ = ["only_reads", "public_methods", "snake_case", "unknown"]
 
 _SWIG = frozenset({"acquire", "append", "disown", "next", "own", "this", "thisown"})
 
@@ -33,11 +36,6 @@ _READS = frozenset(
 )
 # These begin like a question, but take something away, talk to hardware that is not set up yet, or load a library.
 _CHANGES = frozenset({"getAvailableDevices", "getInstalledDevices", "getSerialPortAnswer"})
-
-
-def snake_case(name: str) -> str:
-    """Spell a camelCase name as pycromanager does: ``setXYPosition`` is ``set_xy_position``."""
-    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
 
 
 def only_reads(method: str) -> bool:

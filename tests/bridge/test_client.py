@@ -69,6 +69,11 @@ async def test_open_and_close_without_a_context_manager(java_host: JavaHost) -> 
         await bridge.__aenter__()
 
 
+async def test_a_host_that_there_is_not() -> None:
+    with pytest.raises(errors.ServerNotFoundError, match=r"no-such-host\.invalid:4827: .*there is no such name"):
+        await aiomm.Bridge.open(ip_address="no-such-host.invalid")
+
+
 async def test_a_bridge_that_is_open_cannot_be_entered_again(bridge: aiomm.Bridge) -> None:
     with pytest.raises(RuntimeError, match="open already"):
         await bridge.__aenter__()
