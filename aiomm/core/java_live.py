@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 STEP = 0.003  # s, between two looks for a new frame while somebody waits for one
 ANSWERS = 2.0  # s, that a view which is to end waits for the answer to its last look
-STOPS = 5.0  # s, that the camera has to stop; a server that answers no more would hold up the end for ever
+STOPS = 5.0  # s, that the camera has to stop, besides two exposures; a server that answers no more would hold up the end for ever
 
 
 class JavaFeed:
@@ -45,6 +45,7 @@ class JavaFeed:
         self.stopping = False
         self.begun = False
         self.halting = False
+        self.stops = STOPS
         self.running = False
         self.missed = 0
         self.last_count = 0
@@ -152,10 +153,11 @@ class JavaFeed:
                 await finish(self.loop.create_task(self._halt(camera), name="aiomm: stopping live view in Java"))
 
     async def _begin(self, camera: Any) -> None:
+        before = await camera.get_exposure()
         if self.exposure is not None:
-            before = await camera.get_exposure()
             await camera.set_exposure(float(self.exposure))
             self.before = before
+        self.stops = STOPS + 2 * (before if self.exposure is None else self.exposure) / 1000
         self.running = True  # one that fails to start may have opened the shutter
         await camera.start_continuous_sequence_acquisition(0)
 
@@ -163,7 +165,7 @@ class JavaFeed:
         """Stop the camera; what fails is kept for who closes the view."""
         self.halting = True
         try:
-            async with asyncio.timeout(STOPS):
+            async with asyncio.timeout(self.stops):
                 if self.running:
                     await camera.stop_sequence_acquisition()
                 if self.before is not None:
@@ -171,8 +173,9 @@ class JavaFeed:
         except AiommError as error:
             self.stop_error = error
         except TimeoutError:
-            what = f"live view: Micro-Manager did not answer within {STOPS:g} s that the camera has stopped; it may still run"
+            what = f"live view: Micro-Manager did not answer within {self.stops:g} s that the camera has stopped; it may still run"
             self.stop_error = CoreError(what)
+            return  # nor will it release anything now
         with contextlib.suppress(AiommError, TimeoutError):
             async with asyncio.timeout(ANSWERS):
                 await camera.aclose()
