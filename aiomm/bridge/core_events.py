@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge import wire
-from aiomm.bridge.names import snake_case
+from aiomm.bridge.names import did_you_mean, snake_case
 from aiomm.bridge.wire import Signature
 from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, ProtocolError, ServerLostError
 
@@ -281,8 +281,10 @@ class CoreChanges:
     def __init__(self, source: CoreChangesSource, kinds: Iterable[str] | str | None, buffer: int) -> None:
         known = {spelling: kind for kind in KINDS for spelling in (kind, snake_case(kind))}
         chosen = None if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
-        if chosen is not None and (unknown := sorted(set(chosen) - set(known))):
-            raise ValueError(f"the server passes on no {', '.join(map(repr, unknown))}; it passes on {', '.join(map(snake_case, KINDS))}")
+        if unknown := [kind for kind in chosen or () if kind not in known]:
+            listed = sorted(map(snake_case, KINDS))
+            hint = did_you_mean(str(unknown[0]), listed) or f"; it passes on {', '.join(listed)}"
+            raise ValueError(f"the server passes on no {', '.join(map(repr, unknown))}{hint}")
         if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
             raise ValueError(f"buffer is the number of changes that may wait, 1 or more, not {buffer!r}")
         self._source = source

@@ -22,7 +22,7 @@ _EVENT: Final = struct.Struct("=H")
 _RETRY_FIRST: Final = 0.002  # s; the server answers that it opened a port before it has bound it
 _RETRY_LONGEST: Final = 0.05
 _NO_HANDSHAKE: Final = "what listens there does not shake hands as ZeroMQ does"
-_UNREACHED: Final = "that address does not answer: there is no such name, or no way there"
+_UNREACHED: Final = "no answer from that address in time: there may be no such name, or no way there"
 _LARGEST_FRAME: Final = 2**31 + 2**20  # a Java array has fewer bytes; what claims more is damaged
 
 
@@ -209,14 +209,17 @@ async def connected(make: Callable[[], Link], host: str, port: int, deadline: fl
     """
     loop = asyncio.get_running_loop()
     pause = _RETRY_FIRST
+    seen: LinkError | None = None
     while True:
         link = make()
         try:
             await link.connect(host, port, deadline)
-        except LinkError:
+        except LinkError as error:
             link.close()
+            if seen is None or str(error) != _UNREACHED:  # the last attempt may have had no time to see anything
+                seen = error
             if loop.time() + pause >= deadline:
-                raise
+                raise seen from None
         except BaseException:
             link.close()
             raise

@@ -188,7 +188,9 @@ async def test_the_next_listener_begins_anew(bridge: aiomm.Bridge, eye: Eye) -> 
 
 
 async def test_what_cannot_be_listened_to(bridge: aiomm.Bridge) -> None:
-    with pytest.raises(ValueError, match="passes on no 'image_snapped'; it passes on xy_stage_position_changed"):
+    with pytest.raises(ValueError, match=r"passes on no 'exposureChangd'; did you mean 'exposure_changed'"):
+        bridge.core_events(["property_changed", "exposureChangd"])
+    with pytest.raises(ValueError, match="passes on no 'image_snapped'; it passes on channel_group_changed"):
         bridge.core_events("image_snapped")
     for buffer in (0, 1.5, True):
         with pytest.raises(ValueError, match="buffer is the number of changes"):
