@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.memory import MemoryWriter
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
+from aiomm.dataset.omezarr.writer import OmeZarrWriter
 from aiomm.dataset.storage import Axes, Frame, Writer
 
-__all__ = ["Axes", "Dataset", "Frame", "MemoryWriter", "NDTiffWriter", "Writer"]
+__all__ = ["Axes", "Dataset", "Frame", "MemoryWriter", "NDTiffWriter", "OmeZarrWriter", "Writer"]

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from aiomm.dataset import arrays
-from aiomm.dataset.ndtiff import reader
-from aiomm.dataset.ndtiff.format import INDEX_NAME
+from aiomm.dataset.opening import open_stores
 from aiomm.dataset.selection import find_row
-from aiomm.errors import DatasetFormatError, MissingImageError, UnsupportedError
+from aiomm.errors import MissingImageError, UnsupportedError
 
 if TYPE_CHECKING:
     import os
@@ -61,16 +60,8 @@ class Dataset:
         if dataset_path is None:
             raise TypeError("dataset_path is missing: which folder? (a live dataset comes from an acquisition's get_dataset())")
         path = Path(dataset_path).absolute()
-        if not path.is_dir():
-            raise DatasetFormatError(
-                f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder")
-            )
-        if not reader.is_ndtiff(path):
-            raise DatasetFormatError(f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3")
         self._path: Path | None = path
-        self._levels: list[Store] = [
-            reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))
-        ]
+        self._levels: list[Store] = open_stores(path, full_res_only)
         self._store: Store = self._levels[0]
         self._channel_names: tuple[int, list[str]] | None = None
 

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter
+from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter, OmeZarrWriter
 from aiomm.errors import ClosedError, DuplicateImageError, StorageError, UnsupportedError
 from tests.dataset.support import METADATA, frame, image, same
 
 
 def make(kind: str, folder: Path, **options: Any) -> Any:
-    return MemoryWriter({"Name": "x"}, **options) if kind == "memory" else NDTiffWriter(folder, "x", {"Name": "x"}, **options)
+    if kind == "memory":
+        return MemoryWriter({"Name": "x"}, **options)
+    return (NDTiffWriter if kind == "ndtiff" else OmeZarrWriter)(folder, "x", {"Name": "x"}, **options)
 
 
-BOTH = pytest.mark.parametrize("kind", ["ndtiff", "memory"])
+BOTH = pytest.mark.parametrize("kind", ["ndtiff", "ome-zarr", "memory"])
 
 
 @BOTH

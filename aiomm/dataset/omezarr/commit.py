@@ -1,0 +1,254 @@
+"""The second half of writing: pixels to the shards, then the shards' indexes, then the arrays' shapes, then the log.
+
+Nothing says more than what comes before it holds, so what a killed process leaves can be read by every reader.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from aiomm.dataset.omezarr.frames import END, pack_frame, pack_image
+from aiomm.dataset.omezarr.metadata import Steps
+from aiomm.errors import StorageError
+
+if TYPE_CHECKING:
+    from aiomm.dataset.ndtiff.output import OutputIndex
+    from aiomm.dataset.omezarr.folder import Groups
+    from aiomm.dataset.omezarr.layout import ImagePlan, Layout
+    from aiomm.dataset.omezarr.shard import ShardFile
+    from aiomm.dataset.omezarr.slab import Entry, Slab
+    from aiomm.dataset.omezarr.store import LiveStore
+    from aiomm.dataset.queueing import Intake
+    from aiomm.dataset.storage import Durability
+
+DIRECT_FROM: Final = 256 * 2**10
+"""A write of at least this many bytes goes past the page cache, where that works."""
+OPEN_SHARDS: Final = 64
+
+
+class Committer:
+    """Writes slabs in order. One thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        store: LiveStore,
+        layout: Layout,
+        groups: Groups,
+        index: OutputIndex,
+        frames: OutputIndex,
+        durability: Durability,
+        interval: float,
+        direct: bool,
+    ) -> None:
+        self._intake = intake
+        self._store = store
+        self._layout = layout
+        self._groups = groups
+        self._index = index
+        self._frames = frames
+        self._frames_size = 0
+        self._durable = durability != "none"
+        self._interval = interval if durability == "interval" else 0.0
+        self._direct = direct
+        self._open: OrderedDict[int, ShardFile] = OrderedDict()
+        self._made: set[int] = set()  # numbers of the image groups on disk
+        self._steps = Steps(groups.scales)
+        self._held: list[Entry] = []  # written, not yet synced
+        self._oldest = 0.0
+        self.hurry = False
+
+    @property
+    def groups(self) -> bool:
+        """Whether frames may be held back to be synced together."""
+        return self._interval > 0
+
+    def due(self) -> float | None:
+        """In how many seconds the frames held back must be synced; None if there are none."""
+        return max(0.0, self._oldest + self._interval - time.monotonic()) if self._held else None
+
+    def write(self, slab: Slab) -> None:
+        """Write a sealed slab. A failure ends the intake; nothing is written after one."""
+        if self._intake.error is None:
+            self._write(slab)
+        slab.let_go()
+
+    def _write(self, slab: Slab) -> None:
+        whole, failure = self._write_pixels(slab)
+        failed = slab.entries[whole] if failure is not None else None
+        entries = slab.entries[:whole]
+        if entries and not self._durable:
+            self._publish(entries, slab)
+        elif entries:
+            if not self._held:
+                self._oldest = time.monotonic()
+            self._held += entries
+            if failure is not None or self.hurry or self._intake.full or not self.due():
+                self.sync()
+        if failure is not None and failed is not None:
+            self._fail(f"cannot write image {failed.frame.axes} to {failed.shard.path}", failure)
+
+    def _write_pixels(self, slab: Slab) -> tuple[int, OSError | None]:
+        """Write the runs of a slab; say how many images are in their files, and the error that stopped it."""
+        for first, after in slab.runs():
+            entries = slab.entries[first:after]
+            shard = entries[0].shard
+            try:
+                self._use(shard)
+            except OSError as error:
+                return first, error
+            begin, end = entries[0].begin, entries[-1].end
+            _, failure = shard.write(slab.view[begin:end], entries[0].offset, direct=end - begin >= DIRECT_FROM)
+            if failure is None:
+                continue
+            for number, entry in enumerate(entries, first):  # a large write may fail where single images still fit
+                stop = entry.begin + entry.frame.pixels.nbytes
+                _, failure = shard.write(slab.view[entry.begin : stop], entry.offset, direct=False)
+                if failure is not None:
+                    return number, failure
+        return len(slab.entries), None
+
+    def _use(self, shard: ShardFile) -> None:
+        """Open a shard if it is not, and close the one that was not used for longest."""
+        if shard.is_open:
+            self._open.move_to_end(shard.number)
+            return
+        while len(self._open) >= OPEN_SHARDS:
+            self._open.popitem(last=False)[1].close()
+        shard.open(direct=self._direct)
+        self._open[shard.number] = shard
+
+    def sync(self) -> None:
+        """Have what is held back put on the device, then in the indexes, then report it."""
+        self.hurry = False
+        if not self._held or self._intake.error is not None:
+            return
+        held, self._held = self._held, []
+        self._publish(held, None)
+
+    def _publish(self, entries: list[Entry], slab: Slab | None) -> None:
+        """Put images in the indexes and report them."""
+        if self._intake.error is not None:
+            return  # given up meanwhile: these were reported lost
+        entries, cause, what = self._index_shards(entries)
+        whole = len(entries)
+        grown, failure = self._grow(entries)
+        if failure is not None:
+            cause, what, whole = failure, "cannot write the metadata of an array", grown
+        places, failure = self._log(entries[:whole])
+        if failure is not None:
+            cause, what, whole = failure, "cannot write the log of frames", len(places)
+        for entry, place in zip(entries, places, strict=False):
+            self._store.add(entry.frame.axes, place)
+        if slab is not None:
+            slab.publish(entries[:whole])
+        self._intake.saved(whole)
+        if cause is not None:
+            self._fail(what, cause)
+
+    def _index_shards(self, entries: list[Entry]) -> tuple[list[Entry], OSError | None, str]:
+        """Renew the indexes of the shards; gives the first images for which that was done."""
+        shards: dict[int, tuple[ShardFile, int]] = {}
+        for number, entry in enumerate(entries):
+            shards.setdefault(entry.shard.number, (entry.shard, number))
+        try:
+            if self._durable:  # all pixels before any index
+                for shard, _ in shards.values():
+                    self._use(shard)
+                    shard.sync()
+        except OSError as error:
+            return [], error, f"cannot sync {shard.path}"
+        for entry in entries:
+            entry.shard.entries[entry.chunk] = entry.offset, entry.frame.pixels.nbytes
+        whole, cause, what = len(entries), None, ""
+        for shard, first in shards.values():
+            try:
+                self._use(shard)
+                shard.renew_index()
+                if self._durable:
+                    shard.sync()
+                if shard.complete:
+                    self._open.pop(shard.number).close()
+            except OSError as error:
+                if first < whole:
+                    whole, cause, what = first, error, f"cannot write the index of {shard.path}"
+        return entries[:whole], cause, what
+
+    def _grow(self, entries: list[Entry]) -> tuple[int, OSError | None]:
+        """Make arrays on disk as long as these images need; say for how many that was done, and what stopped it."""
+        wanted: dict[int, tuple[ImagePlan, list[int], int]] = {}
+        for number, entry in enumerate(entries):
+            plan = entry.plan
+            _, extents, _ = wanted.setdefault(plan.number, (plan, list(plan.extents), number))
+            for i, at in enumerate(entry.index):
+                if at >= extents[i]:
+                    extents[i] = at + 1
+            self._steps.learn(entry.plan.names, entry.index, entry.frame.metadata)
+        whole, failure = len(entries), None
+        kind, slots = self._layout.kind or "image", self._layout.slots
+        for plan, extents, first in wanted.values():
+            try:
+                if plan.number not in self._made:
+                    self._groups.add(kind, plan, slots, extents)
+                elif extents != plan.extents:
+                    self._groups.grow(kind, plan, slots, extents)
+            except OSError as error:
+                if first < whole:
+                    whole, failure = first, error
+        return whole, failure
+
+    def _log(self, entries: list[Entry]) -> tuple[list[tuple[int, ...]], OSError | None]:
+        """Append to the log; gives the places of the images that are in it, and what stopped it."""
+        lines = [entry.metadata + b"\n" for entry in entries]
+        whole, failure = self._frames.append(lines, sync=self._durable)
+        records: list[bytes] = []
+        places: list[tuple[int, ...]] = []
+        for entry, line in zip(entries[:whole], lines, strict=False):
+            plan, frame = entry.plan, entry.frame
+            begin, length = self._frames_size, len(line) - 1
+            self._frames_size += len(line)
+            bits = int(frame.bit_depth or 8 * frame.pixels.dtype.itemsize)
+            record = pack_frame(frame.axes, plan.number, entry.index, entry.offset, (begin, length), bits)
+            if plan.number not in self._made:
+                self._made.add(plan.number)
+                record = pack_image(plan) + record
+            records.append(record)
+            places.append((plan.number, entry.shard.number, entry.offset, begin, length, bits))
+            entry.metadata = b""
+        indexed, wrong = self._index.append(records, sync=self._durable)
+        return places[:indexed], wrong or failure
+
+    def _fail(self, what: str, cause: OSError) -> None:
+        error = StorageError(f"{what}: {cause}")
+        error.__cause__ = cause
+        self._intake.fail(error)
+
+    def finish(self) -> None:
+        """Sync what is held back, close the shards, write the metadata again with what was learnt, end the log."""
+        failures: list[tuple[str, OSError]] = []
+        try:
+            self.sync()
+        finally:
+            for shard in self._open.values():
+                try:
+                    shard.close()
+                except OSError as error:
+                    failures.append((f"cannot end {shard.path}", error))
+            self._open.clear()
+            try:
+                self._groups.finish(self._layout.kind, self._layout.slots)
+            except OSError as error:
+                failures.append(("cannot write the metadata at the end (every image is saved)", error))
+            for log, last in ((self._frames, []), (self._index, [END])):
+                try:
+                    _, failure = log.append(last, sync=self._durable and bool(last))
+                    if failure is not None:
+                        failures.append(("cannot end the log of frames", failure))
+                    log.finish(sync=self._durable)
+                except OSError as error:
+                    failures.append(("cannot end the log of frames", error))
+        if failures:
+            self._fail(*failures[0])

@@ -1,0 +1,217 @@
+"""The JSON of OME-Zarr 0.5: groups, arrays, images, series, plates. Pure dicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from aiomm.dataset.omezarr.layout import DIMENSIONS, parse_well
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiomm.dataset.omezarr.layout import AxisSlots, ImagePlan
+
+VERSION: Final = "0.5"
+FILE: Final = "zarr.json"
+KEY: Final = "aiomm"
+"""Attribute of the root with what OME-Zarr has no place for."""
+_COLORS = ("00FF00", "FF0000", "0000FF", "FF00FF", "00FFFF", "FFFF00")
+_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+@dataclass
+class Scales:
+    """Physical sizes: of a pixel and a z step in µm, of a time step in s; None where unknown."""
+
+    pixel: float | None = None
+    z: float | None = None
+    time: float | None = None
+
+    @classmethod
+    def from_summary(cls, summary: Mapping[str, Any]) -> Scales:
+        """Take what a summary says, in the words of Micro-Manager."""
+        interval = _positive(summary.get("Interval_ms"))
+        return cls(
+            pixel=_positive(summary.get("PixelSize_um", summary.get("PixelSizeUm"))),
+            z=_positive(summary.get("z-step_um", summary.get("z_step_um"))),
+            time=None if interval is None else interval / 1000,
+        )
+
+
+@dataclass
+class Steps:
+    """Learns the steps of z and time from the metadata of the images."""
+
+    scales: Scales
+    _first: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def learn(self, names: tuple[str, ...], index: tuple[int, ...], metadata: Mapping[str, Any]) -> None:
+        """Look at an image's metadata; does nothing where the step is known."""
+        for name, keys, unit in (("z", ("ZPosition_um_Intended", "ZPosition_um"), 1.0), ("time", ("ElapsedTime-ms",), 1000.0)):
+            if name not in names or getattr(self.scales, name) is not None:
+                continue
+            value = next((metadata[key] for key in keys if isinstance(metadata.get(key), (int, float))), None)
+            at = index[names.index(name)]
+            if value is None or not math.isfinite(value):
+                continue
+            first = self._first.setdefault(name, (at, value))
+            if at != first[0]:
+                setattr(self.scales, name, _positive(abs((value - first[1]) / (at - first[0])) / unit))
+
+
+def _positive(value: Any) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
+        return float(value)
+    return None
+
+
+def group(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Make ``zarr.json`` of a group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+
+
+def array(plan: ImagePlan, shape: Sequence[int]) -> dict[str, Any]:
+    """Make ``zarr.json`` of a sharded array; a chunk is one image."""
+    names = plan.dimensions
+    chunk = [1] * (len(names) - 2) + list(plan.shape[:2])
+    lengths = dict(zip(plan.names, plan.box, strict=True))
+    lengths.setdefault("channel", 1)
+    shard = [lengths[axis] for axis, name in DIMENSIONS.items() if name in names] + list(plan.shape[:2])
+    codecs: list[dict[str, Any]] = []
+    if plan.rgb:  # colours are the axis c, but the bytes of a pixel stay together
+        c = names.index("c")
+        chunk[c] = 3
+        shard[c] *= 3
+        codecs.append({"name": "transpose", "configuration": {"order": [*(i for i in range(len(names)) if i != c), c]}})
+    data_type = str(plan.dtype)
+    codecs.append({"name": "bytes"} if data_type == "uint8" else {"name": "bytes", "configuration": {"endian": "little"}})
+    sharding = {
+        "chunk_shape": chunk,
+        "codecs": codecs,
+        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        "index_location": "start",
+    }
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "dimension_names": list(names),
+        "attributes": {},
+    }
+
+
+def image(
+    plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots], scales: Scales, levels: Sequence[tuple[str, float]]
+) -> dict[str, Any]:
+    """Make the ``ome`` attribute of an image group.
+
+    Parameters
+    ----------
+    plan, extents
+        The group and its lengths along its names.
+    slots
+        Values along the axes.
+    scales
+        Physical sizes.
+    levels
+        Path and reduction of each level: ``[("0", 1.0), ("1", 2.0)]``.
+    """
+    sizes = {"t": scales.time, "c": None, "z": scales.z, "y": scales.pixel, "x": scales.pixel}
+    axes: list[dict[str, str]] = []
+    for name in plan.dimensions:
+        axis = {"name": name, "type": _TYPES[name]}
+        if sizes[name] is not None:
+            axis["unit"] = "second" if name == "t" else "micrometer"
+        axes.append(axis)
+    datasets = [
+        {
+            "path": path,
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [(sizes[name] or 1.0) * (factor if name in "yx" else 1.0) for name in plan.dimensions]}
+            ],
+        }
+        for path, factor in levels
+    ]
+    ome: dict[str, Any] = {
+        "version": VERSION,
+        "multiscales": [{"name": image_name(plan), "axes": axes, "datasets": datasets}],
+    }
+    if "c" in plan.dimensions:
+        ome["omero"] = {"channels": _channels(plan, extents, slots), "rdefs": {"model": "color"}}
+    return ome
+
+
+def image_name(plan: ImagePlan) -> str:
+    """What people call an image: its position, or all that chose it."""
+    if set(plan.place) == {"position"}:
+        return str(plan.place["position"])
+    return " ".join(f"{name} {value}" for name, value in plan.place.items()) or "image"
+
+
+def _channels(plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots]) -> list[dict[str, Any]]:
+    count = dict(zip(plan.names, extents, strict=True)).get("channel", 1)
+    values = slots["channel"].values if "channel" in plan.names else [""]
+    top = 2**plan.bit_depth - 1
+    window = {"min": 0, "max": top, "start": 0, "end": top}
+    colours: list[tuple[str, str]] = []
+    for i in range(count):
+        value = values[i] if i < len(values) else None
+        label = str(i if value is None else value)
+        if plan.rgb:
+            colours += [(f"{label} {name}".strip(), color) for name, color in (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))]
+        else:
+            colours.append((label, _COLORS[i % len(_COLORS)] if count > 1 else "FFFFFF"))
+    return [{"label": label, "color": color, "active": True, "window": dict(window)} for label, color in colours]
+
+
+def well(images: Sequence[ImagePlan]) -> dict[str, Any]:
+    """Make the ``ome`` attribute of a well from its fields."""
+    return {"version": VERSION, "well": {"images": [{"path": plan.path.rsplit("/", 1)[1]} for plan in images]}}
+
+
+def plate(name: str, images: Sequence[ImagePlan]) -> dict[str, Any]:
+    """Make the ``ome`` attribute of a plate from all its fields."""
+    fields: dict[tuple[str, str], int] = {}
+    for plan in images:
+        place = parse_well(plan.place.get("position"))
+        if place is not None:
+            fields[place] = fields.get(place, 0) + 1
+    rows = sorted({row for row, _ in fields}, key=lambda row: (len(row), row))
+    columns = sorted({column for _, column in fields}, key=lambda column: (int(column), column))
+    wells = [
+        {"path": f"{row}/{column}", "rowIndex": rows.index(row), "columnIndex": columns.index(column)}
+        for row, column in sorted(fields, key=lambda key: (rows.index(key[0]), columns.index(key[1])))
+    ]
+    return {
+        "version": VERSION,
+        "plate": {
+            "name": name,
+            "rows": [{"name": row} for row in rows],
+            "columns": [{"name": column} for column in columns],
+            "wells": wells,
+            "field_count": max(fields.values(), default=1),
+        },
+    }
+
+
+def series_root() -> dict[str, Any]:
+    """Make the ``ome`` attribute of a root with one image group per position."""
+    return {"version": VERSION, "bioformats2raw.layout": 3}
+
+
+def series(images: Sequence[ImagePlan]) -> dict[str, Any]:
+    """Make the ``ome`` attribute of the group ``OME`` that lists them."""
+    return {"version": VERSION, "series": [plan.path for plan in images]}
+
+
+def own(summary: Mapping[str, Any], slots: Mapping[str, AxisSlots]) -> dict[str, Any]:
+    """Make the attribute with what OME-Zarr has no place for: the summary, and the values along t, c and z."""
+    values = {name: one.values for name, one in slots.items() if not one.plain}
+    return {"version": 1, "summary": dict(summary), "axis_values": values}

@@ -1,0 +1,32 @@
+"""Find out what kind of dataset a folder is, and open it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiomm.dataset.ndtiff import reader
+from aiomm.dataset.ndtiff.format import INDEX_NAME
+from aiomm.dataset.omezarr import store as omezarr
+from aiomm.errors import DatasetFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiomm.dataset.storage import Store
+
+
+def open_stores(path: Path, full_res_only: bool) -> list[Store]:
+    """Open the dataset in a folder: its resolution levels, full resolution first.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is not a dataset that can be read; the message names the file and the place.
+    """
+    if not path.is_dir():
+        raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
+    if reader.is_ndtiff(path):
+        return [reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))]
+    if omezarr.has_log(path):
+        return [omezarr.open_log(path)]
+    raise DatasetFormatError(f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3")
