@@ -20,6 +20,7 @@ def make(kind: str, folder: Path, **options: Any) -> Any:
     return (NDTiffWriter if kind == "ndtiff" else OmeZarrWriter)(folder, "x", {"Name": "x"}, **options)
 
 
+ON_DISK = pytest.mark.parametrize("cls", [NDTiffWriter, OmeZarrWriter])
 BOTH = pytest.mark.parametrize("kind", ["ndtiff", "ome-zarr", "memory"])
 
 
@@ -191,9 +192,10 @@ class Gate:
         assert self.open.wait(30)
 
 
-def test_room(tmp_path: Path) -> None:
+@ON_DISK
+def test_room(tmp_path: Path, cls: Any) -> None:
     gate, room = Gate(), threading.Event()
-    with NDTiffWriter(tmp_path, "x", queue_size=3, on_saved=gate, on_room=room.set) as writer:
+    with cls(tmp_path, "x", queue_size=3, on_saved=gate, on_room=room.set) as writer:
         writer.put(frame(0))
         assert gate.entered.wait(10)  # the first is saved; its report is held back
         for i in range(1, 4):
@@ -211,9 +213,10 @@ def test_room(tmp_path: Path) -> None:
     assert len(writer.dataset) == 5
 
 
-def test_put_that_waits_ends_with_finish(tmp_path: Path) -> None:
+@ON_DISK
+def test_put_that_waits_ends_with_finish(tmp_path: Path, cls: Any) -> None:
     gate = Gate()
-    writer = NDTiffWriter(tmp_path, "x", queue_size=1, on_saved=gate)
+    writer = cls(tmp_path, "x", queue_size=1, on_saved=gate)
     writer.put(frame(0))
     assert gate.entered.wait(10)
     writer.put(frame(1))
@@ -236,7 +239,8 @@ def test_put_that_waits_ends_with_finish(tmp_path: Path) -> None:
     assert len(Dataset(writer.path)) == 2
 
 
-def test_a_lone_frame_does_not_wait_for_company(tmp_path: Path) -> None:
+@ON_DISK
+def test_a_lone_frame_does_not_wait_for_company(tmp_path: Path, cls: Any) -> None:
     saved: list[Frame] = []
     came = threading.Event()
 
@@ -244,7 +248,7 @@ def test_a_lone_frame_does_not_wait_for_company(tmp_path: Path) -> None:
         saved.extend(frames)
         came.set()
 
-    with NDTiffWriter(tmp_path, "x", on_saved=on_saved) as writer:
+    with cls(tmp_path, "x", on_saved=on_saved) as writer:
         for i in range(5):
             came.clear()
             writer.put(frame(i))
@@ -253,7 +257,8 @@ def test_a_lone_frame_does_not_wait_for_company(tmp_path: Path) -> None:
             assert len(Dataset(writer.path)) == i + 1  # others see it too
 
 
-def test_interval_reports_when_synced_and_at_once_when_somebody_waits(tmp_path: Path) -> None:
+@ON_DISK
+def test_interval_reports_when_synced_and_at_once_when_somebody_waits(tmp_path: Path, cls: Any) -> None:
     saved: list[Frame] = []
     came = threading.Event()
 
@@ -261,7 +266,7 @@ def test_interval_reports_when_synced_and_at_once_when_somebody_waits(tmp_path: 
         saved.extend(frames)
         came.set()
 
-    with NDTiffWriter(tmp_path, "x", on_saved=on_saved, durability="interval", sync_interval=1e6, queue_size=4) as writer:
+    with cls(tmp_path, "x", on_saved=on_saved, durability="interval", sync_interval=1e6, queue_size=4) as writer:
         writer.put(frame(0))
         assert not came.wait(0.1)
         assert len(writer.dataset) == 0
@@ -274,9 +279,10 @@ def test_interval_reports_when_synced_and_at_once_when_somebody_waits(tmp_path: 
     assert len(Dataset(writer.path)) == 20
 
 
-def test_interval_passes(tmp_path: Path) -> None:
+@ON_DISK
+def test_interval_passes(tmp_path: Path, cls: Any) -> None:
     came = threading.Event()
-    with NDTiffWriter(tmp_path, "x", on_saved=lambda _: came.set(), durability="interval", sync_interval=0.02) as writer:
+    with cls(tmp_path, "x", on_saved=lambda _: came.set(), durability="interval", sync_interval=0.02) as writer:
         writer.put(frame(0))
         assert came.wait(10)
 
@@ -319,7 +325,8 @@ def test_files_are_split_at_the_limit(tmp_path: Path, limit: int) -> None:
             assert dataset.read_metadata(time=i)["Seed"] == i
 
 
-def test_sizes_and_types_may_differ_within_a_dataset(tmp_path: Path) -> None:
+@ON_DISK
+def test_sizes_and_types_may_differ_within_a_dataset(tmp_path: Path, cls: Any) -> None:
     images = [
         image(0),
         image(1, (300, 301)),
@@ -329,7 +336,7 @@ def test_sizes_and_types_may_differ_within_a_dataset(tmp_path: Path) -> None:
         image(5, (1, 1)),
         image(6, (70000, 1)),
     ]
-    with NDTiffWriter(tmp_path, "x", queue_size=2) as writer:
+    with cls(tmp_path, "x", queue_size=2) as writer:
         for i, pixels in enumerate(images):
             writer.put(Frame({"i": i}, pixels, {"big": "x" * (10 if i != 3 else 20_000_000)}))
     dataset = Dataset(writer.path)
@@ -339,9 +346,10 @@ def test_sizes_and_types_may_differ_within_a_dataset(tmp_path: Path) -> None:
     assert len(dataset.read_metadata(i=3)["big"]) == 20_000_000
 
 
-def test_strided_pixels_are_stored_as_they_look(tmp_path: Path) -> None:
+@ON_DISK
+def test_strided_pixels_are_stored_as_they_look(tmp_path: Path, cls: Any) -> None:
     whole = image(1, (600, 600))
-    with NDTiffWriter(tmp_path, "x") as writer:
+    with cls(tmp_path, "x") as writer:
         writer.put(Frame({"i": 0}, whole[::2, ::-1], {}))
         writer.put(Frame({"i": 1}, whole.T, {}))
     dataset = Dataset(writer.path)
@@ -356,7 +364,8 @@ def test_image_too_large_for_a_file(tmp_path: Path) -> None:
         writer.put(frame(2))
 
 
-def test_folders_are_numbered_and_shared_by_nobody(tmp_path: Path) -> None:
+@ON_DISK
+def test_folders_are_numbered_and_shared_by_nobody(tmp_path: Path, cls: Any) -> None:
     (tmp_path / "a_7").mkdir()
     (tmp_path / "A_9 copy").mkdir()
     (tmp_path / "ab_20").mkdir()
@@ -364,7 +373,7 @@ def test_folders_are_numbered_and_shared_by_nobody(tmp_path: Path) -> None:
 
     def run() -> None:
         for _ in range(5):
-            with NDTiffWriter(tmp_path, "a") as writer:
+            with cls(tmp_path, "a") as writer:
                 paths.append(writer.path)
 
     threads = [threading.Thread(target=run) for _ in range(4)]
@@ -375,10 +384,11 @@ def test_folders_are_numbered_and_shared_by_nobody(tmp_path: Path) -> None:
     assert sorted(int(p.name.split("_")[1]) for p in paths) == list(range(10, 30))
 
 
+@ON_DISK
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a\0b", None])
-def test_names_that_are_no_names(tmp_path: Path, name: Any) -> None:
+def test_names_that_are_no_names(tmp_path: Path, cls: Any, name: Any) -> None:
     with pytest.raises(ValueError, match="name"):
-        NDTiffWriter(tmp_path, name)
+        cls(tmp_path, name)
     assert not list(tmp_path.iterdir())
 
 
@@ -395,13 +405,15 @@ def test_arguments(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
+@ON_DISK
+def test_where_no_folder_can_be_made(tmp_path: Path, cls: Any) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot make"):
-        NDTiffWriter(tmp_path / "file", "x")
+        cls(tmp_path / "file", "x")
 
 
-def test_finish_in_a_callback_is_refused(tmp_path: Path) -> None:
+@ON_DISK
+def test_finish_in_a_callback_is_refused(tmp_path: Path, cls: Any) -> None:
     errors: list[BaseException] = []
 
     def on_saved(frames: list[Frame]) -> None:
@@ -410,18 +422,19 @@ def test_finish_in_a_callback_is_refused(tmp_path: Path) -> None:
         except RuntimeError as error:
             errors.append(error)
 
-    writer = NDTiffWriter(tmp_path, "x", on_saved=on_saved)
+    writer = cls(tmp_path, "x", on_saved=on_saved)
     writer.put(frame(0))
     writer.finish()
     assert len(errors) == 1
 
 
-def test_recent_images_come_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@ON_DISK
+def test_recent_images_come_from_memory(tmp_path: Path, cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """While they are in the writer's buffers, and right also while the buffers are used again."""
     rng = np.random.default_rng(0)
     wrong: list[int] = []
     stop = threading.Event()
-    with NDTiffWriter(tmp_path, "x", queue_size=8) as writer:
+    with cls(tmp_path, "x", queue_size=8) as writer:
         dataset = writer.dataset
 
         def read() -> None:
@@ -444,11 +457,12 @@ def test_recent_images_come_from_memory(tmp_path: Path, monkeypatch: pytest.Monk
     assert not wrong
 
 
-def test_memory_stays_flat(tmp_path: Path) -> None:
+@ON_DISK
+def test_memory_stays_flat(tmp_path: Path, cls: Any) -> None:
     import tracemalloc
 
     pixels = image(0, (64, 64))
-    with NDTiffWriter(tmp_path, "x") as writer:
+    with cls(tmp_path, "x") as writer:
         for i in range(500):
             writer.put(Frame({"time": i}, pixels, METADATA))
         tracemalloc.start()
@@ -470,10 +484,11 @@ def test_summary_is_written_as_given(tmp_path: Path) -> None:
     json.dumps(writer.dataset.summary_metadata)
 
 
-def test_time_of_a_report_is_not_the_callers(tmp_path: Path) -> None:
+@ON_DISK
+def test_time_of_a_report_is_not_the_callers(tmp_path: Path, cls: Any) -> None:
     """``try_put`` never waits for the disk, nor for a slow callback."""
     gate = Gate()
-    with NDTiffWriter(tmp_path, "x", queue_size=100, on_saved=gate) as writer:
+    with cls(tmp_path, "x", queue_size=100, on_saved=gate) as writer:
         for i in range(50):
             assert writer.try_put(frame(i))
         gate.open.set()
@@ -481,12 +496,13 @@ def test_time_of_a_report_is_not_the_callers(tmp_path: Path) -> None:
     assert len(writer.dataset) == 50
 
 
+@ON_DISK
 @pytest.mark.parametrize("shape", [(20, 30), (512, 512)])
-def test_saved_frames_are_let_go(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_saved_frames_are_let_go(tmp_path: Path, cls: Any, shape: tuple[int, int]) -> None:
     import gc
     import weakref
 
-    with NDTiffWriter(tmp_path, "x") as writer:
+    with cls(tmp_path, "x") as writer:
         left = []
         for i in range(10):
             one = frame(i, shape)
@@ -501,16 +517,17 @@ def test_saved_frames_are_let_go(tmp_path: Path, shape: tuple[int, int]) -> None
         assert same(writer.dataset.read_image(time=9), image(9, shape))
 
 
-def test_no_memory_for_a_buffer_is_a_failure_not_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@ON_DISK
+def test_no_memory_for_a_buffer_is_a_failure_not_a_hang(tmp_path: Path, cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any, size: int) -> None:
         raise MemoryError(f"no {size} bytes")
 
     failed = threading.Event()
-    writer = NDTiffWriter(tmp_path, "x", on_failed=lambda *_: failed.set())
+    writer = cls(tmp_path, "x", on_failed=lambda *_: failed.set())
     writer.put(frame(0))
     while not len(writer.dataset):
         pass
-    monkeypatch.setattr(NDTiffWriter, "_add_slab", refuse)
+    monkeypatch.setattr(cls, "_add_slab", refuse)
     with pytest.raises(StorageError, match="MemoryError: no 2000"):
         for i in range(1, 100):
             writer.put(Frame({"time": i}, np.zeros((100, 100_000), np.uint16), {}))
