@@ -9,7 +9,7 @@ import zmq
 
 from aiomm.bridge import wire
 from aiomm.bridge.sockets import Port
-from aiomm.errors import ProtocolError
+from aiomm.errors import ProtocolError, ServerNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -68,6 +68,14 @@ class Askers:
 
     async def __call__(self, number: int, timeout: float = 5.0) -> Asker:
         return await self.unopened(number, timeout).open()
+
+    async def elsewhere(self, asker: Asker, name: str) -> tuple[Any, Asker]:
+        """A new Java object on a port of its own, and that port; the server tells of ports that it could not open."""
+        for _ in range(10):
+            made = await asker.make(name, new_port=True)
+            with contextlib.suppress(ServerNotFoundError):
+                return made, await self(made.port, 1.0)
+        raise AssertionError("the server opens no port")
 
     def unopened(self, number: int, timeout: float = 5.0) -> Asker:
         asker = Asker(self.context, number, timeout)

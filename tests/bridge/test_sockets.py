@@ -66,8 +66,7 @@ class Desk:
 async def desk(ports: Askers, host: JavaHost) -> Desk:
     a = await ports(host.port)
     faults = await a.make("aiomm.host.Faults")
-    key = await a.make("aiomm.host.Faults", new_port=True)
-    b = await ports(key.port)
+    key, b = await ports.elsewhere(a, "aiomm.host.Faults")
     return Desk(a, faults, b, key)
 
 
@@ -172,14 +171,24 @@ async def test_twenty_tasks_take_turns(ports: Askers, java_host: JavaHost) -> No
 
 async def test_a_port_that_the_server_closes_ends_quietly(ports: Askers, java_host: JavaHost) -> None:
     asker = await ports(java_host.port)
-    there = await asker.make("aiomm.host.Faults", new_port=True)
-    other = await ports(there.port)
+    there, other = await ports.elsewhere(asker, "aiomm.host.Faults")
     await other.release(there, last=True)
     await asyncio.sleep(0.05)
     assert not other.losses
     assert other.port.lost is None
     with pytest.raises(ClosedError):
         await other.call(there, "counted")
+    assert not asker.losses
+
+
+async def test_a_port_that_the_server_closes_before_its_last_reply_ends_quietly_too(ports: Askers) -> None:
+    with zmq_server(greets(lambda frames: [])) as number:
+        asker = await ports(number)
+        last = asyncio.ensure_future(asker.ask({"command": "destructor"}, last=True))
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(LONG):
+        with pytest.raises(ServerLostError):
+            await last
     assert not asker.losses
 
 
@@ -381,6 +390,16 @@ async def test_killed_with_fifty_waiting_and_restarted_on_the_same_port(ports: A
     assert await new.call(await new.make("aiomm.host.Faults"), "counted") == 0, "nothing meant for the old one ran on the new one"
 
 
+async def test_restarted_before_the_loop_heard_of_the_death(ports: Askers, own_java_host: JavaHost) -> None:
+    asker = await ports(own_java_host.port)
+    await asker.make("aiomm.host.Faults")
+    own_java_host.restart()  # the loop stands still meanwhile
+    with pytest.raises(ServerLostError, match="not sent"):
+        await asker.make("aiomm.host.Faults")
+    new = await ports(own_java_host.port)
+    assert await new.call(await new.make("aiomm.host.Probe"), "objectCount") == 1, "nothing meant for the old one ran on the new one"
+
+
 async def test_killed_after_a_call_was_given_up_and_restarted(ports: Askers, own_java_host: JavaHost) -> None:
     """The call that waits for the late reply of another is not sent to the next server."""
     at = await desk(ports, own_java_host)
@@ -543,9 +562,14 @@ async def test_a_reply_just_before_the_end_is_still_a_reply(ports: Askers, own_j
     await asyncio.sleep(0)
     link = asker.port._link
     assert link is not None
-    while not link.socket.get(zmq.EVENTS) & zmq.POLLIN:  # the loop stands still: it hears of both at once
+    while not link.socket.get(zmq.EVENTS) & zmq.POLLIN:  # the loop stands still
         pass
     own_java_host.kill()
+    monitor = link._monitor
+    assert monitor is not None
+    monitor.poll(10_000)
+    link._watch_peers()  # it hears of the end first
+    assert asker.losses
     assert len(await call) == 8_000_000
 
 
