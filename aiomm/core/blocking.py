@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import inspect
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiomm.bridge import Bridge, JavaObject, bridge_of
 from aiomm.core.api import Core, bind, core_method, method_names
@@ -132,6 +132,14 @@ class BlockingJava:
             return await result if inspect.isawaitable(result) else result
 
         return self._view(_result(work, self._bridge.loop))
+
+
+@overload
+def blocking(awaitable: LocalCore) -> BlockingCore: ...
+
+
+@overload
+def blocking(awaitable: Bridge | JavaObject) -> BlockingJava: ...
 
 
 def blocking(awaitable: Any) -> Any:
