@@ -190,14 +190,17 @@ class Line:
                 self._loop.call_soon_threadsafe(self._wake)
 
     async def release(self, hash_code: str) -> None:
-        """Release an object, and wait until the server has done so; a cancellation ends the waiting alone."""
+        """Release an object, and wait until the server has done so, at most the control timeout: it will when it is free.
+
+        A cancellation ends the waiting alone.
+        """
         if hash_code not in self.live:
             return
         waiter = self._waiters.get(hash_code)
         if waiter is None:
             waiter = self._waiters[hash_code] = self._loop.create_future()
             self.drop(hash_code)
-        await asyncio.shield(waiter)
+        await asyncio.wait([waiter], timeout=self.session.timeout)
 
     def _wake(self) -> None:
         self._waking = False  # before the task looks, so that nothing slips between
@@ -207,7 +210,8 @@ class Line:
     async def _release(self) -> None:
         try:
             while self._dropped:
-                await self.destroy(self._dropped.popleft(), None)
+                with contextlib.suppress(BridgeTimeoutError):  # it was sent; whether its reply was lost matters no more
+                    await self.destroy(self._dropped.popleft(), None)
         except (BridgeError, ClosedError):
             pass  # the server is gone, and its objects with it; or the bridge closes, which releases them itself
         finally:
@@ -226,7 +230,9 @@ class Line:
             message = wire.destructor(hash_code)
             if self.session.debug:
                 log.debug("to port %d: %s", self.number, wire.summarise(message))
-            await self.port.request(wire.encode(message), timeout=timeout, what="releasing an object", last=last)
+            await self.port.request(
+                wire.encode(message), timeout=timeout, what="releasing an object", last=last, once_sent=self.session.timeout
+            )
         except ServerLostError:
             if not last:  # the server may close the port before its reply has left
                 raise

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge.names import did_you_mean, python_name, snake_case
 from aiomm.bridge.wire import Signature
+from aiomm.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from aiomm.bridge.wire import Shadow
 
-__all__ = ["Members", "describe", "python_signature"]
+__all__ = ["Members", "check_entry", "describe", "python_signature"]
 
 # java.lang.Object's own, which mean nothing across a wire; a class's own overloads of them are shown.
 _OBJECTS_OWN = {
@@ -49,6 +50,7 @@ class Members:
         self.snake = snake
         self._api: dict[str, list[dict[str, Any]]] = {}
         for entry in shadow.api:
+            check_entry(entry)
             name = entry["name"]
             if "$" not in name:  # lambda$0, access$000: the compiler's
                 self._api.setdefault(name, []).append(entry)
@@ -99,6 +101,24 @@ class Members:
         if not self.snake and (java := next((n for n in self._api if snake_case(n) == name), None)):
             return f"{what}; names are Java's here (convert_camel_case=False), it is {java!r}"
         return what + did_you_mean(name, {*names, *self._field_spellings})
+
+
+def check_entry(entry: Any) -> None:
+    """See that the description of a method or constructor is one.
+
+    Raises
+    ------
+    ProtocolError
+        It is none.
+    """
+    arguments = entry.get("arguments") if isinstance(entry, dict) else None
+    if (
+        not isinstance(arguments, list)
+        or not all(isinstance(one, str) for one in arguments)
+        or not isinstance(entry.get("name"), str)
+        or not isinstance(entry.get("return-type", ""), str)
+    ):
+        raise ProtocolError(f"the description of a method that is none: {str(entry)[:100]!r}")
 
 
 def _objects_own(name: str, entries: Iterable[dict[str, Any]]) -> bool:

@@ -148,6 +148,7 @@ class Port:
         what: str,
         late: Callable[[Reply], Request | None] | None = None,
         last: bool = False,
+        once_sent: float | None = None,
     ) -> Reply:
         """Send `frames` when it is their turn and return the frames of the reply.
 
@@ -166,6 +167,8 @@ class Port:
             the reply of which is dropped.
         last
             The server closes this port after the reply.
+        once_sent
+            Seconds until a reply must be there from when the request is sent; None for as long as it takes.
 
         Raises
         ------
@@ -181,7 +184,7 @@ class Port:
         if self._link is None or self._closed:
             raise self._gone(what)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        call = Call(frames, future, what, late, last)
+        call = Call(frames, future, what, late, last, once_sent)
         if timeout is not None:
             call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
         if self._current is None and not self._waiting and self._doubt is None:
@@ -286,6 +289,8 @@ class Port:
     def _send(self, call: Call) -> None:
         if self._put(call):
             self._current = call
+            if call.once_sent is not None and call.timer is None:
+                call.timer = self._loop.call_later(call.once_sent, self._out_of_time, call, call.once_sent)
         else:
             self._waiting[call] = None
             self._waiting.move_to_end(call, last=False)
@@ -444,6 +449,7 @@ class Port:
         else:
             if more is not None:
                 release = Call(more, None, f"release after {call.what}")
+                release.abandoned = True  # nobody waits for it: should its reply be lost, the next request asks whether the server is free
                 self._waiting[release] = None
                 self._waiting.move_to_end(release, last=False)
                 self._pump()

@@ -38,7 +38,7 @@ class PortStats(NamedTuple):
 class Call:
     """One request and who waits for its reply; `future` is None when nobody does."""
 
-    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "timer", "what")
+    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "once_sent", "timer", "what")
 
     def __init__(
         self,
@@ -47,12 +47,14 @@ class Call:
         what: str,
         late: Callable[[Reply], Request | None] | None = None,
         last: bool = False,
+        once_sent: float | None = None,
     ) -> None:
         self.frames = frames
         self.future = future
         self.what = what
         self.late = late
         self.last = last
+        self.once_sent = once_sent
         self.abandoned = False
         self.key = random.getrandbits(64).to_bytes(8, "little")
         self.timer: asyncio.TimerHandle | None = None

@@ -12,7 +12,7 @@ from aiomm.bridge import overloads, reflection, wire
 from aiomm.bridge.core_events import CoreChangesSource
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.line import Line
-from aiomm.bridge.members import Members
+from aiomm.bridge.members import Members, check_entry
 from aiomm.bridge.port import Port
 from aiomm.bridge.proxy import JavaClass, JavaObject, make_class
 from aiomm.bridge.registry import proxy_class
@@ -357,6 +357,8 @@ class Session:
             api = reply.get("api") if isinstance(reply, dict) else None
             if not isinstance(api, list):
                 raise BridgeError(f"the server does not tell the constructors of {classpath}")
+            for entry in api:
+                check_entry(entry)
             known = self._constructors[classpath] = tuple(Signature(classpath, tuple(entry["arguments"])) for entry in api)
         if not known:
             raise OverloadError(f"{classpath} has no public constructor: an interface, or what only methods of other classes make")
