@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,6 +109,10 @@ async def test_a_host_that_has_no_address() -> None:
 @contextlib.contextmanager
 def suspended(host: JavaHost) -> Iterator[None]:
     os.kill(host.pid, signal.SIGSTOP)
+    for thread in Path(f"/proc/{host.pid}/task").iterdir():  # each stops when it comes to it
+        with contextlib.suppress(OSError):
+            while (thread / "stat").read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.001)
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ from tests.jvm.host import JavaHost
 from tests.support.bridging import Held, memory, quiet_loop, right_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 HOST = "127.0.0.2"
 """Where the proxy is: objects say their port, so it has the server's own number at another loopback address."""
@@ -378,7 +378,7 @@ class Campaign:
             self.slowest = max(self.slowest, time.monotonic() - start)
 
 
-async def run(port: int, seeds: range) -> Campaign:
+async def run(port: int, seeds: Sequence[int]) -> Campaign:
     """Run these cases, three of four on messages; checks what is left at the end.
 
     Returns
