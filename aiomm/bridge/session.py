@@ -37,6 +37,26 @@ _ARRAYS = frozenset({"[J", "[Z", "[C"})
 """Arrays of primitives that the server sends as objects, though numpy has them."""
 
 
+class _Socket(zmq.Socket[bytes]):
+    """A socket that closes without a word when it is collected."""
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self.close(0)
+
+
+class _Context(zmq.Context[zmq.Socket[bytes]]):
+    """A context that nobody ends when a bridge that was never closed is collected with its loop.
+
+    pyzmq would end it before its sockets are closed, and wait for that for ever. They close themselves when they are collected.
+    """
+
+    _socket_class = _Socket
+
+    def __del__(self) -> None:
+        pass
+
+
 class Session:
     """The inside of an open `Bridge`.
 
@@ -61,7 +81,7 @@ class Session:
         self.error: AiommError | None = None
         self.server_version: str | None = None
         self.lines: set[Line] = set()
-        self._context = zmq.Context()
+        self._context = _Context()
         self._classes: dict[str, type[JavaObject]] = {}
         self._constructors: dict[str, tuple[Signature, ...]] = {}
         self._statics: dict[str, JavaClass] = {}

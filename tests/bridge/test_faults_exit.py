@@ -172,7 +172,8 @@ def ended(process: subprocess.Popen[bytes], ear: Ear, bound: float) -> str:
 
 def test_a_process_that_leaves_all_open_ends(java_host: JavaHost) -> None:
     """Each at once, without a word, and with its own exit code."""
-    ways = dict.fromkeys(("left", "dropped", "cyclic", "in_a_call", "in_a_thread", "closed_loop"), 0) | {"in_an_error": 1, "exits": 7}
+    well = ("left", "dropped", "cyclic", "collected", "in_a_call", "in_a_thread", "closed_loop")
+    ways = dict.fromkeys(well, 0) | {"in_an_error": 1, "exits": 7}
     running = {way: script(java_host.port, way) for way in ways}
     ends: dict[str, tuple[int, str, str]] = {}
     try:
