@@ -66,10 +66,10 @@ class Dataset:
         self._channel_names: tuple[int, list[str]] | None = None
 
     @classmethod
-    def of(cls, store: Store) -> Dataset:
-        """Make the dataset of a store; writers do this."""
+    def of(cls, store: Store, path: Path | None = None) -> Dataset:
+        """Make the dataset of a store; writers do this. ``path`` is the dataset's folder if not the store's."""
         self = cls.__new__(cls)
-        self._path = store.path
+        self._path = path or store.path
         self._levels = [store]
         self._store = store
         self._channel_names = None

@@ -89,13 +89,15 @@ class NDTiffWriter:
         No file grows beyond this many bytes.
     direct : bool
         Whether large writes may go past the page cache.
+    tiled : bool
+        Lay the dataset out for resolution levels, with the images in a folder of their own; `PyramidWriter` does so.
 
     Raises
     ------
     StorageError
         The folder or its first files cannot be made.
     UnsupportedError
-        The summary metadata asks for tiled storage.
+        The summary metadata asks for tiled storage, and ``tiled`` does not.
     """
 
     def __init__(
@@ -114,13 +116,14 @@ class NDTiffWriter:
         display_settings: Mapping[str, Any] | None = None,
         file_limit: int = ndtiff.FILE_LIMIT,
         direct: bool = True,
+        tiled: bool = False,
     ) -> None:
         if durability not in ("none", "interval", "every"):
             raise ValueError(f"durability is {durability!r}: it must be 'none', 'interval' or 'every'")
         summary = dict(summary_metadata or {})
-        if summary.get("TiledImageStorage"):
-            raise UnsupportedError("summary metadata says TiledImageStorage: this writer makes plain datasets, without resolution levels")
-        summary["TiledImageStorage"] = False
+        if summary.get("TiledImageStorage") and not tiled:
+            raise UnsupportedError("summary metadata says TiledImageStorage: this writer makes plain datasets; PyramidWriter makes tiled ones")
+        summary["TiledImageStorage"] = tiled
         summary = json.loads(encode_json(summary))
         self._header = ndtiff.pack_header(summary)
         self._limit = min(file_limit, ndtiff.FILE_LIMIT)
@@ -134,10 +137,12 @@ class NDTiffWriter:
         )
         try:
             self.path: Path = make_folder(Path(directory), name)
-            output_index = OutputIndex(self.path / ndtiff.INDEX_NAME)
+            self._folder = self.path / ndtiff.FULL_RESOLUTION if tiled else self.path
+            self._folder.mkdir(exist_ok=True)
+            output_index = OutputIndex(self._folder / ndtiff.INDEX_NAME)
             table = Table()
             self._all_slabs: list[Slab] = []
-            self._store = LiveStore(self.path, summary, index, table, self._all_slabs)
+            self._store = LiveStore(self._folder, summary, index, table, self._all_slabs)
             self._commit = Committer(
                 intake=self._intake, store=self._store, table=table, index=output_index,
                 durability=durability, interval=sync_interval, settings=display_settings,
@@ -148,7 +153,7 @@ class NDTiffWriter:
         except OSError as error:
             raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error.strerror or error}") from error
         self._slabs: queue.SimpleQueue[Slab] = queue.SimpleQueue()
-        self.dataset: Dataset = Dataset.of(self._store)
+        self.dataset: Dataset = Dataset.of(self._store, self.path)
         self._inbox: queue.SimpleQueue[Frame | _Token] = queue.SimpleQueue()
         self._sealed: queue.SimpleQueue[Slab | StorageError | None] = queue.SimpleQueue()
         self._position = self._file.end
@@ -397,7 +402,7 @@ class NDTiffWriter:
 
     def _next_file(self) -> OutputFile:
         number = f"_{self._files}" if self._files else ""
-        file = OutputFile(self.path / f"{self._prefix}_NDTiffStack{number}.tif", self._header, direct=self._direct)
+        file = OutputFile(self._folder / f"{self._prefix}_NDTiffStack{number}.tif", self._header, direct=self._direct)
         self._files += 1
         self._commit.opened(file)
         return file
