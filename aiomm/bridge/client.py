@@ -97,10 +97,10 @@ class Bridge:
             raise ValueError(f"port is a number from 1 to 65535, not {port!r}")
         if not isinstance(ip_address, str) or not ip_address:
             raise ValueError(f"ip_address is the name or address of a computer, not {ip_address!r}")
-        if not isinstance(ip_address, str) or not ip_address:
-            raise ValueError(f"ip_address is the name or address of a host, not {ip_address!r}")
         for name, ms in (("timeout", timeout), ("call_timeout", call_timeout)):
-            if (ms is not None or name == "timeout") and not (isinstance(ms, int | float) and not isinstance(ms, bool) and 0 < ms < float("inf")):
+            if ms is None and name == "call_timeout":
+                continue
+            if not isinstance(ms, int | float) or isinstance(ms, bool) or not 0 < ms < float("inf"):
                 raise ValueError(f"{name} is a number of milliseconds above 0, not {ms!r}")
         self.port = port
         self._host = ip_address

@@ -43,6 +43,7 @@ def test_the_parameters_are_the_seeds_then_more() -> None:
         ({"port": 70000}, "port is a number from 1 to 65535, not 70000"),
         ({"port": "4827"}, "port is a number"),
         ({"timeout": 0}, "timeout is a number of milliseconds above 0, not 0"),
+        ({"timeout": None}, "timeout is a number of milliseconds above 0, not None"),
         ({"call_timeout": "1"}, "call_timeout is a number of milliseconds"),
         ({"time_out": 1}, "did you mean 'timeout'"),
         ({"ip_address": None}, "ip_address is the name or address of a computer, not None"),
