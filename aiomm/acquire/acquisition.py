@@ -95,7 +95,7 @@ class Acquisition:
         ``(axes, dataset)`` or ``(axes, dataset, queue)``, called for each saved image.
     notification_callback_fn : callable, optional
         ``(notification)``, called for everything that happens; see `Notification`.
-    format : {"ndtiff", "memory"}
+    format : {"ndtiff", "ome-zarr", "memory"}
         How images are saved; ``"memory"`` goes without ``directory``.
     executor : concurrent.futures.Executor or distributed.Client, optional
         Run the image processor there; results are saved in order.
@@ -151,7 +151,7 @@ class Acquisition:
         bridge: Any = None,
         image_saved_fn: Callable[..., Any] | None = None,
         notification_callback_fn: Callable[..., Any] | None = None,
-        format: Literal["ndtiff", "memory"] = "ndtiff",
+        format: Literal["ndtiff", "ome-zarr", "memory"] = "ndtiff",
         executor: Any = None,
         on_error: Literal["raise", "continue"] = "raise",
         durability: Durability = "none",
@@ -173,6 +173,8 @@ class Acquisition:
             raise ValueError("directory= needs name=: the dataset becomes the folder directory/name_1")
         if directory is not None and format == "memory":
             raise ValueError('format="memory" saves nothing: leave out directory=')
+        if directory is None and format == "ome-zarr":
+            raise ValueError('format="ome-zarr" saves to disk: it needs directory= and name=')
         self._core = core
         self._directory = None if directory is None else Path(directory).expanduser().absolute()
         self._name = name or "acquisition"
@@ -194,6 +196,7 @@ class Acquisition:
         self._debug = debug
         self._core_log_debug = core_log_debug
         self._on_error = on_error
+        self._format = format
         self._durability = durability
         self._limits = limits
         self._clock = clock
@@ -313,7 +316,7 @@ class Acquisition:
             functions = make_functions(self._functions, core, EventQueue(run.put), process=self._process, executor=self._executor)
             for function in functions.values():
                 await function.start()
-            target = Target(self._directory, self._name, self._durability, self._queue_size, self._summary)
+            target = Target(self._directory, self._name, self._format, self._durability, self._queue_size, self._summary)
             await open_storage(run, target, processed=processor_given)
             if core.closed:
                 await outlast(in_thread(run.writer.finish))

@@ -11,8 +11,7 @@ from aiomm.errors import UnsupportedError
 
 DEFAULT_PORT = 4827
 DEFAULT_TIMEOUT_MS = 500
-FORMATS = ("ndtiff", "memory")
-LATER_FORMATS = ("ome-zarr",)
+FORMATS = ("ndtiff", "ome-zarr", "memory")
 
 logger = logging.getLogger("aiomm")
 
@@ -65,5 +64,3 @@ def refuse_java_only(parameters: dict[str, Any], *, on_core: bool) -> None:
         raise UnsupportedError("tile_overlap= and max_multi_res_index= (XY tiling with a pyramid) are not made yet")
     if parameters["magellan_acq_index"] is not None or parameters["magellan_explore"]:
         raise UnsupportedError("magellan_acq_index= and magellan_explore= need Micro-Magellan in a running Micro-Manager; not made yet")
-    if parameters["format"] in LATER_FORMATS:
-        raise UnsupportedError(f"format={parameters['format']!r} is not made yet; there are {', '.join(map(repr, FORMATS))}")

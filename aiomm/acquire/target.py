@@ -9,6 +9,7 @@ from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.metadata import summary_metadata
 from aiomm.dataset.memory import MemoryWriter
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
+from aiomm.dataset.omezarr.writer import OmeZarrWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ class Target:
 
     directory: Path | None
     name: str
+    format: str
     durability: Durability
     queue_size: int
     summary: dict[str, Any]
@@ -60,7 +62,8 @@ async def open_storage(run: Run, target: Target, *, processed: bool) -> None:
         if target.directory is None:
             run.writer = MemoryWriter(summary, **options)
         else:
-            writer = NDTiffWriter(target.directory, target.name, summary, durability=target.durability, **options)
+            kind = OmeZarrWriter if target.format == "ome-zarr" else NDTiffWriter
+            writer = kind(target.directory, target.name, summary, durability=target.durability, **options)
             run.writer = writer
             run.folder = writer.path
 

@@ -44,7 +44,7 @@ class Job:
     channels: list[str]
     exposures: list[float]
     order: str
-    format: Literal["ndtiff", "memory"]
+    format: Literal["ndtiff", "ome-zarr", "memory"]
     preview: bool
 
     @property
@@ -109,7 +109,7 @@ async def refuse_what_cannot_be(core: LocalCore, job: Job) -> None:
     wanted = needs(events)
     caps = await core.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
     check_events(events, caps)
-    if job.format == "ndtiff" and caps.image is not None and not changes_camera(caps):
+    if job.format != "memory" and caps.image is not None and not changes_camera(caps):
         await asyncio.to_thread(check_room, job, caps.image.nbytes)
 
 

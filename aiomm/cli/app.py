@@ -85,7 +85,7 @@ def acquire(
     ] = None,
     exposure: Annotated[str | None, typer.Option(metavar="MS[,MS...]", help="Exposure in ms, for all channels or for each.")] = None,
     order: Annotated[str, typer.Option(metavar="ORDER", help="The loops, outermost first: t time, p position, c channel, z.")] = "tpcz",
-    format: Annotated[Literal["ndtiff", "memory"], typer.Option(help="'memory' saves nothing but the preview.")] = "ndtiff",
+    format: Annotated[Literal["ndtiff", "ome-zarr", "memory"], typer.Option(help="'memory' saves nothing but the preview.")] = "ndtiff",
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Draw a picture of the dataset, OUT/NAME_1.png.")] = True,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="A running Micro-Manager. Not possible yet.")] = None,
     debug: Debug = False,

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from aiomm.dataset import Dataset
-from aiomm.dataset.ndtiff.reader import is_ndtiff
+from aiomm.dataset.opening import is_dataset
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def describe(path: Path) -> str:
 
 def datasets_in(folder: Path) -> list[str]:
     """Names of the datasets in a folder that is none itself, sorted."""
-    if not folder.is_dir() or is_ndtiff(folder):
+    if not folder.is_dir() or is_dataset(folder):
         return []
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_ndtiff(entry))
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_dataset(entry))
 
 
 def room(file: Path) -> int:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Store
 
 
+def is_dataset(path: Path) -> bool:
+    """Whether a folder looks like a dataset that can be opened."""
+    return reader.is_ndtiff(path) or omezarr.has_log(path)
+
+
 def open_stores(path: Path, full_res_only: bool) -> list[Store]:
     """Open the dataset in a folder: its resolution levels, full resolution first.
 

@@ -223,3 +223,14 @@ def test_where_nobody_looks_only_the_closing_lines_are_printed(tmp_path: Path) -
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].startswith("acquired 3 images in ")
     assert done.stdout.splitlines()[1:] == [f"dataset: {Path('out', 'acq_1')}", f"preview: {Path('out', 'acq_1.png')}"]
+
+
+def test_ome_zarr(tmp_path: Path) -> None:
+    code, out, err = acquire(tmp_path, "--format", "ome-zarr", "-t", 2, "-z", "0:2:1", "-c", "DAPI,FITC", "--no-preview")
+    assert (code, err) == (0, "")
+    assert f"dataset: {tmp_path / 'acq_1'}" in out
+    assert aiomm.Dataset(tmp_path / "acq_1").as_array(axes=["time", "channel", "z"]).shape[:3] == (2, 2, 3)
+    info = CliRunner().invoke(app, ["info", str(tmp_path / "acq_1")]).stdout
+    assert "images       12" in info
+    assert "finished     yes" in info
+    assert "acq_1" in CliRunner().invoke(app, ["info", str(tmp_path)]).stderr

@@ -19,7 +19,7 @@ from aiomm.errors import DatasetFormatError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LEVEL = "Downsampled_x"
+LEVEL_PREFIX = "Downsampled_x"
 
 
 def is_ndtiff(path: Path) -> bool:
@@ -32,7 +32,7 @@ def level_folder(path: Path, level: int) -> Path:
     full = path / ndtiff.FULL_RESOLUTION
     if level == 0:
         return full if full.is_dir() else path
-    return path / f"{_LEVEL}{2**level}"
+    return path / f"{LEVEL_PREFIX}{2**level}"
 
 
 def levels_of(path: Path) -> int:

@@ -122,7 +122,9 @@ class NDTiffWriter:
             raise ValueError(f"durability is {durability!r}: it must be 'none', 'interval' or 'every'")
         summary = dict(summary_metadata or {})
         if summary.get("TiledImageStorage") and not tiled:
-            raise UnsupportedError("summary metadata says TiledImageStorage: this writer makes plain datasets; PyramidWriter makes tiled ones")
+            raise UnsupportedError(
+                "summary metadata says TiledImageStorage: this writer makes plain datasets; PyramidWriter makes tiled ones"
+            )
         summary["TiledImageStorage"] = tiled
         summary = json.loads(encode_json(summary))
         self._header = ndtiff.pack_header(summary)

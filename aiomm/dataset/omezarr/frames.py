@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from aiomm.dataset.encode import AXIS_LIMIT, encode_json
-from aiomm.dataset.omezarr.layout import DIMENSIONS, ImagePlan
+from aiomm.dataset.omezarr.layout import ImagePlan
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def parse_log(data: bytes, where: str) -> Log:
     numbers: dict[tuple[int, tuple[int, ...]], int] = {}
     for number, record in enumerate(records, 1):
         try:
+            if type(record) is not dict:
+                raise TypeError("it is not a JSON object")
             if "axes" in record:
                 plan = log.images[record["image"]]
                 index = tuple(record["index"])
@@ -153,7 +155,7 @@ def _image(record: Any, number: int) -> ImagePlan:
         raise ValueError("groups are numbered in order and hold uint8 or uint16")
     if not isinstance(path, str) or path.startswith("/") or "\\" in path or ".." in path.split("/"):
         raise ValueError(f"path {path!r} leads out of the folder")
-    if any(name not in DIMENSIONS for name in names) or len(box) != len(names):
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names) or len(box) != len(names):
         raise ValueError(f"axes {names} with shards of {box}")
     if not all(isinstance(n, int) and 0 < n < 2**40 for n in (*shape, *box)) or not (
         len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)

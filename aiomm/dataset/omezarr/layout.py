@@ -1,7 +1,8 @@
 """Where an image goes: axes -> image group, index in its array, shard, chunk. Pure; knows no files.
 
-An image group holds what has the same position, size, type, and the same of the axes time, channel and z. Those three
-become the array's axes t, c and z; all other axes (position, row, column, an angle) choose the group.
+An image group holds what has the same position, size, type, and the same axes. Time, channel and z become the array's axes
+t, c and z. OME-Zarr has room for one axis of another kind, in the place of the channel: an image without channel may have
+one (an angle, a shot). All other axes (position, row, column, a second angle) choose the group.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 DIMENSIONS: Final = {"time": "t", "channel": "c", "z": "z"}
 """Axes of a dataset that are axes of an array, in the array's order."""
+PLACES: Final = frozenset({"position", "row", "column"})
+"""Axes that are never axes of an array."""
 SHARD_BYTES: Final = 64 * 2**20
 AHEAD: Final = 1024
+NEAR: Final = 16
+"""How far beyond the end of an array an integer may stand at its own number: on time and z, and on other axes."""
 _MOST_Z, _MOST_CHANNELS = 16, 4
 _WELL = re.compile(r"([A-Z]{1,2})(\d{1,2})(?:[-_ ].*)?")
 
@@ -33,7 +38,8 @@ class AxisSlots:
     that time 7 is at 7 even if it comes first; a negative or far one stands after the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: int = AHEAD) -> None:
+        self._ahead = ahead
         self.values: list[int | str | None] = []
         self._slots: dict[int | str, int] = {}
 
@@ -42,7 +48,7 @@ class AxisSlots:
         at = self._slots.get(value)
         if at is None:
             at = len(self.values)
-            if isinstance(value, int) and 0 <= value < at + AHEAD and (value >= at or self.values[value] is None):
+            if isinstance(value, int) and 0 <= value < at + self._ahead and (value >= at or self.values[value] is None):
                 at = value
             self.values += [None] * (at + 1 - len(self.values))
             self.values[at] = value
@@ -55,6 +61,16 @@ class AxisSlots:
         return all(value is None or value == at for at, value in enumerate(self.values))
 
 
+def in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort the axes of an array: time, channel or what stands in its place, z."""
+    return tuple(sorted(names, key=lambda name: {"time": 0, "z": 2}.get(name, 1)))
+
+
+def dimension(name: str) -> str:
+    """Name in the array of a dataset's axis."""
+    return DIMENSIONS.get(name, f"{name}_axis" if name in ("t", "c", "z", "y", "x") else name)
+
+
 def shard_box(names: tuple[str, ...], chunk_bytes: int, shard_bytes: int) -> tuple[int, ...]:
     """How many images a shard has along each axis. Nobody knows which axis will move fastest, so it has some of each."""
     budget = max(1, min(MOST_CHUNKS, shard_bytes // chunk_bytes))
@@ -63,9 +79,10 @@ def shard_box(names: tuple[str, ...], chunk_bytes: int, shard_bytes: int) -> tup
     if len(names) > 1 and "z" in box:
         box["z"] = min(left, _MOST_Z)
         left //= box["z"]
-    if len(names) > 1 and "channel" in box:
-        box["channel"] = min(left, _MOST_CHANNELS)
-        left //= box["channel"]
+    middle = next((name for name in names if name not in ("time", "z")), None)
+    if len(names) > 1 and middle is not None:
+        box[middle] = min(left, _MOST_CHANNELS)
+        left //= box[middle]
     if names:
         box[names[0]] *= max(1, left)
     return tuple(box.values())
@@ -84,7 +101,7 @@ class ImagePlan:
     place : dict
         The axes that chose it, and their values.
     names : tuple of str
-        Which of time, channel and z it has.
+        Which of time, channel (or another axis in its place) and z it has.
     shape : tuple of int
         Of one image: (y, x) or (y, x, 3).
     dtype : numpy.dtype
@@ -124,15 +141,19 @@ class ImagePlan:
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Names of the array's axes."""
-        leading = [name for axis, name in DIMENSIONS.items() if axis in self.names or (axis == "channel" and self.rgb)]
-        return (*leading, "y", "x")
+        return (*(dimension(name) for name in self.leading), "y", "x")
+
+    @property
+    def leading(self) -> tuple[str, ...]:
+        """The dataset's axes that are axes of the array, in order; channel also for colours."""
+        return in_order((*self.names, "channel") if self.rgb and "channel" not in self.names else self.names)
 
     def array_shape(self, extents: list[int]) -> tuple[int, ...]:
         """Shape of the array for lengths along ``names``; colours stand along c."""
         lengths = dict(zip(self.names, extents, strict=True))
         if self.rgb:
             lengths["channel"] = 3 * lengths.get("channel", 1)
-        return (*(lengths[axis] for axis in DIMENSIONS if axis in lengths), *self.shape[:2])
+        return (*(lengths[axis] for axis in self.leading), *self.shape[:2])
 
     def shard_of(self, index: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
         """Shard of an image, and its chunk there."""
@@ -145,9 +166,7 @@ class ImagePlan:
     def shard_path(self, key: tuple[int, ...]) -> str:
         """Path of a shard's file from the root."""
         where = dict(zip(self.names, key, strict=True))
-        if self.rgb:
-            where.setdefault("channel", 0)
-        parts = [str(where[axis]) for axis in DIMENSIONS if axis in where]
+        parts = [str(where.get(axis, 0)) for axis in self.leading]
         return "/".join([*([self.path] if self.path else []), str(self.level), "c", *parts, "0", "0"])
 
 
@@ -185,7 +204,10 @@ class Layout:
     def place(self, axes: Axes, pixels: np.ndarray, bit_depth: int | None) -> tuple[ImagePlan, tuple[int, ...]]:
         """Find the group of an image and its index there; plan what is new."""
         names = tuple(name for name in DIMENSIONS if name in axes)
-        others = tuple((name, value) for name, value in sorted(axes.items()) if name not in DIMENSIONS)
+        if len(names) != len(axes) and "channel" not in axes and pixels.ndim == 2:
+            custom = min((name for name in axes if name not in DIMENSIONS and name not in PLACES), default=None)
+            names = names if custom is None else in_order((*names, custom))
+        others = tuple((name, value) for name, value in sorted(axes.items()) if name not in names)
         key = (others, names, pixels.shape, pixels.dtype.itemsize)
         plan = self._found.get(key)
         if plan is None:
@@ -196,7 +218,7 @@ class Layout:
             self.images.append(plan)
             self._found[key] = plan
             for name in names:
-                self.slots.setdefault(name, AxisSlots())
+                self.slots.setdefault(name, AxisSlots(AHEAD if name in ("time", "z") else NEAR))
         return plan, tuple(self.slots[name].slot(axes[name]) for name in names)
 
     def _new_path(self, place: Axes) -> str:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.dataset.omezarr.layout import DIMENSIONS, parse_well
+from aiomm.dataset.omezarr.layout import parse_well
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,8 +77,7 @@ def array(plan: ImagePlan, shape: Sequence[int]) -> dict[str, Any]:
     names = plan.dimensions
     chunk = [1] * (len(names) - 2) + list(plan.shape[:2])
     lengths = dict(zip(plan.names, plan.box, strict=True))
-    lengths.setdefault("channel", 1)
-    shard = [lengths[axis] for axis, name in DIMENSIONS.items() if name in names] + list(plan.shape[:2])
+    shard = [lengths.get(axis, 1) for axis in plan.leading] + list(plan.shape[:2])
     codecs: list[dict[str, Any]] = []
     if plan.rgb:  # colours are the axis c, but the bytes of a pixel stay together
         c = names.index("c")
@@ -123,10 +122,11 @@ def image(
     levels
         Path and reduction of each level: ``[("0", 1.0), ("1", 2.0)]``.
     """
-    sizes = {"t": scales.time, "c": None, "z": scales.z, "y": scales.pixel, "x": scales.pixel}
+    sizes: dict[str, float | None] = dict.fromkeys(plan.dimensions)
+    sizes.update(t=scales.time, z=scales.z, y=scales.pixel, x=scales.pixel)
     axes: list[dict[str, str]] = []
     for name in plan.dimensions:
-        axis = {"name": name, "type": _TYPES[name]}
+        axis = {"name": name, "type": _TYPES.get(name, "other")}
         if sizes[name] is not None:
             axis["unit"] = "second" if name == "t" else "micrometer"
         axes.append(axis)
@@ -196,6 +196,7 @@ def plate(name: str, images: Sequence[ImagePlan]) -> dict[str, Any]:
             "rows": [{"name": row} for row in rows],
             "columns": [{"name": column} for column in columns],
             "wells": wells,
+            "version": VERSION,
             "field_count": max(fields.values(), default=1),
         },
     }
