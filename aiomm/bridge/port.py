@@ -126,7 +126,8 @@ class Port:
             try:
                 reply = await self.request(hello(), timeout=max(deadline - self._loop.time(), 0.001), what="connect")
             except BridgeTimeoutError:
-                raise LinkError("it accepts the connection but does not answer") from None
+                seen = "it accepts the connection but does not answer: it may be busy with another program's call (wait, or give a longer timeout)"
+                raise LinkError(seen) from None
             except ServerLostError:
                 raise LinkError("it closed the connection instead of an answer") from None
             try:
@@ -135,7 +136,7 @@ class Port:
                 raise self._not_found(f"what answers there is no Micro-Manager server: {error}") from error
             self._opened = True
         except LinkError as error:
-            raise self._not_found(str(error)) from error
+            raise self._not_found(str(error)) from None
         except BaseException:
             self._shut()
             raise
