@@ -126,8 +126,9 @@ class Port:
             try:
                 reply = await self.request(hello(), timeout=max(deadline - self._loop.time(), 0.001), what="connect")
             except BridgeTimeoutError:
-                seen = "it accepts the connection but does not answer: it may be busy with another program's call (wait, or give a longer timeout)"
-                raise LinkError(seen) from None
+                raise LinkError(
+                    "it accepts the connection but does not answer: it may be busy with another program's call (wait, or give a longer timeout)"
+                ) from None
             except ServerLostError:
                 raise LinkError("it closed the connection instead of an answer") from None
             try:
