@@ -1,0 +1,174 @@
+"""Kill an OME-Zarr writer at seeded moments: every image that was reported saved must read back, in Dataset and zarr-python.
+
+``python -m tests.campaigns.kill9_omezarr --kills 200``. A child process writes images that say who they are and reports
+each one saved through a pipe; it is killed with SIGKILL, and what it had reported is compared with what can be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from aiomm.dataset import Dataset, Frame, OmeZarrWriter
+
+ROOT = Path(__file__).parents[2]
+MODES: dict[str, dict[str, Any]] = {
+    "small": {"shapes": [(64, 64)], "queue_size": 50},
+    "packed, odd": {"shapes": [(31, 33)], "queue_size": 20},
+    "medium": {"shapes": [(256, 256)], "queue_size": 20},
+    "large": {"shapes": [(512, 512)], "queue_size": 20},
+    "very large": {"shapes": [(2048, 2048)], "queue_size": 6},
+    "mixed": {"shapes": [(512, 512), (20, 30), (100, 800)], "queue_size": 20},
+    "small shards": {"shapes": [(256, 256)], "queue_size": 20, "shard_bytes": 400_000},
+    "positions": {"shapes": [(128, 128)], "queue_size": 20, "positions": ["A1", "A2-Site_0", "A2-Site_1", "C11"]},
+    "interval": {"shapes": [(256, 256)], "queue_size": 20, "durability": "interval", "sync_interval": 0.02},
+    "every": {"shapes": [(128, 128)], "queue_size": 8, "durability": "every"},
+    "one by one": {"shapes": [(256, 256)], "queue_size": 1},
+}
+
+
+def pixels(i: int, shapes: list[tuple[int, int]]) -> np.ndarray:
+    """Make an image that no other number makes."""
+    shape = shapes[i % len(shapes)]
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    return (y * 40503 + x * 30011 + i * 257).astype(np.uint16)
+
+
+def metadata(i: int) -> dict[str, Any]:
+    return {"Number": i, "Text": "x" * (i * 37 % 5000)}
+
+
+def axes(i: int, mode: str) -> dict[str, int | str]:
+    positions = MODES[mode].get("positions")
+    place = {} if positions is None else {"position": positions[i // 6 % len(positions)]}
+    i = i if positions is None else i // (6 * len(positions)) * 6 + i % 6
+    return {**place, "time": i // 6, "channel": ["DAPI", "FITC", "Cy5"][i % 3], "z": i // 3 % 2}
+
+
+def write(folder: str, mode: str) -> None:
+    """Write until killed; report through stdout."""
+    options = dict(MODES[mode])
+    shapes = options.pop("shapes")
+    options.pop("positions", None)
+
+    def on_saved(frames: list[Frame]) -> None:
+        data = b"".join(b"%d\n" % frame.token for frame in frames)
+        while data:
+            data = data[os.write(1, data) :]
+
+    writer = OmeZarrWriter(folder, "killed", {"mode": mode}, on_saved=on_saved, **options)
+    os.write(1, b"ready\n")
+    for i in range(10**9):
+        writer.put(Frame(axes(i, mode), pixels(i, shapes), metadata(i), 16, token=i))
+
+
+@dataclass
+class Outcome:
+    """What a campaign found."""
+
+    kills: int = 0
+    reported: int = 0
+    indexed: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def kill_once(folder: Path, mode: str, delay: float, outcome: Outcome) -> None:
+    command = [sys.executable, "-m", "tests.campaigns.kill9_omezarr", "--write", str(folder), "--mode", mode]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline() == b"ready\n"
+            end = time.monotonic() + delay
+            lines: list[bytes] = []
+            os.set_blocking(child.stdout.fileno(), False)
+            while time.monotonic() < end:  # its pipe must not fill
+                lines.append(child.stdout.read() or b"")
+                time.sleep(0.0005)
+        finally:
+            child.kill()
+        os.set_blocking(child.stdout.fileno(), True)
+        lines.append(child.stdout.read())
+    text = b"".join(lines)
+    reported = [int(line) for line in text[: text.rfind(b"\n") + 1].split()]
+    outcome.kills += 1
+    outcome.reported += len(reported)
+    check(folder / "killed_1", mode, reported, outcome)
+
+
+def check(path: Path, mode: str, reported: list[int], outcome: Outcome) -> None:
+    shapes = MODES[mode]["shapes"]
+    if reported != list(range(len(reported))):
+        outcome.wrong.append(f"{mode}: not reported in order")
+    with Dataset(path) as dataset:
+        indexed = len(dataset)
+        outcome.indexed += indexed
+        if indexed < len(reported):
+            outcome.wrong.append(f"{mode}: {len(reported)} reported, {indexed} in the log")
+        for i in range(indexed):
+            if dataset.axes_of(i) != axes(i, mode):
+                outcome.wrong.append(f"{mode}: row {i} is {dataset.axes_of(i)}")
+            read_pixels, read_metadata = dataset.read_row(i)
+            if not np.array_equal(read_pixels, pixels(i, shapes)) or read_metadata != {**metadata(i), "Axes": axes(i, mode)}:
+                outcome.wrong.append(f"{mode}: Dataset reads image {i} differently")
+    groups: dict[int, Any] = {}
+    log = (path / "index.ndjson").read_bytes()
+    images = 0
+    for line in log[: log.rfind(b"\n") + 1].splitlines():
+        record = json.loads(line)
+        if "group" in record:
+            groups[record["group"]] = zarr.open_array(str(path / record["path"] / "0"), mode="r")
+        elif "axes" in record:
+            if not np.array_equal(groups[record["image"]][tuple(record["index"])], pixels(images, shapes)):
+                outcome.wrong.append(f"{mode}: zarr-python reads image {images} differently")
+            images += 1
+    for array in groups.values():  # whole arrays too: no shard is left that a reader stumbles over
+        if array.nbytes < 2**28:
+            array[:]
+
+
+def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Outcome:
+    """Kill writers of every mode in turn, at moments that the seed says."""
+    rng = random.Random(seed)
+    outcome = Outcome()
+    for number in range(kills):
+        mode = list(MODES)[number % len(MODES)]
+        place = Path(tempfile.mkdtemp(prefix="kill-", dir=folder))
+        try:
+            kill_once(place, mode, rng.choice([0.0, 0.02, rng.uniform(0, longest), rng.uniform(0, longest)]), outcome)
+        finally:
+            shutil.rmtree(place)
+    return outcome
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--data", default=None, help="a folder on the disk to use")
+    parser.add_argument("--write", help=argparse.SUPPRESS)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write:
+        write(options.write, options.mode)
+        return
+    with tempfile.TemporaryDirectory(dir=options.data) as folder:
+        outcome = run(options.kills, Path(folder), seed=options.seed)
+    print(outcome)
+    sys.exit(1 if outcome.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
