@@ -131,27 +131,26 @@ async def test_given_up_calls_behind_each_other(eye: Eye) -> None:
 
 
 async def test_an_object_at_a_port_of_its_own_comes_late(eye: Eye) -> None:
-    """It is released there, and the server closes that port again."""
+    """It is released there, and the server closes that port again. Another client keeps the server busy meanwhile."""
     ports = await eye.probe.command_ports()
     await eye.note()
-    async with aiomm.Bridge(port=eye.bridge.port) as bridge:
+    async with aiomm.Bridge(port=eye.bridge.port) as bridge, aiomm.Bridge(port=eye.bridge.port) as other:
         samples = await bridge.construct_java_object(SAMPLES)
-        faults = await bridge.construct_java_object(FAULTS)
-        blocking = asyncio.create_task(faults.block())
+        await bridge.construct_java_object("java.util.ArrayList")  # its constructors are known: the next is one message
+        blocking = asyncio.create_task((await other.construct_java_object(FAULTS)).block())
         await eye.until_blocked()
         made = asyncio.create_task(bridge.construct_java_object("java.util.ArrayList", new_socket=True))
-        await asyncio.sleep(0.02)
-        await eye.faults.release()
-        while not blocking.done():  # the constructor is sent in the step in which this is done, or the next
-            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
         made.cancel()
         await asyncio.wait([made])
+        assert made.cancelled()
+        await eye.faults.release()
+        await blocking
         await right_answers(bridge, samples=samples)
-        del made
+        async with asyncio.timeout(SLACK):
+            while await eye.probe.command_ports() != ports:
+                await asyncio.sleep(0.01)
     await eye.back()
-    async with asyncio.timeout(SLACK):
-        while await eye.probe.command_ports() != ports:
-            await asyncio.sleep(0.01)
 
 
 # ---- at every step of the loop -------------------------------------------------------------------------------------
