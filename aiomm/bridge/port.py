@@ -168,7 +168,7 @@ class Port:
             Called on the loop with the reply of a request that nobody waits for any more; may return one more request to send,
             the reply of which is dropped.
         last
-            The server closes this port after the reply.
+            The server closes this port after the reply, or before the reply went out: then there are no frames.
         once_sent
             Seconds until a reply must be there from when the request is sent; None for as long as it takes.
 
@@ -278,11 +278,14 @@ class Port:
             return
         current = self._current
         where = f"the connection to the Micro-Manager server at {self.host}:{self.number} broke: {seen}"
-        if not self._opened or self._closed or (current is not None and current.last):
+        last = current is not None and current.last
+        if last or self._closed or not self._opened:
             self._closed = True
         else:
             self.lost = ServerLostError(where)
-        if current is not None:
+        if last and current is not None and current.future is not None and not current.future.done():
+            current.future.set_result([])  # the server closes the port without waiting for its reply to go out
+        elif current is not None:
             current.fail(ServerLostError(f"{current.what}: {where}; whether it ran is not known"))
         self._shut()
         if self.lost is not None:
