@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import struct
+import itertools
+import operator
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.dataset.encode import AXIS_LIMIT
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiomm.dataset.storage import Axes
 
+    _Pick = Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
 ABSENT = -(1 << 63)
 """The code of an axis that an image does not have."""
+
+USUAL = ("channel", "z", "time", "position", "row", "column")
+"""The axes that `Index.find_usual` takes, in this order."""
 
 _RANK = {"row": 0, "column": 1, "position": 2, "time": 3, "channel": 4, "z": 6}
 
@@ -23,14 +32,39 @@ def canonical_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: _RANK.get(name, 5))
 
 
+def _picker(places: Sequence[int]) -> _Pick:
+    """Make what takes the values at these places out of a tuple, as a tuple."""
+    if len(places) > 1:
+        return operator.itemgetter(*places)
+    if places:
+        return operator.itemgetter(slice(places[0], places[0] + 1))
+    return lambda _: ()
+
+
+def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
+    """Values of each key by row; None where a row does not have it."""
+    return {name: [axes.get(name) for axes in rows] for name in dict.fromkeys(itertools.chain.from_iterable(rows))}
+
+
+def _tuples(columns: Sequence[Sequence[Any]], count: int) -> Iterable[tuple[Any, ...]]:
+    """Transpose; a row of no columns is an empty tuple."""
+    return zip(*columns, strict=True) if columns else itertools.repeat((), count)
+
+
 class _Keys:
-    """Codes -> row, for one number of axes. Replaced whole when an axis is added, so that readers see one or the other."""
+    """Values -> row, for one set of axes. Replaced whole when an axis is added, so that readers see one or the other."""
 
-    __slots__ = ("pack", "rows")
+    __slots__ = ("names", "nothing", "pick", "rest", "rows")
 
-    def __init__(self, axes: int) -> None:
-        self.pack: Callable[..., bytes] = struct.Struct(f"<{axes}q").pack
-        self.rows: dict[bytes, int] = {}
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.rows: dict[tuple[Any, ...], int] = {}  # None: an axis that the image does not have
+        self.pick: _Pick | None = None
+        if set(names) <= set(USUAL):
+            self.pick = _picker([USUAL.index(name) for name in names])
+            others = [place for place, name in enumerate(USUAL) if name not in names]
+            self.rest = _picker(others)
+            self.nothing = (None,) * len(others)
 
 
 class Index:
@@ -47,7 +81,8 @@ class Index:
         self._strings: dict[str, dict[str, int]] = {}  # of axes with strings: value -> code
         self._labels: dict[str, list[str]] = {}  # and back
         self._types: dict[str, type] = {}
-        self._keys: _Keys | None = _Keys(0)
+        self._keys: _Keys | None = _Keys(())
+        self._building = threading.Lock()
         self._values: dict[str, tuple[int, list[Any]]] = {}  # sorted values, as of a number of rows
         self._duplicates = 0
 
@@ -61,27 +96,8 @@ class Index:
             Naming the row, if an axis has integers and strings, or neither.
         """
         index = cls()
-        names = list(dict.fromkeys(name for axes in rows for name in axes))
-        columns = np.full((max(16, len(rows)), len(names)), ABSENT, dtype=np.int64)
-        for column, name in enumerate(names):
-            values = [axes.get(name) for axes in rows]
-            kinds = set(map(type, values)) - {type(None)}
-            if kinds == {int}:
-                columns[: len(rows), column] = [ABSENT if value is None else value for value in values]
-            elif kinds == {str}:
-                labels: list[Any] = list(dict.fromkeys(value for value in values if value is not None))
-                table: dict[Any, int] = {value: code for code, value in enumerate(labels)}
-                index._strings[name], index._labels[name] = table, labels
-                table_or_absent = {**table, None: ABSENT}
-                columns[: len(rows), column] = [table_or_absent[value] for value in values]
-            else:
-                raise TypeError(
-                    f"axis {name!r} has values of types {sorted(k.__name__ for k in kinds)}; an axis is all integers or all strings"
-                )
-            index._types[name] = next(iter(kinds))
-        index._names, index._codes, index._count = names, columns, len(rows)
-        index._column = {name: i for i, name in enumerate(names)}
         index._keys = None  # built when somebody looks an image up
+        index.extend(rows)
         return index
 
     def __len__(self) -> int:
@@ -109,9 +125,9 @@ class Index:
     def append(self, axes: Axes) -> int:
         """Add a row and return its number. The axes must be checked and declared."""
         row = self._count
-        keys = self._current_keys()
         if not axes.keys() <= self._column.keys():
-            keys = self._add_axes(axes)
+            self._add_axes({name: type(value) for name, value in axes.items()})
+        keys = self._current_keys()
         codes = [ABSENT] * len(self._names)
         for name, value in axes.items():
             if isinstance(value, str):
@@ -124,51 +140,130 @@ class Index:
                 codes[self._column[name]] = code
             else:
                 codes[self._column[name]] = value
-        if row == len(self._codes):
-            grown = np.full((2 * row, len(self._names)), ABSENT, dtype=np.int64)
-            grown[:row] = self._codes
-            self._codes = grown
+        self._grow(row + 1)
         self._codes[row] = codes
-        key = keys.pack(*codes)
+        key = tuple(map(axes.get, keys.names))
         if key in keys.rows:
             self._duplicates += 1
         self._count = row + 1  # published before the key, so that a row found by its key is always readable
         keys.rows[key] = row
         return row
 
-    def _add_axes(self, axes: Axes) -> _Keys:
+    def extend(self, rows: Sequence[Any]) -> None:
+        """Add many rows at once, dicts of axes as read from a file.
+
+        Raises
+        ------
+        TypeError, ValueError, OverflowError
+            An axis has integers and strings, or neither. Nothing was added.
+        """
+        self.extend_columns(columns_of(rows), len(rows))
+
+    def extend_columns(self, columns: dict[str, Sequence[Any]], count: int) -> None:
+        """Add ``count`` rows, given as the values of each axis; None where a row does not have the axis. See `extend`."""
+        if not count:
+            return
+        new: dict[str, type] = {}
+        for name, values in columns.items():
+            kinds = set(map(type, values)) - {type(None)}
+            old = self._types.get(name)
+            if kinds not in ({int}, {str}) or (old is not None and kinds != {old}):
+                names = sorted(kind.__name__ for kind in kinds | ({old} if old else set()))
+                raise TypeError(f"axis {name!r} has values of types {names}; an axis is all integers or all strings")
+            if name not in self._column:
+                new[name] = next(iter(kinds))
+        codes = np.full((count, len(self._names) + len(new)), ABSENT, dtype=np.int64)
+        places = {**self._column, **{name: len(self._names) + i for i, name in enumerate(new)}}
+        labels: dict[str, list[str]] = {}
+        for name, values in columns.items():
+            if (new.get(name) or self._types[name]) is str:
+                table: dict[Any, int] = dict(self._strings.get(name, {}))
+                known = len(table)
+                for value in dict.fromkeys(values):
+                    if value is not None and value not in table:
+                        table[value] = len(table)
+                labels[name] = list(table)[known:]
+                table[None] = ABSENT
+                codes[:, places[name]] = list(map(table.__getitem__, values))
+            elif None in values:
+                codes[:, places[name]] = [ABSENT if value is None else value for value in values]
+            else:
+                codes[:, places[name]] = values
+            if (codes[:, places[name]] <= -AXIS_LIMIT).sum() > values.count(None) or (codes[:, places[name]] >= AXIS_LIMIT).any():
+                raise ValueError(f"axis {name!r} has integers beyond 2**62")
+        first, end = self._count, self._count + count
+        if new:
+            self._add_axes(new)
+        for name, more in labels.items():
+            table = self._strings[name]
+            self._labels[name].extend(more)
+            table.update({value: len(table) + i for i, value in enumerate(more)})
+        self._grow(end)
+        self._codes[first:end] = codes
+        with self._building:
+            self._count = end
+            keys = self._keys
+            if keys is not None:
+                before = len(keys.rows)
+                nowhere: list[Any] = [None] * count
+                added = _tuples([columns.get(name, nowhere) for name in keys.names], count)
+                keys.rows.update(zip(added, range(first, end), strict=False))
+                self._duplicates += count - (len(keys.rows) - before)
+
+    def _grow(self, count: int) -> None:
+        """Make room for so many rows."""
+        room, columns = self._codes.shape
+        if count > room:
+            grown = np.full((max(count, room + room // 2), columns), ABSENT, dtype=np.int64)
+            grown[: self._count] = self._codes[: self._count]
+            self._codes = grown
+
+    def _add_axes(self, axes: dict[str, type]) -> None:
         new = [name for name in axes if name not in self._column]
         for name in new:
-            if isinstance(axes[name], str):
+            if axes[name] is str:
                 self._labels[name] = []
                 self._strings[name] = {}
-            self._types.setdefault(name, type(axes[name]))
+            self._types.setdefault(name, axes[name])
         codes = np.full((len(self._codes), len(self._names) + len(new)), ABSENT, dtype=np.int64)
         codes[:, : len(self._names)] = self._codes
         names = self._names + new
         self._codes = codes
-        keys = self._build_keys()
-        self._names = names
-        self._column = {name: i for i, name in enumerate(names)}
-        self._keys = keys
-        return keys
+        with self._building:
+            keys = None if self._keys is None else self._build_keys(names)
+            self._names = names
+            self._column = {name: i for i, name in enumerate(names)}
+            self._keys = keys
 
-    def _build_keys(self) -> _Keys:
+    def _build_keys(self, names: list[str]) -> _Keys:
         codes = self._codes
-        keys = _Keys(codes.shape[1])
+        keys = _Keys(names)
         count = self._count
-        if codes.shape[1] and count:
-            packed = np.ascontiguousarray(codes[:count]).view(f"V{8 * codes.shape[1]}")[:, 0].tolist()
-            keys.rows = dict(zip(packed, range(count), strict=True))
-        elif count:
-            keys.rows = {b"": count - 1}
+        columns: list[list[Any]] = []
+        for i, name in enumerate(names):
+            column = codes[:count, i]
+            values: list[Any]
+            if name in self._strings:
+                labels = [*self._labels[name], None]
+                values = [labels[code] for code in np.where(column == ABSENT, -1, column).tolist()]
+            else:
+                values = column.tolist()
+                shared: dict[Any, Any] = {}
+                values = list(map(shared.setdefault, values, values))
+                if ABSENT in shared:
+                    values = [None if value == ABSENT else value for value in values]
+            columns.append(values)
+        keys.rows = dict(zip(_tuples(columns, count), range(count), strict=False))
         self._duplicates = count - len(keys.rows)
         return keys
 
     def _current_keys(self) -> _Keys:
         keys = self._keys
         if keys is None:
-            self._keys = keys = self._build_keys()
+            with self._building:  # one thread builds, so that no row appended meanwhile is lost
+                keys = self._keys
+                if keys is None:
+                    self._keys = keys = self._build_keys(self._names)
         return keys
 
     # ---- any thread ---------------------------------------------------------------------------------------------
@@ -186,25 +281,23 @@ class Index:
     def find(self, axes: Axes) -> int:
         """Row of the image with exactly these axes (checked values); -1 if there is none."""
         keys = self._current_keys()
-        column = self._column
-        codes = [ABSENT] * len(column)
-        for name, value in axes.items():
-            i = column.get(name)
-            if i is None:
-                return -1
-            if isinstance(value, str):
-                code = self._strings.get(name, {}).get(value)
-                if code is None:
-                    return -1
-                codes[i] = code
-            elif name in self._strings:
-                return -1
-            else:
-                codes[i] = value
+        key = tuple(map(axes.get, keys.names))
+        if len(axes) + key.count(None) != len(key):
+            return -1  # it has an axis that no image has
+        return keys.rows.get(key, -1)
+
+    def find_usual(self, values: tuple[Any, ...]) -> int:
+        """Row of the image with exactly these values of the `USUAL` axes, None for no such axis; -1 if there is none.
+
+        Values may be anything. For an image at random this is the quickest way; -1 does not say that there is none.
+        """
+        keys = self._keys or self._current_keys()
+        if keys.pick is None:
+            return -1
         try:
-            return keys.rows.get(keys.pack(*codes), -1)
-        except struct.error:  # an axis was added in between
-            return self.find(axes)
+            return keys.rows.get(keys.pick(values), -1) if keys.rest(values) == keys.nothing else -1
+        except (TypeError, ValueError):  # no value that could be a key
+            return -1
 
     def axes_of(self, row: int) -> Axes:
         """Axes of a row, in canonical order."""

@@ -86,6 +86,16 @@ def pack_header(summary: dict[str, Any], align: int = PAGE) -> bytes:
     return (header + text).ljust(first, b"\0")
 
 
+def decode_text(data: bytes) -> str:
+    """Decode text; older writers used the encoding of their machine instead of UTF-8."""
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
+
+
 def load_json(data: bytes) -> Any:
     """Read JSON; older writers did not always use UTF-8.
 
@@ -97,7 +107,7 @@ def load_json(data: bytes) -> Any:
     try:
         return json.loads(data)
     except UnicodeDecodeError:
-        return json.loads(data.decode("latin-1"))
+        return json.loads(decode_text(data))
 
 
 class Header(NamedTuple):
