@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiomm.dataset.ndtiff import reader
 from aiomm.dataset.ndtiff.format import INDEX_NAME
+from aiomm.dataset.omezarr import foreign
 from aiomm.dataset.omezarr import store as omezarr
 from aiomm.errors import DatasetFormatError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def is_dataset(path: Path) -> bool:
     """Whether a folder looks like a dataset that can be opened."""
-    return reader.is_ndtiff(path) or omezarr.has_log(path)
+    return reader.is_ndtiff(path) or omezarr.has_log(path) or foreign.is_ome_zarr(path)
 
 
 def open_stores(path: Path, full_res_only: bool) -> list[Store]:
@@ -33,5 +34,10 @@ def open_stores(path: Path, full_res_only: bool) -> list[Store]:
     if reader.is_ndtiff(path):
         return [reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))]
     if omezarr.has_log(path):
-        return [omezarr.open_log(path)]
-    raise DatasetFormatError(f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3")
+        store = omezarr.open_log(path)
+        return [store, *(() if full_res_only else foreign.open_levels(store))]
+    if foreign.is_ome_zarr(path):
+        return [*foreign.open_foreign(path, full_res_only)]
+    raise DatasetFormatError(
+        f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3, and no OME-Zarr metadata either"
+    )

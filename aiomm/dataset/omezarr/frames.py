@@ -60,8 +60,8 @@ class Log:
         Of each row: image, shard, offset in it, offset and length of its metadata, significant bits.
     shards : list of str
         Paths from the root, as the table numbers them.
-    chunks : numpy.ndarray
-        Each row's chunk in its shard.
+    indexes : list of tuple
+        Of each row, its place in its array along the group's names.
     finished : bool
         Whether the end is there.
     """
@@ -71,7 +71,7 @@ class Log:
         self.axes: list[Axes] = []
         self.table = np.zeros((0, 6), dtype=np.int64)
         self.shards: list[str] = []
-        self.chunks: list[int] = []
+        self.indexes: list[tuple[int, ...]] = []
         self.finished = False
 
 
@@ -102,7 +102,7 @@ def parse_log(data: bytes, where: str) -> Log:
             if "axes" in record:
                 plan = log.images[record["image"]]
                 index = tuple(record["index"])
-                key, chunk = plan.shard_of(index)
+                key, _ = plan.shard_of(index)
                 shard = numbers.get((plan.number, key))
                 if shard is None:
                     shard = numbers[plan.number, key] = len(log.shards)
@@ -110,7 +110,7 @@ def parse_log(data: bytes, where: str) -> Log:
                 at, length = record["metadata"]
                 rows.append((plan.number, shard, record["offset"], at, length, record["bits"]))
                 log.axes.append(_checked(record["axes"]))
-                log.chunks.append(chunk)
+                log.indexes.append(index)
                 plan.extents = [max(one, other + 1) for one, other in zip(plan.extents, index, strict=True)]
             elif "group" in record:
                 log.images.append(_image(record, len(log.images)))
