@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiomm.bridge import wire
 from aiomm.bridge.names import did_you_mean, snake_case
 from aiomm.bridge.wire import Signature
-from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, ProtocolError, ServerLostError
+from aiomm.errors import AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ProtocolError, ServerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -219,6 +219,7 @@ class CoreChangesSource:
         core, callback = self._core, self._callback
         if core is None or callback is None:
             return
+        await self._session.answers()  # a call of a method has no bound of its own
         await core.call("registerCallback", [None])  # before all else, see above
         self._callback = self._core = None
         self._session.let_go(callback)
@@ -326,8 +327,12 @@ class CoreChanges:
         if self._listening:
             self._listening = False
             self._source.discard(self._mailbox)
-            with contextlib.suppress(ServerLostError, ClosedError):  # the server is gone, and the callback with it
+            try:
                 await self._source.settle()
+            except (ServerLostError, ClosedError):
+                pass  # the server is gone, and the callback with it
+            except BridgeTimeoutError as why:
+                log.warning("Micro-Manager's core keeps the callback of this bridge for now, which could not be taken back: %s", why)
 
     async def _listen(self) -> None:
         if not self._listening:

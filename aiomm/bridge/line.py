@@ -226,6 +226,7 @@ class Line:
         last = not self.main and len(self.live) == 1 and not self.calls and not self.port.stats.set_aside
         self.live.discard(hash_code)
         self.ended = last
+        told = True
         try:
             message = wire.destructor(hash_code)
             if self.session.debug:
@@ -236,8 +237,14 @@ class Line:
         except ServerLostError:
             if not last:  # the server may close the port before its reply has left
                 raise
+        except (asyncio.CancelledError, ClosedError):
+            if not last:  # it may not have left; the server does not mind a second one
+                self.live.add(hash_code)
+                told = False
+            raise
         finally:
-            self._told(hash_code)
+            if told:
+                self._told(hash_code)
             if last:
                 self.session.forget(self)
         if last:
@@ -277,6 +284,7 @@ class Line:
                     await self.port.aclose(timeout)
                     if self._loop.time() - started >= timeout:
                         return  # the server is busy with a call
+                    await asyncio.sleep(0)  # who has an object in the last reply takes it now
                 if self.live:
                     if busy:
                         self.port = self.session.port(self.number, self.lost)

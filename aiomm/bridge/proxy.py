@@ -15,14 +15,14 @@ from aiomm.bridge.members import Members, describe, python_signature
 from aiomm.errors import ClosedError, JavaException
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
     from aiomm.bridge.client import Bridge
     from aiomm.bridge.line import Line
     from aiomm.bridge.request import Request
     from aiomm.bridge.wire import Shadow, Signature
 
-__all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "line_of", "make_class"]
+__all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "check_usable", "line_of", "make_class"]
 
 _IMAGE = "mmcorej.TaggedImage"
 
@@ -136,6 +136,7 @@ class JavaObject(Handle):
         if java_name is None:
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
         line = self._checked()
+        check_usable((value,))
         message = await fields.write(self, self._members, java_name, value)
         if message is not None:
             await line.ask(message, f"setting the field {java_name}")
@@ -155,9 +156,7 @@ class JavaObject(Handle):
         return method
 
     async def _run(self, method: Method, args: tuple[Any, ...]) -> Any:
-        for arg in args:
-            if isinstance(arg, JavaObject):
-                arg._checked()
+        check_usable(args)
         signature, values = method.choose(args)
         value = await self._send(signature, values, method)
         return iteration.unsigned(value) if method.pixels else value
@@ -247,11 +246,17 @@ class JavaObject(Handle):
     # ---- release ------------------------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """Have Java forget the object now; otherwise it does when nothing in Python refers to it. Again and again does no harm."""
+        """Have Java forget the object now; otherwise it does when nothing in Python refers to it.
+
+        Again and again does no harm, nor does it when the bridge is closed or its server gone, which ends all objects.
+        """
         if not self._released:
-            self._line.session.check()
+            session = self._line.session
+            if session.error is None:
+                session.check_loop()
             object.__setattr__(self, "_released", True)
-            await self._line.release(self.hash_code)
+            if session.error is None:
+                await self._line.release(self.hash_code)
 
     def __del__(self) -> None:
         try:
@@ -297,6 +302,7 @@ class JavaClass(JavaObject):
         JavaException
             Java cannot put this value there.
         """
+        check_usable((value,))
         await fields.write_static(self, self._members, name, value)
 
     @property
@@ -375,10 +381,28 @@ def _function(name: str, method: Method) -> Callable[..., Coroutine[Any, Any, An
 
 def make_class(base: type[JavaObject], members: Members) -> type[JavaObject]:
     """Make the proxy class of one Java class."""
-    doc = f"A Java object: {members.java_class}."
-    body = {"__slots__": (), "__module__": base.__module__, "__doc__": doc, "_members": members, "_methods": {}}
+    doc = f"A Java object: {members.java_class}." if base in (JavaObject, JavaClass) else base.__doc__
+    body: dict[str, Any] = {"__slots__": (), "__module__": base.__module__, "__doc__": doc, "_members": members, "_methods": {}}
     made: type[JavaObject] = type(base)(members.java_class.rpartition(".")[2], (base,), body)  # type: ignore[misc]
     return made
+
+
+def check_usable(values: Iterable[Any]) -> None:
+    """See that no argument, in a list or a dict either, is an object that was released.
+
+    Raises
+    ------
+    ClosedError
+        One is.
+    """
+    for value in values:
+        if isinstance(value, JavaObject):
+            value._checked()
+        elif isinstance(value, list | tuple | set | frozenset):
+            check_usable(value)
+        elif isinstance(value, dict):
+            check_usable(value)
+            check_usable(value.values())
 
 
 def line_of(obj: JavaObject) -> Line:

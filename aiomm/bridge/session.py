@@ -14,7 +14,7 @@ from aiomm.bridge.handle import Handle
 from aiomm.bridge.line import Line
 from aiomm.bridge.members import Members, check_entry
 from aiomm.bridge.port import Port
-from aiomm.bridge.proxy import JavaClass, JavaObject, make_class
+from aiomm.bridge.proxy import JavaClass, JavaObject, check_usable, make_class
 from aiomm.bridge.registry import proxy_class
 from aiomm.bridge.streams import PullSocket
 from aiomm.bridge.wire import Signature
@@ -209,8 +209,9 @@ class Session:
         while self._closing and self.loop.time() < deadline:
             number = next(iter(self._closing))
             try:
-                _, writer = await asyncio.open_connection(self.host, number)
-            except OSError:
+                async with asyncio.timeout_at(deadline):
+                    _, writer = await asyncio.open_connection(self.host, number)
+            except OSError:  # of a firewall that drops what it refuses, TimeoutError
                 self._closing.discard(number)
             else:
                 writer.close()
@@ -246,12 +247,18 @@ class Session:
             for _ in range(2):  # closing a port may bring an object that lives at one of its own
                 await self._finish_tasks(0 if lost else self.timeout)
                 # Ports that objects have to themselves first: the server closes them.
-                for line in sorted(self.lines, key=lambda line: line.main):
-                    await line.aclose(release=lost is None)
-                    self.lines.discard(line)
+                for lines in ([line for line in self.lines if not line.main], [line for line in self.lines if line.main]):
+                    async with asyncio.TaskGroup() as closing:
+                        for line in lines:
+                            closing.create_task(line.aclose(release=lost is None))
+                    self.lines.difference_update(lines)
         finally:
             self.lines.clear()
             self._context.destroy(linger=0)
+
+    async def answers(self) -> None:
+        """See that the server answers, within the control timeout from when the calls of ours before this have ended."""
+        await self.main.ask(wire.connect(debug=False), "seeing whether the server answers")
 
     async def _finish_tasks(self, seconds: float) -> None:
         if self._tasks:
@@ -285,6 +292,7 @@ class Session:
 
     async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool) -> JavaObject:
         """Make an object."""
+        check_usable(args)
         signatures = await self._constructors_of(classpath)
         what = f"new {classpath}"
         signature, values = overloads.choose(signatures, args, what=what)

@@ -15,7 +15,7 @@ from aiomm.bridge import bridge_of
 from aiomm.core.finish import finish
 from aiomm.core.java_values import core_of_its_own
 from aiomm.core.live import LiveFrame, give
-from aiomm.errors import AiommError, ClosedError, CoreError, UnsupportedError
+from aiomm.errors import AiommError, ClosedError, CoreError, ServerLostError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +170,8 @@ class JavaFeed:
                     await camera.stop_sequence_acquisition()
                 if self.before is not None:
                     await camera.set_exposure(self.before)
+        except (ServerLostError, ClosedError):
+            return  # the core is gone, or the bridge to it: what failed first says so
         except AiommError as error:
             self.stop_error = error
         except TimeoutError:

@@ -9,6 +9,7 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import aiomm
@@ -87,9 +88,19 @@ async def test_nothing_can_be_asked_before_it_is_open_or_after_it_was_closed(jav
         await bridge.get_core()
     async with bridge:
         faults = await bridge.construct_java_object(FAULTS)
-    for ask in (bridge.get_core, faults.count, faults.aclose):
+    for ask in (bridge.get_core, faults.count):
         with pytest.raises(errors.ClosedError, match="closed"):
             await ask()
+    await faults.aclose()  # cleaning up is no error: it would hide the first one
+    assert "released" in repr(faults)
+
+
+async def test_a_port_is_a_whole_number_of_any_kind(java_host: JavaHost) -> None:
+    async with aiomm.Bridge(np.int64(java_host.port)) as bridge:  # type: ignore[arg-type]
+        assert (type(bridge.port), bridge.port) == (int, java_host.port)
+    for port in (True, 0, 65536, 4827.0, "4827", None):
+        with pytest.raises(ValueError, match="port is a number from 1 to 65535"):
+            aiomm.Bridge(port)  # type: ignore[arg-type]
 
 
 async def test_a_call_in_progress_ends_when_the_bridge_is_closed(java_host: JavaHost) -> None:

@@ -170,6 +170,17 @@ async def test_images_of_floats(core: Any) -> None:
     assert (await core.get_tagged_image()).tags["PixelType"] == "GRAY32"
 
 
+async def test_pixels_are_unsigned_in_javas_spelling_too(core: Any) -> None:
+    await core.set_property("Camera", "PixelType", "16bit")
+    await core.snapImage()
+    assert (await core.getImage()).dtype == np.uint16
+    await core.startSequenceAcquisition(2, 0.0, True)
+    while await core.isSequenceRunning() or await core.getRemainingImageCount() < 2:
+        await asyncio.sleep(0.005)
+    assert (await core.getLastImage()).dtype == np.uint16
+    assert (await core.popNextImage()).dtype == np.uint16
+
+
 async def test_an_image_of_another_size_than_the_camera_now_has(core: Any) -> None:
     await core.snap_image()
     await core.set_roi(0, 0, 100, 50)
@@ -318,6 +329,29 @@ async def test_a_live_view_of_a_server_that_answers_no_more_ends(
                 assert isinstance(end, ClosedError | aiomm.LiveFrame), end
     finally:
         os.kill(own_java_host.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("end", ["killed", "closed"])
+async def test_cleaning_up_hides_no_error(end: str, own_java_host: JavaHost) -> None:
+    """What is closed when the server is gone, or its bridge, has nothing to say to that."""
+    seen: list[str] = []
+    with pytest.raises(ZeroDivisionError) as raised:
+        async with aiomm.Bridge(port=own_java_host.port) as bridge:
+            core = await bridge.get_core()
+            async with core.events(), core.live() as live:
+                await anext(live)
+                try:
+                    if end == "killed":
+                        await asyncio.to_thread(own_java_host.kill)
+                    else:
+                        await bridge.aclose()
+                    raise ZeroDivisionError
+                finally:
+                    for thing in (live, core, core):
+                        await thing.aclose()
+                        seen.append(type(thing).__name__)
+    assert len(seen) == 3
+    assert raised.value.__context__ is None
 
 
 async def test_closing_the_core_ends_its_live_view(core: Any) -> None:
