@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ import aiomm
 from aiomm import errors
 from aiomm.bridge import CoreChange
 from aiomm.bridge.core_events import KINDS
+from tests.bridge.test_faults import suspended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -121,17 +124,79 @@ async def test_a_slow_listener_loses_the_oldest_and_counts_them(bridge: aiomm.Br
         assert quick.dropped == 0
 
 
-async def test_the_callback_is_unregistered_before_it_is_released(bridge: aiomm.Bridge, eye: Eye) -> None:
+async def test_the_callback_is_unregistered_before_it_is_released(own_java_host: JavaHost) -> None:
     """MMCore has a bare pointer to it: when unregistering fails, Java has to keep it for ever, the bridge closed or not."""
+    async with aiomm.Bridge(own_java_host.port, timeout=5000) as other:
+        control, probe = [await other.construct_java_object(f"aiomm.host.{name}") for name in ("Control", "Probe")]
+        async with aiomm.Bridge(own_java_host.port, timeout=5000) as bridge:
+            listening = bridge.core_events()
+            await listening.__aenter__()
+            await control.fail("registerCallback", "not now", -1)
+            with pytest.raises(errors.JavaException, match="not now"):
+                await listening.aclose()
+        del listening
+        gc.collect()
+        assert await probe.listeners() == 1
+        assert CALLBACK in await probe.object_classes()
+
+
+async def test_the_callback_is_unregistered_before_it_shuts_down(java_host: JavaHost, bridge: aiomm.Bridge, eye: Eye) -> None:
+    """Its port is open for as long as the core may still call it."""
     listening = bridge.core_events()
     await listening.__aenter__()
-    await eye.control.fail("registerCallback", "not now", -1)
-    with pytest.raises(errors.JavaException, match="not now"):
-        await listening.aclose()
-    await bridge.aclose()
-    del listening
-    gc.collect()
-    assert (await eye.state())[:2] == (1, True)
+    async with aiomm.Bridge(java_host.port) as other:
+        apart = [await other.construct_java_object(f"aiomm.host.{name}", new_socket=True) for name in ("Control", "Probe")]
+        control, probe = apart
+        ports, calls = await probe.open_ports(), await control.calls("registerCallback")
+        await control.hold("registerCallback")
+        closing = asyncio.create_task(listening.aclose())
+        while await control.calls("registerCallback") == calls:
+            await asyncio.sleep(0)
+        assert await probe.listeners() == 1
+        assert await probe.open_ports() == ports
+        await control.call("release", ["registerCallback"])
+        await closing
+        assert await probe.listeners() == 0
+        assert await probe.open_ports() != ports
+
+
+async def test_a_callback_that_gets_no_port_is_taken_back(own_java_host: JavaHost) -> None:
+    """Its constructor has registered it by then, and nothing in Java keeps it."""
+    first = own_java_host.port
+    async with aiomm.Bridge(first) as bridge:
+        probe = await bridge.construct_java_object("aiomm.host.Probe")
+        core = await bridge.get_core()
+        with contextlib.ExitStack() as taken:
+            for number in (first + 1, first + 2):
+                taken.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            async with bridge.core_events() as changes:
+                assert await probe.listeners() == 1
+                await core.call("setExposure", [17.0])
+                assert (await anext(changes)).arguments == ("Camera", 17.0)
+            for number in range(first + 3, first + 12):
+                other = taken.enter_context(socket.socket())
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the callback's, which was there just now
+                other.bind(("127.0.0.1", number))
+                other.listen()
+            with pytest.raises(errors.JavaException, match="Address already in use"):
+                await bridge.core_events().__aenter__()
+            assert await probe.listeners() == 0
+
+
+async def test_listening_ends_when_the_server_answers_no_more(own_java_host: JavaHost, caplog: pytest.LogCaptureFixture) -> None:
+    async with aiomm.Bridge(own_java_host.port, timeout=300) as bridge:
+        probe = await bridge.construct_java_object("aiomm.host.Probe")
+        async with asyncio.timeout(20):
+            with contextlib.ExitStack() as later:
+                with pytest.raises(ZeroDivisionError):
+                    async with bridge.core_events():
+                        later.enter_context(suspended(own_java_host))
+                        raise ZeroDivisionError
+        assert "keeps the callback of this bridge" in caplog.text
+        assert await probe.listeners() == 1
+        async with bridge.core_events():
+            assert await probe.listeners() == 1
+        assert await probe.listeners() == 0
 
 
 @pytest.mark.parametrize("steps", range(0, 40, 3))
