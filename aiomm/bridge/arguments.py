@@ -124,6 +124,8 @@ def rank(value: Any, java_type: str) -> Rank | None:
         return _rank_str(value, target)
     if isinstance(value, bytes | bytearray | memoryview):
         return (0, 0) if target == "byte[]" else (0, _LAST) if target == _OBJECT else None
+    if isinstance(value, np.ma.MaskedArray):
+        raise JavaValueError("a masked array has no values where it is masked: pass array.filled(...)")
     if isinstance(value, np.ndarray):
         return _rank_array(value, target)
     if isinstance(value, list | tuple):

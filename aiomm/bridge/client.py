@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, cast
 
 from aiomm.bridge.core_events import CoreChanges
 from aiomm.bridge.session import Session
@@ -93,7 +94,7 @@ class Bridge:
         *,
         call_timeout: float | None = None,
     ) -> None:
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+        if isinstance(port, bool) or not isinstance(port, SupportsIndex) or not 0 < operator.index(port) < 65536:
             raise ValueError(f"port is a number from 1 to 65535, not {port!r}")
         if not isinstance(ip_address, str) or not ip_address:
             raise ValueError(f"ip_address is the name or address of a computer, not {ip_address!r}")
@@ -102,7 +103,7 @@ class Bridge:
                 continue
             if not isinstance(ms, int | float) or isinstance(ms, bool) or not 0 < ms < float("inf"):
                 raise ValueError(f"{name} is a number of milliseconds above 0, not {ms!r}")
-        self.port = port
+        self.port = operator.index(port)
         self._host = ip_address
         self._timeout = timeout / 1000
         self._call_timeout = None if call_timeout is None else call_timeout / 1000

@@ -62,7 +62,14 @@ class Members:
         self._signatures: dict[str, tuple[Signature, ...]] = {}
 
     def method(self, name: str) -> tuple[Signature, ...]:
-        """Give the signatures that a Python name stands for, those of Java's very name first; none if it is no method."""
+        """Give the signatures that a Python name stands for, those of Java's very name first; none if it is no method.
+
+        Raises
+        ------
+        TypeError
+            The name is no str.
+        """
+        _check_name(name)
         names = [*([name] if name in self._api else []), *(n for n in self._spellings.get(name, ()) if n != name)]
         found: dict[object, Signature] = {}
         for java_name in names:
@@ -86,7 +93,8 @@ class Members:
         return known
 
     def field(self, name: str) -> str | None:
-        """Give the Java name of a field, or None."""
+        """Give the Java name of a field, or None; TypeError if the name is no str."""
+        _check_name(name)
         return name if name in self.fields else self._field_spellings.get(name)
 
     def listed(self) -> list[str]:
@@ -101,6 +109,11 @@ class Members:
         if not self.snake and (java := next((n for n in self._api if snake_case(n) == name), None)):
             return f"{what}; names are Java's here (convert_camel_case=False), it is {java!r}"
         return what + did_you_mean(name, {*names, *self._field_spellings})
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a method or field is asked for by its name, a str, not {name!r}")
 
 
 def check_entry(entry: Any) -> None:

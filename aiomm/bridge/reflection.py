@@ -92,11 +92,16 @@ def construct(classpath: str, signature: Signature, values: Sequence[Any], signa
 def read_array(array: Handle) -> Plan:
     """Read a ``long[]``, ``boolean[]`` or ``char[]`` (as UTF-16 units), which the server sends as objects, as a numpy array."""
     element = array_element(canonical(array.java_class))
-    if element == "char":  # as text, what is beyond Latin-1 would be lost
+    if element == "char":
         length = yield from _static(_ARRAY, "getLength", (_OBJECT,), [array])
-        units = np.zeros(length, np.uint16)
-        for index in range(length):
-            units[index] = yield from _static(_ARRAY, "getInt", (_OBJECT, "int"), [array, index])
+        text = yield from _static("java.lang.String", "copyValueOf", ("char[]",), [array])
+        units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16).copy()
+        # What the server cannot write comes as "?", two halves of one character as a single one.
+        doubtful = np.flatnonzero(units == ord("?")) if len(units) == length else range(length)
+        if len(units) != length:
+            units = np.zeros(length, np.uint16)
+        for index in doubtful:
+            units[index] = yield from _static(_ARRAY, "getInt", (_OBJECT, "int"), [array, int(index)])
         return units
     text = yield from _static("java.util.Arrays", "toString", (f"{element}[]",), [array])
     items = text[1:-1].split(", ") if len(text) > 2 else []

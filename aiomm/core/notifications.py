@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
+from aiomm.bridge.names import did_you_mean
 from aiomm.core.finish import finish
 from aiomm.core.names import snake_case
 from aiomm.errors import ClosedError
@@ -94,7 +95,8 @@ def chosen_kinds(kinds: Iterable[str] | str | None, buffer: int) -> frozenset[st
     """
     chosen = None if kinds is None else frozenset([kinds] if isinstance(kinds, str) else kinds)
     if chosen is not None and (unknown := sorted(chosen - set(KINDS))):
-        raise ValueError(f"there are no core notifications of kind {', '.join(map(repr, unknown))}; there are {', '.join(sorted(KINDS))}")
+        hint = did_you_mean(str(unknown[0]), KINDS) or f"; there are {', '.join(sorted(KINDS))}"
+        raise ValueError(f"there are no core notifications of kind {', '.join(map(repr, unknown))}{hint}")
     if buffer < 1:
         raise ValueError(f"buffer is the number of notifications that may wait, 1 or more, not {buffer!r}")
     return chosen

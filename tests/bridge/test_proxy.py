@@ -135,6 +135,36 @@ async def test_arrays_of_java_with_their_extremes(samples: aiomm.JavaObject) -> 
     assert (await samples.chars()).tolist() == [ord(c) for c in "aµ中"]
 
 
+async def test_text_in_an_array(bridge: aiomm.Bridge, samples: aiomm.JavaObject) -> None:
+    """It is read at once, and one by one what the server's text cannot carry."""
+    for text in ("", "@ µß\x00\x7f\x9f\n", "why? 中", "a😀b", "\ud800?\udc00\ud800"):
+        units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)
+        back = await samples.echo_chars(units)
+        assert (back.dtype, back.tolist()) == (np.uint16, units.tolist())
+    buffer = await (await bridge.get_java_class("java.nio.CharBuffer")).allocate(3000)
+    await buffer.put(17, "中")
+    assert bridge._session is not None
+    port = bridge._session.main.port
+    before = port.stats.calls
+    back = await buffer.array()
+    assert port.stats.calls - before < 50
+    assert (len(back), back[17], back.sum()) == (3000, ord("中"), ord("中"))
+
+
+async def test_a_masked_array_is_refused(samples: aiomm.JavaObject) -> None:
+    for masked in (np.ma.masked, np.ma.masked_array([1.0, 2.0], [True, False])):
+        for method in ("show_doubles", "echo_object", "echo_double"):
+            with pytest.raises(ValueError, match=r"mask|Mask"):
+                await samples.call(method, [masked])
+
+
+async def test_names_are_text(samples: aiomm.JavaObject) -> None:
+    for ask in (samples.call, samples.get_field):
+        for name in (5, None, b"echo_int"):
+            with pytest.raises(TypeError, match="by its name, a str, not"):
+                await ask(name)  # type: ignore[arg-type]
+
+
 async def test_lists_for_arrays_collections_and_maps(samples: aiomm.JavaObject) -> None:
     assert await samples.show_doubles([1, 0.5]) == "[1.0, 0.5]"
     assert await samples.show_longs((1, 2)) == "[1, 2]"
