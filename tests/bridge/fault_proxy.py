@@ -264,16 +264,22 @@ class ByteProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for side in [*self._open]:
+        _hang_up(self._listener)
+        self._threads[0].join(5)  # no more are opened after it
+        for side in self._open:
             _hang_up(side)
-        for thread in [*self._threads]:
+        for thread in self._threads:
             thread.join(5)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # the server has left this port
+                    _hang_up(client)
+                    continue
                 self._open += [client, server]
                 for source, sink, spoil in ((client, server, False), (server, client, True)):
                     thread = threading.Thread(target=self._pass, args=(source, sink, spoil), name="byte fault proxy", daemon=True)
