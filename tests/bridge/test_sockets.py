@@ -393,6 +393,9 @@ async def test_restarted_before_the_loop_heard_of_the_death(ports: Askers, own_j
     asker = await ports(own_java_host.port)
     await asker.make("aiomm.host.Faults")
     own_java_host.restart()  # the loop stands still meanwhile
+    link = asker.port._link
+    assert link is not None
+    assert not link.socket.poll(1000, zmq.POLLOUT), "it connected again"
     with pytest.raises(ServerLostError, match="not sent"):
         await asker.make("aiomm.host.Faults")
     new = await ports(own_java_host.port)
