@@ -5,8 +5,21 @@ from __future__ import annotations
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.memory import MemoryWriter
 from aiomm.dataset.ndtiff.pyramid import PyramidWriter, rebuild_pyramid
+from aiomm.dataset.ndtiff.repair import RepairReport, repair
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
 from aiomm.dataset.omezarr.writer import OmeZarrWriter
 from aiomm.dataset.storage import Axes, Frame, Writer
 
-__all__ = ["Axes", "Dataset", "Frame", "MemoryWriter", "NDTiffWriter", "OmeZarrWriter", "PyramidWriter", "Writer", "rebuild_pyramid"]
+__all__ = [
+    "Axes",
+    "Dataset",
+    "Frame",
+    "MemoryWriter",
+    "NDTiffWriter",
+    "OmeZarrWriter",
+    "PyramidWriter",
+    "RepairReport",
+    "Writer",
+    "rebuild_pyramid",
+    "repair",
+]

@@ -1,0 +1,336 @@
+"""Repair NDTiff datasets: what is whole in the TIFF files comes back into the index, what is not is cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.display import sync_folder
+from aiomm.dataset.ndtiff.levels import levels_for
+from aiomm.dataset.ndtiff.output import UNNAMED, write_at
+from aiomm.dataset.ndtiff.pyramid import level_folders, rebuild_pyramid
+from aiomm.dataset.ndtiff.reader import level_folder, open_folder
+from aiomm.dataset.ndtiff.salvage import Image, Record, Tiff, axes_of, records_in
+from aiomm.errors import DatasetError, DatasetFormatError, StorageError, UnsupportedError
+
+if TYPE_CHECKING:
+    from aiomm.dataset.storage import Axes
+
+BACKUP: Final = ndtiff.INDEX_NAME + ".before-repair"
+_STACK = re.compile(r"(.*NDTiffStack)(?:_(\d+))?\.tif")
+
+
+@dataclass
+class RepairReport:
+    """What `repair` found, and what it does about it.
+
+    Attributes
+    ----------
+    path : Path
+        Folder of the dataset.
+    images : int
+        How many records the index has in the end; an image saved twice counts twice.
+    recovered : int
+        How many of them were not in the index.
+    lost : int
+        How many records are taken out of the index, because their image is not there.
+    actions : list of str
+        What is to do, or was done, one sentence each.
+    problems : list of str
+        What cannot be repaired.
+    applied : bool
+        Whether it was done.
+    """
+
+    path: Path
+    images: int = 0
+    recovered: int = 0
+    lost: int = 0
+    actions: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    applied: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is, or was, anything to do."""
+        return bool(self.actions)
+
+    def __str__(self) -> str:
+        if not self.needed:
+            lines = [f"{self.path}: nothing to repair, {self.images} images are whole"]
+        else:
+            head = f"{self.path}: {'repaired' if self.applied else 'to be repaired'}, {self.images} images whole"
+            lines = [f"{head}, {self.recovered} of them recovered, {self.lost} lost"]
+        return "\n".join([*lines, *(f"  {text}" for text in self.actions), *(f"  cannot be repaired: {text}" for text in self.problems)])
+
+
+def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
+    """Find what is damaged in an NDTiff dataset, and repair it unless it is a dry run.
+
+    Whole images that the index does not have, because it was lost, cut or damaged, come back into it; records of images
+    that are not there leave it; files that were never ended are ended; resolution levels that may miss something are
+    made again. The old index stays beside the new one, as ``NDTiff.index.before-repair``. Pixels and metadata are
+    never changed. Nobody may write to the dataset meanwhile.
+
+    Parameters
+    ----------
+    path : path
+        Folder of the dataset.
+    dry_run : bool
+        Only find out and report.
+
+    Raises
+    ------
+    DatasetFormatError
+        There is no NDTiff dataset of version 2 or 3.
+    UnsupportedError
+        It is an OME-Zarr dataset.
+    StorageError
+        The dataset is being written to, or a file cannot be changed.
+    """
+    base = Path(path).absolute()
+    if not base.is_dir():
+        raise DatasetFormatError(f"{base}: " + ("this is a file; a dataset is a folder" if base.exists() else "there is no such folder"))
+    full = base / ndtiff.FULL_RESOLUTION
+    tiled = full.is_dir()
+    if not tiled and ((base / "zarr.json").is_file() or (base / ".zgroup").is_file()):
+        raise UnsupportedError(f"{base} is an OME-Zarr dataset: repair is for NDTiff; an OME-Zarr dataset of a killed aiomm opens as it is")
+    report = RepairReport(base)
+    folder = _Folder(full if tiled else base)
+    folder.examine(report)
+    rebuild = tiled and _levels_need_it(base, folder, report)
+    if dry_run or not report.needed:
+        return report
+    try:
+        folder.apply()
+        if rebuild:
+            rebuild_pyramid(base, _levels_wanted(base))
+    except OSError as error:
+        raise StorageError(f"cannot repair {base}: {error}") from error
+    report.applied = True
+    return report
+
+
+class _Folder:
+    """One folder with an index and TIFF files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        self._index = folder / ndtiff.INDEX_NAME
+        self._tiffs: dict[str, Tiff] = {}
+        self._old: bytes | None = None
+        self._new = b""
+        self._patches: dict[str, dict[int, int]] = {}  # of each file: where a pointer is, and what it should be
+        self._ends: dict[str, int] = {}
+        self._leftover: list[Path] = []
+        self.version = 3
+
+    # ---- find out -----------------------------------------------------------------------------------------------
+
+    def examine(self, report: RepairReport) -> None:
+        before = self._state()
+        names = self._names()
+        self._old = self._index.read_bytes() if self._index.is_file() else None
+        if not names:
+            raise DatasetFormatError(f"{self.path}: there is no NDTiff dataset here: no file of the name ..NDTiffStack.tif")
+        records = records_in(self._old or b"", names)
+        of_file: dict[str, list[Record]] = {name: [] for name in names}
+        for record in records:
+            of_file.setdefault(record.file, []).append(record)
+        for name in names:
+            self._tiffs[name] = Tiff(self.path / name, of_file[name])
+        headers = [tiff.header for tiff in self._tiffs.values() if tiff.header is not None]
+        if not headers:
+            raise DatasetFormatError(f"{self.path}: no TIFF file here has the header of NDTiff 2 or 3; without one nothing can be repaired")
+        self.version = headers[0].major
+        kept = self._keep(records, report)
+        self._recover(records, kept, report)
+        for name, tiff in self._tiffs.items():
+            self._end(name, tiff, [record for record in kept if record.file == name], report)
+        self._leftover = sorted(self.path.glob(f"*.tif{UNNAMED}"))
+        report.actions += [f"{file.name}: removed, it was never ready to be a file of the dataset" for file in self._leftover]
+        if self._state() != before:
+            raise StorageError(f"{self.path} is being written to; repair it when the writer has ended")
+
+    def _names(self) -> list[str]:
+        """TIFF files of the dataset, in the order written."""
+        found = [match for entry in self.path.iterdir() if entry.is_file() and (match := _STACK.fullmatch(entry.name))]
+        return [match[0] for match in sorted(found, key=lambda match: (match[1], int(match[2] or 0)))]
+
+    def _state(self) -> dict[str, tuple[int, int]]:
+        files = [entry for entry in self.path.iterdir() if entry.name == ndtiff.INDEX_NAME or _STACK.fullmatch(entry.name)]
+        return {file.name: ((found := file.stat()).st_size, found.st_mtime_ns) for file in files}
+
+    def _keep(self, records: list[Record], report: RepairReport) -> list[Record]:
+        """Records whose image is there."""
+        kept: list[Record] = []
+        gone: dict[str, int] = {}
+        places = {name: {image.place for image in tiff.images} for name, tiff in self._tiffs.items()}
+        for record in records:
+            tiff = self._tiffs.get(record.file)
+            if tiff is None:
+                why = f"{record.file} is not there"
+            elif record.place in places[record.file]:
+                kept.append(record)
+                continue
+            elif record.end > tiff.size:
+                why = f"{record.file} ends before them"
+            elif any(image.ifd < record.end and max(record.ifd, 0) < image.end for image in tiff.images):
+                why = f"{record.file} has something else there"
+            else:  # its IFD is damaged, its pixels need not be
+                kept.append(record)
+                continue
+            gone[why] = gone.get(why, 0) + 1
+        report.lost = sum(gone.values())
+        report.actions += [f"index: {count} records taken out, {why}" for why, count in gone.items()]
+        return kept
+
+    def _recover(self, records: list[Record], kept: list[Record], report: RepairReport) -> None:
+        """Make records of whole images that have none; see whether the index changes."""
+        known = {(record.file, record.place) for record in kept}
+        types = {name: type(value) for record in kept for name, value in record.axes.items()}
+        fresh: list[Record] = []
+        nameless: dict[str, int] = {}
+        for name, tiff in self._tiffs.items():
+            for image in tiff.images:
+                if (name, image.place) not in known:
+                    record = self._record(name, tiff, image)
+                    if record is None or any(types.setdefault(axis, type(value)) is not type(value) for axis, value in record.axes.items()):
+                        nameless[name] = nameless.get(name, 0) + 1
+                    else:
+                        fresh.append(record)
+        for name, count in nameless.items():
+            report.problems.append(f"{name}: {count} whole images do not say on which axes they belong, so they stay out of the index")
+        if fresh:  # in the order written, so that of two copies the last one counts, as it did
+            rank = {name: number for number, name in enumerate(self._tiffs)}
+            kept.extend(fresh)
+            kept.sort(key=lambda record: (rank[record.file], record.pixels))
+        report.images, report.recovered = len(kept), len(fresh)
+        self._new = b"".join(record.data for record in kept)
+        if self._old is None:
+            report.actions.append(f"index: made from the TIFF files, {len(fresh)} images")
+            return
+        if fresh:
+            report.actions.append(f"index: {len(fresh)} images of the TIFF files added")
+        whole = sum(len(record.data) for record in records)
+        tail = len(self._old) - len(self._old.rstrip(b"\0"))
+        if len(self._old) - whole > tail:
+            report.actions.append(f"index: {len(self._old) - whole} bytes that are no whole record taken out")
+        elif len(self._old) != whole:
+            report.actions.append(f"index: {len(self._old) - whole} zero bytes at its end taken off, which its writer left")
+        elif self._new != self._old and not fresh and not report.lost:
+            report.actions.append("index: written again")
+
+    def _record(self, name: str, tiff: Tiff, image: Image) -> Record | None:
+        metadata = tiff.metadata(image) or {}
+        axes: Axes | None = axes_of(metadata.get("Axes"))
+        if axes is None:
+            return None
+        kind = image.kind
+        if kind == ndtiff.GRAY16:
+            depth = metadata.get("BitDepth")
+            with contextlib.suppress(TypeError, ValueError):
+                kind = ndtiff.PIXEL_TYPE_OF_DEPTH.get(int(depth), kind)  # type: ignore[arg-type]
+        head = ndtiff.pack_index_head(axes, name.encode("utf-8", "surrogateescape"))
+        data = head + ndtiff.LOCATION.pack(image.pixels, image.width, image.height, kind, 0, image.metadata, image.length, 0)
+        return Record(data, axes, name, image.pixels, image.width, image.height, kind, image.metadata, image.length)
+
+    def _end(self, name: str, tiff: Tiff, records: list[Record], report: RepairReport) -> None:
+        """Find wrong pointers in the chain of images, and what stands behind the last one."""
+        if tiff.header is None:
+            report.problems.append(f"{name}: its header is damaged, so that other readers may not open it")
+            return
+        pointers = {4: tiff.first_ifd, **{image.ifd + ndtiff.NEXT_IFD_AT: image.next_ifd for image in tiff.images}}
+        wanted = dict(zip(pointers, [*(image.ifd for image in tiff.images), 0], strict=True))
+        patches = {at: value for at, value in wanted.items() if pointers[at] != value}
+        end = max([tiff.header_end, *(image.end for image in tiff.images), *(record.end for record in records)])
+        if patches:
+            self._patches[name] = patches
+            broken = len(patches) - (list(wanted)[-1] in patches)
+            if broken:
+                report.actions.append(f"{name}: the chain of its images mended in {broken} place{'s' if broken > 1 else ''}")
+            if broken < len(patches):
+                report.actions.append(f"{name}: ended, its last image said that another one follows")
+        if tiff.size - end >= ndtiff.PAGE or (patches and tiff.size - end > 1):  # less is what fills a page up
+            self._ends[name] = end + end % 2
+            report.actions.append(f"{name}: {tiff.size - self._ends[name]} bytes behind its last whole image cut off")
+
+    # ---- do it --------------------------------------------------------------------------------------------------
+
+    def apply(self) -> None:
+        """Write the index first, so that at every moment it says no more than there is."""
+        if self._new != self._old:
+            part = self._index.with_name(self._index.name + ".part")
+            with part.open("wb") as file:
+                file.write(self._new)
+                file.flush()
+                os.fsync(file.fileno())
+            if self._old is not None:
+                self._back_up()
+            part.replace(self._index)
+        for name in self._tiffs:
+            if name in self._patches or name in self._ends:
+                self._change(self.path / name, self._patches.get(name, {}), self._ends.get(name))
+        for file_ in self._leftover:
+            file_.unlink()
+        sync_folder(self.path)
+
+    def _back_up(self) -> None:
+        number, backup = 1, self.path / BACKUP
+        while True:
+            try:
+                with backup.open("xb") as file:
+                    file.write(self._old or b"")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except FileExistsError:
+                number += 1
+                backup = self.path / f"{BACKUP}-{number}"
+            else:
+                return
+
+    def _change(self, path: Path, patches: dict[int, int], end: int | None) -> None:
+        with path.open("r+b") as file:
+            for at, value in patches.items():
+                _, error = write_at(file.fileno(), memoryview(value.to_bytes(4, "little")), at)
+                if error is not None:
+                    raise error
+            if end is not None:
+                os.ftruncate(file.fileno(), end)
+            os.fsync(file.fileno())
+
+
+def _levels_need_it(base: Path, full: _Folder, report: RepairReport) -> bool:
+    """Whether the levels must be made again."""
+    levels = level_folders(base)
+    if not levels:
+        return False
+    why = "full resolution was repaired" if report.needed else ""
+    for number in range(1, len(levels) + 1):
+        folder = level_folder(base, number)
+        try:
+            store = open_folder(folder)
+            if not store.finished:
+                why = why or f"{folder.name} was not finished"
+        except (DatasetError, OSError) as error:
+            why = why or str(error)
+    if why and full.version < 3:
+        report.problems.append(f"resolution levels of version {full.version} ({why})")
+        return False
+    if why:
+        report.actions.append(f"resolution levels: made again from full resolution, because {why}")
+    return bool(why)
+
+
+def _levels_wanted(base: Path) -> int | None:
+    """How many levels to make: at least as many as there are."""
+    index = open_folder(base / ndtiff.FULL_RESOLUTION).index
+    if not {"row", "column"} <= index.types.keys():
+        return None
+    rows, columns = index.values("row"), index.values("column")
+    return max(len(level_folders(base)), levels_for([rows[0], rows[-1], columns[0], columns[-1]]))
