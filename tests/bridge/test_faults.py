@@ -326,7 +326,7 @@ async def test_killed_while_a_bridge_opens_and_while_it_closes(own_java_host: Ja
     bridge = await aiomm.Bridge.open(port=own_java_host.port, timeout=1000)
     kept = [await bridge.construct_java_object(SAMPLES, new_socket=i < 3) for i in range(50)]
     with suspended(own_java_host):
-        opening = asyncio.ensure_future(aiomm.Bridge.open(port=own_java_host.port, timeout=5000))
+        opening = asyncio.ensure_future(aiomm.Bridge.open(port=own_java_host.port, timeout=2000))
         closing = asyncio.ensure_future(bridge.aclose())
         await asyncio.sleep(0.05)
         assert not opening.done()
@@ -335,7 +335,7 @@ async def test_killed_while_a_bridge_opens_and_while_it_closes(own_java_host: Ja
     with pytest.raises(errors.ServerNotFoundError):
         await opening
     await closing
-    assert time.monotonic() - moment < 5 + SLACK
+    assert time.monotonic() - moment < 2 + SLACK
     own_java_host.start()
     del kept
     await only_its_own(own_java_host)

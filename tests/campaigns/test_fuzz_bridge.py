@@ -1,4 +1,4 @@
-"""Spoilt replies to a whole bridge: a hundred cases always, two thousand in the campaign."""
+"""Spoilt replies to a whole bridge: some cases always, two thousand in the campaign."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FOUND = [123, 269, 366, 420, 465, 501, 586, 593, 729, 739, 883, 928, 1029, 1045,
 
 
 @pytest.mark.timeout(180)
-async def test_a_hundred_cases(own_java_host: JavaHost) -> None:
-    done = await run(own_java_host.port, [*range(100), *FOUND])
+async def test_some_cases(own_java_host: JavaHost) -> None:
+    done = await run(own_java_host.port, [*range(20), *FOUND])
     assert not done.failures
-    assert done.cases == 100 + len(FOUND)
-    assert done.unspoilt < 40
-    assert done.outcomes["right"] > 100
-    assert done.outcomes["ProtocolError"] > 5
+    assert done.cases == 20 + len(FOUND)
+    assert done.unspoilt < 12
+    assert done.outcomes["right"] > 50
+    assert done.outcomes["ProtocolError"] > 3
     print(dict(done.outcomes))
 
 
