@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from aiomm.dataset import arrays
+from aiomm.dataset.follow import Wanted, Watch, check_timeout, first_row, wait_for
+from aiomm.dataset.following import Following, check_live
 from aiomm.dataset.opening import open_stores
+from aiomm.dataset.polling import open_live, open_live_async
+from aiomm.dataset.remote import RemoteFeed
 from aiomm.dataset.selection import find_row
 from aiomm.errors import MissingImageError, UnsupportedError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterable, Sequence
 
     import dask.array as da
 
+    from aiomm.dataset.follow import Since
+    from aiomm.dataset.polling import Follower
+    from aiomm.dataset.remote import Record
     from aiomm.dataset.storage import Axes, Store
 
 Image = np.ndarray
@@ -40,8 +48,15 @@ class Dataset:
         Folder of the dataset.
     full_res_only : bool
         Open full resolution only, of a dataset with several levels.
-    remote_storage_monitor : object
-        Not supported yet.
+    remote_storage_monitor : async iterable
+        Tells of images as they are saved: each item is the bytes of one or more records of ``NDTiff.index``, or the same as
+        Latin-1 text, as Java's notifications carry them. The dataset then has these images instead of those the folder's index
+        lists. The first `watch` or `wait_for` starts one task that takes items until there are no more, when the dataset is
+        finished, or until the dataset is closed; whoever watches, each item is taken once.
+    live : bool
+        Follow a dataset that another process is writing, NDTiff at full resolution: new images appear by themselves.
+    wait : float
+        With ``live``: how many seconds the folder, its index and its first file may still be missing; ``math.inf`` waits for ever.
 
     Raises
     ------
@@ -53,32 +68,48 @@ class Dataset:
         self,
         dataset_path: str | os.PathLike[str] | None = None,
         full_res_only: bool = True,
-        remote_storage_monitor: object | None = None,
+        remote_storage_monitor: AsyncIterable[Record] | None = None,
+        *,
+        live: bool = False,
+        wait: float = 0.0,
     ) -> None:
-        if remote_storage_monitor is not None:
-            raise UnsupportedError("remote_storage_monitor: datasets that Java holds in memory cannot be followed yet; open their folder")
+        check_live(live, wait, full_res_only, remote_storage_monitor)
         if dataset_path is None:
             raise TypeError("dataset_path is missing: which folder? (a live dataset comes from an acquisition's get_dataset())")
         path = Path(dataset_path).absolute()
-        self._path: Path | None = path
-        self._levels: list[Store] = open_stores(path, full_res_only)
-        self._store: Store = self._levels[0]
-        self._channel_names: tuple[int, list[str]] | None = None
+        source = RemoteFeed(path, remote_storage_monitor) if remote_storage_monitor is not None else open_live(path, wait) if live else None
+        self._set(path, open_stores(path, full_res_only) if source is None else [source.store], source)
 
     @classmethod
     def of(cls, store: Store, path: Path | None = None) -> Dataset:
         """Make the dataset of a store; writers do this. ``path`` is the dataset's folder if not the store's."""
         self = cls.__new__(cls)
-        self._path = path or store.path
-        self._levels = [store]
-        self._store = store
-        self._channel_names = None
+        self._set(path or store.path, [store], None, fed=True)
         return self
 
     @classmethod
-    async def open(cls, dataset_path: str | os.PathLike[str], full_res_only: bool = True) -> Dataset:
+    async def open(
+        cls, dataset_path: str | os.PathLike[str], full_res_only: bool = True, *, live: bool = False, wait: float = 0.0
+    ) -> Dataset:
         """Open a dataset without blocking the event loop; otherwise as the constructor."""
-        return await asyncio.to_thread(cls, dataset_path, full_res_only)
+        check_live(live, wait, full_res_only, None)
+        if not live:
+            return await asyncio.to_thread(cls, dataset_path, full_res_only)
+        follower = await open_live_async(Path(dataset_path), wait)
+        self = cls.__new__(cls)
+        self._set(follower.path, [follower.store], follower)
+        return self
+
+    def _set(self, path: Path | None, levels: list[Store], source: Follower | RemoteFeed | None, *, fed: bool = False) -> None:
+        self._path: Path | None = path
+        self._levels: list[Store] = levels
+        self._store: Store = levels[0]
+        self._channel_names: tuple[int, list[str]] | None = None
+        self._following = Following(self._store, source, None if fed else path, weakref.WeakMethod(self._adopt))
+
+    def _adopt(self, store: Store) -> None:
+        self._levels = [store, *self._levels[1:]]
+        self._store = store
 
     # ---- what there is ------------------------------------------------------------------------------------------
 
@@ -436,16 +467,67 @@ class Dataset:
             raise MissingImageError(f"there is no resolution level {level}: {why}")
         return self._levels[level]
 
+    # ---- as it grows --------------------------------------------------------------------------------------------
+
+    def watch(self, *, since: Since = "start", timeout: float | None = None) -> Watch:
+        """Give the axes of each image as it is saved: ``async for axes in dataset.watch()``.
+
+        Works in the process that acquires and in any other that sees the folder. An unfinished dataset that was not opened with
+        ``live=True`` is followed from the first watch on, and then grows by itself too. A watch that is not read slows nothing.
+
+        It ends after the last image once the dataset is finished. NDTiff has no mark for that: a dataset counts as finished when
+        its last file says that it ends with the last image. The files of a writer that was killed never say so; ``timeout`` is
+        for that, and so is closing the watch or the dataset.
+
+        Parameters
+        ----------
+        since : "start", "now" or int
+            Begin with the first image, with the next one saved, or with a row.
+        timeout : float
+            Longest time to wait for the next image, in seconds; no limit if None.
+
+        Returns
+        -------
+        Watch
+            An async iterator of dicts, which can be closed. Waiting in it raises ``TimeoutError`` after ``timeout``,
+            ``ClosedError`` if the dataset is closed, ``DatasetFormatError`` if what another process writes cannot be read.
+        """
+        return Watch(self._following.ready, first_row(since, len(self)), check_timeout(timeout))
+
+    async def wait_for(self, *, timeout: float | None = None, **axes: Any) -> Axes:
+        """Wait until an image with these values on these axes is saved, for at most ``timeout`` seconds.
+
+        It may be there already. Axes left out may have any value; with none given, it is the first image.
+
+        Returns
+        -------
+        dict
+            All axes of the first such image.
+
+        Raises
+        ------
+        TimeoutError
+            It was not saved in time; the message says what is there.
+        MissingImageError
+            The dataset ended without it, or an axis cannot have this value.
+        ClosedError
+            The dataset was closed.
+        """
+        given = {("column" if name == "col" else name): value for name, value in axes.items() if value is not None}
+        return await wait_for(self._following.ready, Wanted(given, self.get_channel_names), check_timeout(timeout))
+
     # ---- life ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of the files. Reads in progress end well; later ones raise ``ClosedError``. Arrays keep working."""
+        """Let go of the files. Reads in progress end well; later ones, and who waits, get ``ClosedError``. Arrays keep working."""
+        self._following.close()
         for store in self._levels:
             store.close()
 
     async def aclose(self) -> None:
         """Close; see `close`."""
         self.close()
+        await self._following.aclose()
 
     def __enter__(self) -> Dataset:
         return self
@@ -457,7 +539,7 @@ class Dataset:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.close()
+        await self.aclose()
 
     def __repr__(self) -> str:
         where = "in memory" if self._path is None else repr(str(self._path))

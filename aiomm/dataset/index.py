@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.encode import AXIS_LIMIT
+from aiomm.dataset.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -85,6 +86,8 @@ class Index:
         self._building = threading.Lock()
         self._values: dict[str, tuple[int, list[Any]]] = {}  # sorted values, as of a number of rows
         self._duplicates = 0
+        self.growth = Growth()
+        """Told when there are more rows, and when there will be no more."""
 
     @classmethod
     def from_axes(cls, rows: list[Any]) -> Index:

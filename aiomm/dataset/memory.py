@@ -44,6 +44,7 @@ class MemoryStore:
     def finish(self) -> None:
         """Nothing more will be written."""
         self._finished = True
+        self.index.growth.end()
 
     @property
     def finished(self) -> bool:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from aiomm.dataset.ndtiff import reader
 from aiomm.dataset.ndtiff.format import INDEX_NAME
+from aiomm.dataset.ndtiff.tail import IndexTail
 from aiomm.dataset.omezarr import foreign
 from aiomm.dataset.omezarr import store as omezarr
-from aiomm.errors import DatasetFormatError
+from aiomm.errors import DatasetFormatError, UnsupportedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiomm.dataset.polling import Tail
     from aiomm.dataset.storage import Store
 
 
@@ -41,3 +43,20 @@ def open_stores(path: Path, full_res_only: bool) -> list[Store]:
     raise DatasetFormatError(
         f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3, and no OME-Zarr metadata either"
     )
+
+
+def open_tail(path: Path) -> Tail:
+    """Open a dataset in order to follow it, full resolution only.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is not a dataset, or not yet; the message says what is missing.
+    UnsupportedError
+        It is one that cannot be followed.
+    """
+    if not path.is_dir():
+        raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
+    if not reader.is_ndtiff(path) and (omezarr.has_log(path) or foreign.is_ome_zarr(path)):
+        raise UnsupportedError(f"{path} is OME-Zarr: it can be followed in the process that writes it only; open it again to see more")
+    return IndexTail(path)

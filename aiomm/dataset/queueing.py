@@ -131,6 +131,7 @@ class Intake:
             refused, self._refused = self._refused, False
             if self._waiting:
                 self._room.notify_all()
+        self._index.growth.tell()
         if frames and self._on_saved is not None:
             self._on_saved(frames)
         if refused and self._on_room is not None:

@@ -147,3 +147,11 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of files. Reading afterwards raises ``ClosedError``."""
         ...
+
+
+class GrowingStore(Store, Protocol):
+    """A store that somebody adds images to."""
+
+    def finish(self) -> None:
+        """Nothing more will be written."""
+        ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 FILE, PIXELS, WIDTH, HEIGHT, KIND, METADATA, LENGTH = range(7)
+COLUMNS = 7
 
 
 class Table:
@@ -24,9 +25,23 @@ class Table:
         self._rows[count] = values
         self._count = count + 1
 
+    def extend(self, rows: np.ndarray) -> None:
+        """Add rows. Readers ask for them only after the index has them."""
+        count = self._count
+        if count + len(rows) > len(self._rows):
+            grown = np.zeros((max(16, 2 * count, count + len(rows)), 7), dtype=np.uint32)
+            grown[:count] = self._rows[:count]
+            self._rows = grown
+        self._rows[count : count + len(rows)] = rows
+        self._count = count + len(rows)
+
     def row(self, row: int) -> list[int]:
         """The seven numbers of a row."""
         return self._rows[row].tolist()  # type: ignore[no-any-return]
+
+    def first(self, count: int) -> np.ndarray:
+        """The first rows themselves, not a copy."""
+        return self._rows[:count]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Copy some rows."""

@@ -151,6 +151,7 @@ class ShardStore:
     def finish(self) -> None:
         """Nothing more will be written."""
         self._finished = True
+        self.index.growth.end()
 
     @property
     def finished(self) -> bool:

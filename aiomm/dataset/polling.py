@@ -1,0 +1,144 @@
+"""Follow what another process writes: a thread that looks often while images come, and seldom while none do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiomm.dataset.opening import open_tail
+from aiomm.errors import DatasetFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiomm.dataset.storage import GrowingStore
+
+QUICK: Final = 0.0005
+STEADY: Final = 0.001
+SLOW: Final = 0.02
+"""Seconds from one look to the next: between images that come quickly, between others, and when none come."""
+
+
+class Tail(Protocol):
+    """What another process appends, read as it comes."""
+
+    @property
+    def store(self) -> GrowingStore:
+        """What grows."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether the next poll may find more, though nothing new is written."""
+        ...
+
+    def poll(self) -> bool:
+        """Add what is new to the store; whether there was something new. Nobody is told."""
+        ...
+
+    def ended(self) -> bool:
+        """Whether the writer is done."""
+        ...
+
+
+class Pace:
+    """How long to sleep before the next look."""
+
+    def __init__(self, now: float) -> None:
+        self._last = now
+        self._gap = 0.0
+
+    def came(self, now: float) -> None:
+        """Images came."""
+        self._gap = max(0.8 * self._gap, min(now - self._last, 1.0))
+        self._last = now
+
+    def delay(self, now: float) -> float:
+        """Seconds to sleep. Quick for as long as the next image may be expected, then slower and slower."""
+        idle = now - self._last
+        quick = min(STEADY, max(QUICK, self._gap / 50))
+        return min(SLOW, quick + max(0.0, idle - min(1.0, 0.05 + 3 * self._gap)) / 10)
+
+
+class Follower:
+    """Looks into a folder from a thread until its writer is done, it is stopped, or something is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        tail = open_tail(path)
+        self.store = tail.store
+        self._tail = tail
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="aiomm-follow", daemon=True)
+        if tail.ended():
+            self.store.finish()
+        else:
+            self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it still looks."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Look no more. Returns at once."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        growth, tail, pace = self.store.index.growth, self._tail, Pace(time.monotonic())
+        try:
+            while not self._stop.wait(QUICK if tail.pending else pace.delay(time.monotonic())):
+                if tail.poll():
+                    growth.tell()
+                    pace.came(time.monotonic())
+                elif tail.ended():
+                    self.store.finish()
+                    return
+        except DatasetFormatError as error:
+            growth.fail(error)
+        except Exception as error:
+            failure = DatasetFormatError(f"{self.store.path}: it cannot be followed any more: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            growth.fail(failure)
+
+
+def open_live(path: Path, wait: float, given_up: threading.Event | None = None) -> Follower:
+    """Open a dataset that is being written; wait at most ``wait`` seconds until there is one.
+
+    Raises
+    ------
+    DatasetFormatError
+        There is none by then; the message says what is missing.
+    """
+    given_up = given_up or threading.Event()
+    path = path.absolute()
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return Follower(path)
+        except DatasetFormatError as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                hint = f" (waited {wait:g} s)" if wait else "; if it is still to come, wait=... says how long to wait for it"
+                raise DatasetFormatError(f"{error}{hint}") from None
+        if given_up.wait(min(SLOW, left)):
+            raise DatasetFormatError(f"{path}: waiting for it was given up")
+
+
+async def open_live_async(path: Path, wait: float) -> Follower:
+    """Open without blocking the event loop; see `open_live`."""
+    given_up = threading.Event()
+
+    def opened() -> Follower:
+        follower = open_live(path, wait, given_up)
+        if given_up.is_set():  # cancelled meanwhile: nobody takes it
+            follower.stop()
+        return follower
+
+    try:
+        return await asyncio.to_thread(opened)
+    except BaseException:
+        given_up.set()
+        raise
