@@ -221,6 +221,10 @@ class Layout:
                 self.slots.setdefault(name, AxisSlots(AHEAD if name in ("time", "z") else NEAR))
         return plan, tuple(self.slots[name].slot(axes[name]) for name in names)
 
+    def find(self, plan: ImagePlan, axes: Axes) -> tuple[int, ...]:
+        """Index of an image that was placed before; for any thread."""
+        return tuple(self.slots[name].slot(axes[name]) for name in plan.names)
+
     def _new_path(self, place: Axes) -> str:
         position = place.get("position")
         well = parse_well(position)

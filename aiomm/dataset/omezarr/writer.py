@@ -21,6 +21,7 @@ from aiomm.dataset.omezarr.commit import Committer
 from aiomm.dataset.omezarr.folder import Groups
 from aiomm.dataset.omezarr.frames import FRAMES_NAME, INDEX_NAME
 from aiomm.dataset.omezarr.layout import SHARD_BYTES, Layout
+from aiomm.dataset.omezarr.pyramid import Background, LevelBuilder
 from aiomm.dataset.omezarr.shard import PAGE, ShardFile, alignment
 from aiomm.dataset.omezarr.slab import Entry, Slab
 from aiomm.dataset.omezarr.store import LiveStore
@@ -84,6 +85,8 @@ class OmeZarrWriter:
         How large a shard becomes, if an image is not larger.
     direct : bool
         Whether large writes may go past the page cache.
+    multiscale : bool
+        Whether images larger than 512 pixels get reduced levels: built while nothing waits to be saved, the rest in `finish`.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class OmeZarrWriter:
         plate: bool | None = None,
         shard_bytes: int = SHARD_BYTES,
         direct: bool = True,
+        multiscale: bool = False,
     ) -> None:
         if durability not in ("none", "interval", "every"):
             raise ValueError(f"durability is {durability!r}: it must be 'none', 'interval' or 'every'")
@@ -115,13 +119,15 @@ class OmeZarrWriter:
         summary = json.loads(encode_json(dict(summary_metadata or {})))
         self._layout = Layout(plate=plate, shard_bytes=shard_bytes)
         self._shards: dict[tuple[int, tuple[int, ...]], ShardFile] = {}
+        self._on_saved = on_saved
+        self._levels: Background | None = None
         self._all_slabs: list[Slab] = []
         try:
             self.path: Path = make_folder(Path(directory), name)
             self._store = LiveStore(self.path, summary, self._layout.images, [], self._all_slabs)
             self._intake = Intake(
-                self._store.index, queue_size=queue_size, on_saved=on_saved, on_room=on_room, on_failed=on_failed,
-                allow_duplicates=allow_duplicates,
+                self._store.index, queue_size=queue_size, on_saved=self._saved if multiscale else on_saved, on_room=on_room,
+                on_failed=on_failed, allow_duplicates=allow_duplicates,
             )  # fmt: skip
             groups = Groups(self.path, summary, sync=durability != "none")
             self._commit = Committer(
@@ -135,6 +141,9 @@ class OmeZarrWriter:
         self._slabs: queue.SimpleQueue[Slab] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[Frame | _Token] = queue.SimpleQueue()
         self._sealed: queue.SimpleQueue[Slab | StorageError | None] = queue.SimpleQueue()
+        if multiscale:
+            builder = LevelBuilder(self._store, self._index_of, sync=durability != "none")
+            self._levels = Background(builder, lambda: len(self._intake) > 0, f"aiomm-omezarr-levels-{self.path.name}")
         self._slab: Slab | None = None
         self._batch = max(1, queue_size // 2)  # so that some are packed while others are written
         self._handed = self._done = 0  # buffers given to the second thread, and done by it
@@ -194,6 +203,8 @@ class OmeZarrWriter:
     def give_up(self) -> None:
         """Drop what is not written yet; `finish` then waits for the write in progress only. The dataset opens afterwards."""
         self._intake.fail(StorageError("saving was given up before this image was written"))
+        if self._levels is not None:
+            self._levels.give_up()
 
     def finish(self) -> None:
         """Save what was put, end the files, stop. May be called again. The dataset opens afterwards, also after a failure.
@@ -217,6 +228,16 @@ class OmeZarrWriter:
     def __exit__(self, *_: object) -> None:
         self.finish()
 
+    def _saved(self, frames: list[Frame]) -> None:
+        if self._on_saved is not None:
+            self._on_saved(frames)
+        if self._levels is not None:
+            self._levels.wake()
+
+    def _index_of(self, row: int) -> tuple[int, ...]:
+        """Place of a saved image in its array."""
+        return self._layout.find(self._store.plan_of(row), self._store.index.axes_of(row))
+
     # ---- the packer's thread ------------------------------------------------------------------------------------
 
     def _main(self) -> None:
@@ -234,6 +255,13 @@ class OmeZarrWriter:
                 self._intake.fail(_as_storage_error(error))
             finally:
                 self._store.finish()
+            if self._levels is not None:
+                try:
+                    self._levels.finish()
+                except Exception as error:
+                    failure = StorageError(f"the reduced levels cannot be made (every image is saved): {error}")
+                    failure.__cause__ = error
+                    self._intake.fail(failure)
 
     def _pack_all(self) -> None:
         commit, inbox = self._commit, self._inbox

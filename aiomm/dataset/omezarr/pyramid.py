@@ -1,0 +1,292 @@
+"""Reduced resolution levels of OME-Zarr images: built from what is saved, never in its way, listed when whole.
+
+A level is an array beside the full one, halved in y and x by averaging. Levels can be deleted and built again at any time;
+a build that is interrupted leaves arrays that no metadata lists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from aiomm.dataset.omezarr import metadata as ome
+from aiomm.dataset.omezarr.folder import replace_json
+from aiomm.dataset.omezarr.frames import INDEX_NAME, parse_log
+from aiomm.dataset.omezarr.shard import ShardFile, alignment
+from aiomm.dataset.omezarr.store import open_log, read_group
+from aiomm.errors import DatasetFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aiomm.dataset.omezarr.layout import ImagePlan
+    from aiomm.dataset.omezarr.store import ShardStore
+
+LARGEST: Final = 512
+"""Images are halved until no side is longer than this."""
+OPEN_SHARDS: Final = 16
+
+
+def halve(image: np.ndarray) -> np.ndarray:
+    """Average squares of four pixels; an odd last row or column is left out."""
+    height, width = (max(1, n // 2) for n in image.shape[:2])
+    squares = [image[y : y + 2 * height : 2, x : x + 2 * width : 2][:height, :width] for y in (0, 1) for x in (0, 1)]
+    squares = [square if square.shape[:2] == (height, width) else squares[0] for square in squares]
+    total = squares[0].astype(np.uint32)
+    for square in squares[1:]:
+        total += square
+    halved: np.ndarray = ((total + 2) // 4).astype(image.dtype)
+    return halved
+
+
+def level_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shapes of the reduced levels of an image."""
+    shapes = []
+    while max(shape[:2]) > LARGEST:
+        shape = (max(1, shape[0] // 2), max(1, shape[1] // 2), *shape[2:])
+        shapes.append(shape)
+    return shapes
+
+
+class LevelBuilder:
+    """Builds the levels of a dataset row by row, in the order saved.
+
+    Parameters
+    ----------
+    store : ShardStore
+        Where the images are read.
+    index_of : callable
+        Place of a row in its array.
+    sync : bool
+        Whether levels are put on the device before they are listed.
+    """
+
+    def __init__(self, store: ShardStore, index_of: Callable[[int], tuple[int, ...]], *, sync: bool = False) -> None:
+        self._store = store
+        self._index_of = index_of
+        self._sync = sync
+        self._cursor = 0
+        self._shards: dict[tuple[int, int, tuple[int, ...]], ShardFile] = {}
+        self._open: OrderedDict[int, ShardFile] = OrderedDict()
+        self._plans: dict[int, list[ImagePlan]] = {}
+
+    @property
+    def behind(self) -> bool:
+        """Whether there are rows that are not in the levels."""
+        return self._cursor < len(self._store.index)
+
+    def step(self) -> None:
+        """Put the next row into the levels.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        row = self._cursor
+        full = self._store.plan_of(row)
+        plans = self._plans.get(full.number)
+        if plans is None:
+            shapes = level_shapes(full.shape)
+            plans = self._plans[full.number] = [replace(full, shape=shape, level=n) for n, shape in enumerate(shapes, 1)]
+            for plan in plans:  # what an interrupted build has left
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(self._store.path / plan.path / str(plan.level))
+        image = self._store.read(row) if plans else None
+        for plan in plans:
+            assert image is not None
+            image = halve(image)
+            self._put(plan, self._index_of(row), image)
+        self._cursor += 1
+
+    def _put(self, plan: ImagePlan, index: tuple[int, ...], image: np.ndarray) -> None:
+        key, chunk = plan.shard_of(index)
+        shard = self._shards.get((plan.number, plan.level, key))
+        if shard is None:
+            shard = ShardFile(self._store.path / plan.shard_path(key), len(self._shards), plan.chunks)
+            self._shards[plan.number, plan.level, key] = shard
+        if shard.is_open:
+            self._open.move_to_end(shard.number)
+        else:
+            while len(self._open) >= OPEN_SHARDS:
+                self._close(self._open.popitem(last=False)[1])
+            shard.open(direct=False)
+            self._open[shard.number] = shard
+        align = alignment(image.nbytes)
+        offset = shard.take(image.nbytes, align)
+        _, error = shard.write(np.ascontiguousarray(image).reshape(-1).view(np.uint8).data, offset, direct=False)
+        if error is not None:
+            raise error
+        shard.entries[chunk] = offset, image.nbytes
+
+    def _close(self, shard: ShardFile) -> None:
+        try:
+            shard.renew_index()
+            if self._sync:
+                shard.sync()
+        finally:
+            shard.close()
+
+    def finish(self) -> None:
+        """Close the shards, then list the levels.
+
+        Raises
+        ------
+        OSError
+            It cannot be written; the levels that are not listed are not there.
+        """
+        while self._open:
+            self._close(self._open.popitem()[1])
+        for full in self._store.images:
+            levels = self._plans.get(full.number, [])
+            for plan in levels:
+                shape = plan.array_shape(full.extents)
+                replace_json(self._store.path / plan.path / str(plan.level) / ome.FILE, ome.array(plan, shape), sync=self._sync)
+            if levels:
+                list_levels(self._store.path / full.path, len(levels), sync=self._sync)
+
+    def give_up(self) -> None:
+        """Close the files, list nothing."""
+        while self._open:
+            with contextlib.suppress(OSError):
+                self._open.popitem()[1].close()
+
+
+def list_levels(group: Path, count: int, *, sync: bool) -> None:
+    """Have an image group list its full array and so many reduced ones.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is no image group.
+    OSError
+        It cannot be written.
+    """
+    attributes = read_group(group)
+    try:
+        multiscale = attributes["ome"]["multiscales"][0]
+        names = [axis["name"] for axis in multiscale["axes"]]
+        scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise DatasetFormatError(f"{group / ome.FILE}: no OME-Zarr image: {type(error).__name__}: {error}") from None
+    datasets: list[dict[str, Any]] = multiscale["datasets"][:1]
+    for level in range(1, count + 1):
+        sizes = [size * (2**level if name in ("y", "x") else 1) for name, size in zip(names, scale, strict=True)]
+        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": sizes}]})
+    multiscale["datasets"] = datasets
+    if count:
+        multiscale["type"] = "mean"
+    else:
+        multiscale.pop("type", None)
+    replace_json(group / ome.FILE, ome.group(attributes), sync=sync)
+
+
+def build_levels(path: Path) -> int:
+    """Build the reduced levels of a dataset that aiomm wrote, again if there are some.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the dataset.
+
+    Returns
+    -------
+    int
+        How many levels its largest image has now, full resolution included.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is no such dataset, or damaged.
+    OSError
+        A level cannot be written; those that are listed are whole.
+    """
+    store = open_log(path)
+    log = parse_log((path / INDEX_NAME).read_bytes(), str(path / INDEX_NAME))
+    for plan in store.images:
+        list_levels(path / plan.path, 0, sync=False)
+    builder = LevelBuilder(store, log.indexes.__getitem__)
+    try:
+        for _ in range(min(len(store.index), len(log.indexes))):
+            builder.step()
+        builder.finish()
+    finally:
+        builder.give_up()
+        store.close()
+    return 1 + max((len(level_shapes(plan.shape)) for plan in store.images), default=0)
+
+
+class Background:
+    """Builds levels on a thread of its own while nothing waits to be saved.
+
+    Parameters
+    ----------
+    builder : LevelBuilder
+        Does the work.
+    busy : callable
+        Whether something waits to be saved.
+    """
+
+    def __init__(self, builder: LevelBuilder, busy: Callable[[], bool], name: str) -> None:
+        self._builder = builder
+        self._busy = busy
+        self._changed = threading.Condition()
+        self._stopped = self._given_up = False
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Images were saved."""
+        with self._changed:
+            self._changed.notify()
+
+    def give_up(self) -> None:
+        """Build no more; what is not whole is not listed."""
+        self._given_up = True
+        self._stop()
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            while self._wait():
+                self._builder.step()
+        except Exception as error:  # told by finish(); saving goes on
+            self.error = error
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do and time for it; False at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or (self._builder.behind and not self._busy()))
+            return not self._stopped
+
+    def finish(self) -> None:
+        """Build what is missing, and list the levels; the writer has ended.
+
+        Raises
+        ------
+        Exception
+            What ended the build.
+        """
+        self._stop()
+        self._thread.join()
+        try:
+            while self.error is None and not self._given_up and self._builder.behind:
+                self._builder.step()
+            if self.error is not None:
+                raise self.error
+            if not self._given_up:
+                self._builder.finish()
+        finally:
+            self._builder.give_up()

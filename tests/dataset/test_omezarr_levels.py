@@ -1,0 +1,149 @@
+"""Reduced levels of OME-Zarr images: right, listed only when whole, and never in the way of saving."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from aiomm.dataset import Dataset, Frame, OmeZarrWriter
+from aiomm.dataset.omezarr.pyramid import LARGEST, build_levels, halve, level_shapes
+from aiomm.errors import StorageError
+from tests.dataset.support import image, same
+
+AXES = [{"time": t, "channel": c} for t in range(2) for c in ("DAPI", "FITC")]
+SHAPE = (1100, 700)
+
+
+def listed(group: Path) -> list[str]:
+    attributes: Any = zarr.open_group(str(group), mode="r").attrs["ome"]
+    return [one["path"] for one in attributes["multiscales"][0]["datasets"]]
+
+
+def write(folder: Path, **options: Any) -> OmeZarrWriter:
+    with OmeZarrWriter(folder, "x", {"PixelSize_um": 0.5}, **options) as writer:
+        for i, axes in enumerate(AXES):
+            writer.put(Frame(axes, image(i, SHAPE), {"Seed": i}))
+    return writer
+
+
+def check(path: Path) -> None:
+    import yaozarrs
+
+    yaozarrs.validate_zarr_store(str(path))
+    assert listed(path) == ["0", "1", "2"]
+    with Dataset(path, full_res_only=False) as dataset:
+        assert dataset.num_resolution_levels == 3
+        for i, axes in enumerate(AXES):
+            expected = image(i, SHAPE)
+            for level in range(3):
+                assert same(dataset.read_image(**axes, resolution_level=level), expected)  # type: ignore[call-overload]
+                expected = halve(expected)
+            assert dataset.read_metadata(**axes, resolution_level=2)["Seed"] == i  # type: ignore[arg-type]
+        assert dataset.as_array(axes=["time", "channel"], res_level=2).shape == (2, 2, 275, 175)
+    scale = zarr.open_group(str(path), mode="r").attrs["ome"]["multiscales"][0]["datasets"][2]  # type: ignore[index,call-overload]
+    assert scale["coordinateTransformations"] == [{"type": "scale", "scale": [1, 1, 2.0, 2.0]}]  # type: ignore[index,call-overload]
+
+
+def test_built_while_acquiring_and_by_finish(tmp_path: Path) -> None:
+    check(write(tmp_path, multiscale=True).path)
+
+
+def test_built_afterwards_and_again(tmp_path: Path) -> None:
+    path = write(tmp_path).path
+    assert listed(path) == ["0"]
+    assert build_levels(path) == 3
+    check(path)
+    shutil.rmtree(path / "2")
+    assert build_levels(path) == 3
+    check(path)
+
+
+def test_rgb_and_positions_and_gaps(tmp_path: Path) -> None:
+    with OmeZarrWriter(tmp_path, "x", multiscale=True) as writer:
+        for i in range(3):
+            writer.put(Frame({"position": i, "time": 2 * i}, image(i, (600, 520), "rgb"), {}))
+    dataset = Dataset(writer.path, full_res_only=False)
+    assert dataset.num_resolution_levels == 2
+    for i in range(3):
+        assert same(dataset.read_image(position=i, time=2 * i, resolution_level=1), halve(image(i, (600, 520), "rgb")))
+    assert dataset.as_mask(["position", "time"], res_level=1).tolist() == np.eye(3, dtype=bool).tolist()
+
+
+def test_saving_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While images wait to be saved no level is built; when none does, they are."""
+    busy, done = threading.Event(), threading.Event()
+    wrong: list[int] = []
+
+    def counted(one: np.ndarray) -> np.ndarray:
+        if busy.is_set():
+            wrong.append(1)
+        done.set()
+        return halve(one)
+
+    monkeypatch.setattr("aiomm.dataset.omezarr.pyramid.halve", counted)
+    gate, entered = threading.Event(), threading.Event()
+    held = [True]
+
+    def on_saved(_: list[Frame]) -> None:
+        if held:
+            busy.set()
+            entered.set()
+            assert gate.wait(30)
+            busy.clear()
+            held.clear()
+
+    with OmeZarrWriter(tmp_path, "x", on_saved=on_saved, multiscale=True, queue_size=10) as writer:
+        writer.put(Frame(AXES[0], image(0, SHAPE), {}))
+        assert entered.wait(10)
+        for i in (1, 2, 3):
+            writer.put(Frame(AXES[i], image(i, SHAPE), {}))
+        assert not done.is_set()
+        gate.set()
+        assert done.wait(10)  # before finish
+    assert not wrong
+
+
+def test_no_room_for_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image is saved, the error says so, and no half level is listed."""
+    real = os.pwrite
+
+    def pwrite(fd: int, data: Any, offset: int) -> int:
+        if Path(f"/proc/self/fd/{fd}").readlink().parts[-6] == "1" and offset:
+            raise OSError(errno.ENOSPC, "full")
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(StorageError, match=r"every image is saved.*full"):
+        write(tmp_path, multiscale=True)
+    monkeypatch.undo()
+    path = tmp_path / "x_1"
+    assert listed(path) == ["0"]
+    assert len(Dataset(path)) == 4
+    build_levels(path)
+    check(path)
+
+
+def test_given_up(tmp_path: Path) -> None:
+    writer = OmeZarrWriter(tmp_path, "x", multiscale=True)
+    writer.put(Frame(AXES[0], image(0, SHAPE), {}))
+    writer.give_up()
+    with pytest.raises(StorageError, match="given up"):
+        writer.finish()
+    assert len(Dataset(writer.path)) == len(writer.dataset)
+
+
+def test_halve() -> None:
+    assert halve(np.array([[1, 2], [3, 4]], np.uint8)).tolist() == [[3]]
+    assert halve(np.full((5, 7), 65535, np.uint16)).tolist() == [[65535] * 3] * 2
+    assert halve(np.array([[1, 3, 5]], np.uint8)).shape == (1, 1)
+    assert halve(np.zeros((4, 6, 3), np.uint8)).shape == (2, 3, 3)
+    assert level_shapes((LARGEST, LARGEST)) == []
+    assert level_shapes((2048, 2000)) == [(1024, 1000), (512, 500)]
