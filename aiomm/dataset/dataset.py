@@ -325,7 +325,13 @@ class Dataset:
         MissingImageError
             There is no such image; the message names the nearest.
         """
-        store, found = self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
+        store = self._store
+        if channel_name is None and resolution_level == 0 and not axes:  # most often, and then as quick as can be
+            found = store.index.find_usual((channel, z, time, position, row, col))
+        else:
+            found = -1
+        if found < 0:
+            store, found = self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
         image = store.view(found) if memmapped else store.read(found)
         return (image, store.metadata(found)) if read_metadata else image
 

@@ -56,7 +56,7 @@ class InputFile:
         DatasetFormatError
             The file ends before.
         """
-        if positioned.read_into(self._fd, out.data, offset) == out.nbytes:
+        if positioned.read_into(self._fd, out, offset) == out.nbytes:
             return
         view = out.reshape(-1).view(np.uint8).data
         done = 0
@@ -76,6 +76,10 @@ class InputFile:
             whole = np.frombuffer(mmap.mmap(self._fd, size, access=mmap.ACCESS_READ), dtype=np.uint8)
             self._map = whole  # another thread may do the same: the last one stays
         return whole[offset : offset + length]
+
+    def whole(self) -> np.ndarray:
+        """All bytes that a call of `view` has mapped."""
+        return np.zeros(0, np.uint8) if self._map is None else self._map
 
     def too_short(self, offset: int, length: int) -> DatasetFormatError:
         """Make the error for bytes that the file does not have."""

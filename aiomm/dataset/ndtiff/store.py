@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.files import InputFile, InputFiles
+from aiomm.dataset.ndtiff.quick import Quick, find_quick
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
 from aiomm.errors import DatasetFormatError
 
@@ -65,6 +67,8 @@ class FolderStore:
         self.version = version
         self._inputs = InputFiles(folder, files)
         self._finished = False
+        self._quick: Quick | None = None
+        self._quick_of = 0  # how many rows there were when it was made
 
     @property
     def finished(self) -> bool:
@@ -97,6 +101,10 @@ class FolderStore:
         return ndtiff.DEPTH_OF_PIXEL_TYPE[self.table.row(row)[KIND]]
 
     def read(self, row: int) -> np.ndarray:
+        quick = self._quick
+        if quick is not None and row < quick.count and quick.small:
+            return quick.read(row)
+        self._look_for_quick()
         number, offset, width, height, kind, _, _ = self.table.row(row)
         shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
         file = self._inputs.get(number)
@@ -108,10 +116,21 @@ class FolderStore:
         return out
 
     def view(self, row: int) -> np.ndarray:
+        quick = self._quick
+        if quick is not None and row < quick.count:
+            return quick.view(row)
+        self._look_for_quick()
         number, offset, width, height, kind, _, _ = self.table.row(row)
         shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
         count = width * height * (3 if len(shape) == 3 else 1) * dtype.itemsize
         return self._inputs.get(number).view(offset, count).view(dtype).reshape(shape)
+
+    def _look_for_quick(self) -> None:
+        """Do so at the first read, and when the rows have doubled since."""
+        rows = len(self.index)
+        if rows >= 2 * self._quick_of:
+            self._quick_of = rows + 1
+            self._quick = find_quick(self.table, rows, self._inputs)
 
     def metadata(self, row: int) -> dict[str, Any]:
         place = self.table.row(row)
@@ -138,6 +157,7 @@ class FolderStore:
 
     def close(self) -> None:
         self._inputs.close()
+        self._quick, self._quick_of = None, sys.maxsize
 
 
 class FolderBlocks:

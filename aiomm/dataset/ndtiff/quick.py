@@ -1,0 +1,63 @@
+"""Read images that are all alike and in one file, as nearly all are, without looking at each one's place in full."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.table import COLUMNS, FILE, HEIGHT, KIND, PIXELS, WIDTH, Table
+
+if TYPE_CHECKING:
+    from aiomm.dataset.ndtiff.files import InputFile, InputFiles
+
+LARGEST = 2**20
+"""Bytes of an image beyond which it takes so long to read that nothing is won here."""
+
+
+class Quick:
+    """The first ``count`` rows of a table, which have one file, size and type."""
+
+    __slots__ = ("_bytes", "_dtype", "_file", "_places", "_shape", "_windows", "count", "small")
+
+    def __init__(self, file: InputFile, places: memoryview, count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.count = count
+        self._file, self._places, self._shape, self._dtype = file, places, shape, dtype
+        self._bytes = math.prod(shape) * dtype.itemsize
+        self.small = self._bytes <= LARGEST
+        self._windows: np.ndarray | None = None
+
+    def read(self, row: int) -> np.ndarray:
+        """Read a row, of ``small`` images."""
+        out = np.empty(self._shape, self._dtype)
+        self._file.read_into(out, self._places[COLUMNS * row + PIXELS])
+        return out
+
+    def view(self, row: int) -> np.ndarray:
+        """Map a row, read-only."""
+        offset = self._places[COLUMNS * row + PIXELS]
+        try:
+            image: np.ndarray = self._windows[offset]  # type: ignore[index]
+        except (TypeError, IndexError):  # not mapped yet, or not so far
+            self._file.view(offset, self._bytes)  # maps as far, or says that the file ends before
+            whole = self._file.whole()
+            # at each byte of the file, the image that would begin there: to take one is all that numpy has to do
+            steps = np.ndarray(self._shape, self._dtype, whole).strides
+            self._windows = np.ndarray((len(whole) - self._bytes + 1, *self._shape), self._dtype, whole, 0, (1, *steps))
+            image = self._windows[offset]
+        return image
+
+
+def find_quick(table: Table, rows: int, files: InputFiles) -> Quick | None:
+    """Make the `Quick` of a table's first rows; None without rows."""
+    if not rows:
+        return None
+    places = table.first(rows)
+    alike = (places[:, [FILE, WIDTH, HEIGHT, KIND]] == places[0, [FILE, WIDTH, HEIGHT, KIND]]).all(axis=1)
+    count = rows if alike.all() else int(alike.argmin())
+    first = places[0].tolist()
+    shape, dtype = ndtiff.shape_and_dtype(first[KIND], first[WIDTH], first[HEIGHT])
+    flat: Any = places.reshape(-1)
+    return Quick(files.get(first[FILE]), memoryview(flat), count, shape, dtype)
