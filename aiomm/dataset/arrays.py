@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.dataset import bulk
 from aiomm.dataset.index import ABSENT
 from aiomm.dataset.selection import ChannelNames, axes_of_rows, no_axis, select_rows
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping, Sequence
 
     import dask.array as da
@@ -127,6 +129,28 @@ class ImageSource:
         self.shape = grid.shape + image
         self.ndim = len(self.shape)
 
+    def read(self, out: np.ndarray | None = None, stop: threading.Event | None = None) -> np.ndarray:
+        """Read all of it, with a few threads, into ``out`` or a new array; see `bulk.read_images`.
+
+        Raises
+        ------
+        ValueError
+            ``out`` has another shape or type, or cannot be written to.
+        """
+        if out is None:
+            out = np.empty(self.shape, self.dtype)
+        elif not isinstance(out, np.ndarray) or out.shape != self.shape or out.dtype != self.dtype:
+            what = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise ValueError(f"out is {what}; the images make {self.shape} {self.dtype}")
+        elif not out.flags.writeable:
+            raise ValueError("out is read-only")
+        rows = self._grid.reshape(-1)
+        whole = out if out.flags.c_contiguous else np.empty(self.shape, self.dtype)
+        bulk.read_images(self._reader, rows, whole.reshape(rows.size, *self.shape[self._grid.ndim :]), stop)
+        if whole is not out:
+            out[...] = whole
+        return out
+
     def __getitem__(self, key: Any) -> np.ndarray:
         parts = key if isinstance(key, tuple) else (key,)
         if Ellipsis in parts:
@@ -207,10 +231,12 @@ def make_array(store: Store, grid: np.ndarray) -> da.Array:
     """Make the lazy array of the images on a grid; see `make_source`."""
     import dask.array as da  # slow to import, and not everybody wants arrays
 
+    from aiomm.dataset.lazy import LazyImages
+
     source = make_source(store, grid)
     image = source.shape[grid.ndim :]
     chunks = (*chunk_shape(grid.shape, math.prod(image) * source.dtype.itemsize), *image)
     meta = np.empty((0,) * source.ndim, source.dtype)
     # asarray stays True: only then does dask pass a slice on to the source, which reads no more than it is asked for
     array: da.Array = da.from_array(source, chunks=chunks, name=False, meta=meta)  # type: ignore[no-untyped-call]
-    return array
+    return LazyImages.of(array, source) if type(array) is da.Array else array

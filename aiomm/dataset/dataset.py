@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from aiomm.dataset import arrays
+from aiomm.dataset import arrays, bulk
 from aiomm.dataset.follow import Wanted, Watch, check_timeout, first_row, wait_for
 from aiomm.dataset.following import Following, check_live
 from aiomm.dataset.opening import open_stores
@@ -407,13 +407,40 @@ class Dataset:
         """Say where `as_array` has an image (True) and where it has zeros because there is none (False)."""
         return self._grid(axes, False, res_level, slices) >= 0
 
-    def numpy(self, axes: Sequence[str] | None = None, res_level: int = 0, **slices: Any) -> np.ndarray:
-        """Read images into one numpy array, without dask; see `as_array`."""
-        return arrays.make_source(self._level(res_level), self._grid(axes, False, res_level, slices))[...]
+    def to_numpy(
+        self, axes: Sequence[str] | None = None, *, out: np.ndarray | None = None, res_level: int = 0, **slices: Any
+    ) -> np.ndarray:
+        """Read images into one numpy array at once, without dask; see `as_array`.
 
-    async def numpy_async(self, axes: Sequence[str] | None = None, res_level: int = 0, **slices: Any) -> np.ndarray:
-        """Read images into one numpy array without blocking the event loop; see `numpy`."""
-        return await asyncio.to_thread(self.numpy, axes, res_level, **slices)
+        Parameters
+        ----------
+        axes, res_level, **slices : object
+            As of `as_array`.
+        out : numpy.ndarray
+            Where to; a new array if None. It has the shape and type that the new array would have.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``out``, or the new array.
+
+        Raises
+        ------
+        ValueError
+            As of `as_array`; or ``out`` has another shape or type.
+        """
+        return arrays.make_source(self._level(res_level), self._grid(axes, False, res_level, slices)).read(out)
+
+    async def to_numpy_async(
+        self, axes: Sequence[str] | None = None, *, out: np.ndarray | None = None, res_level: int = 0, **slices: Any
+    ) -> np.ndarray:
+        """Read images into one numpy array without blocking the event loop; see `to_numpy`.
+
+        Cancelled, it ends once the few images in progress are read; nothing writes to ``out`` after that.
+        """
+        return await bulk.in_thread(
+            lambda stop: arrays.make_source(self._level(res_level), self._grid(axes, False, res_level, slices)).read(out, stop)
+        )
 
     def _grid(self, axes: Sequence[str] | None, stitched: bool, res_level: int, slices: dict[str, Any]) -> np.ndarray:
         if stitched:

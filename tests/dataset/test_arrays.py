@@ -53,7 +53,7 @@ def test_all_axes(dataset: Dataset) -> None:
                 else:
                     assert mask[i, j, k]
                     assert same(whole[i, j, k], image(value(t, c, z)))
-    assert same(dataset.numpy(), whole)
+    assert same(dataset.to_numpy(), whole)
 
 
 def test_axes_in_the_order_asked(dataset: Dataset) -> None:
@@ -87,7 +87,7 @@ def test_slices_fix_values_not_positions(dataset: Dataset) -> None:
     ],
 )
 def test_parts(dataset: Dataset, key: Any) -> None:
-    assert same(np.asarray(dataset.as_array()[key]), dataset.numpy()[key])
+    assert same(np.asarray(dataset.as_array()[key]), dataset.to_numpy()[key])
 
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ async def test_async_twins(dataset: Dataset) -> None:
     assert (await dataset.read_metadata_async(**axes))["seed"] == seed(1, "DAPI", 0)
     pixels, metadata = await dataset.read_row_async(3)
     assert same(pixels, image(metadata["seed"]))
-    assert same((await dataset.numpy_async(channel="DAPI", z=0))[0, 1], want)
+    assert same((await dataset.to_numpy_async(channel="DAPI", z=0))[0, 1], want)
     with pytest.raises(MissingImageError):
         await dataset.read_image_async(time=99, channel=0, z=0)
     if dataset.path is not None:

@@ -90,7 +90,7 @@ def test_offsets_beyond_two_gigabytes_and_the_split_at_four(tmp_path: Path, monk
             assert np.array_equal(ours.read_image(time=i), image(i, (1000, 1000)))
             assert np.array_equal(ours.read_image(time=i, memmapped=True), image(i, (1000, 1000)))
             assert np.array_equal(other.read_image(time=i), image(i, (1000, 1000)))
-    assert np.array_equal(ours.numpy(), [image(i, (1000, 1000)) for i in range(8)])
+    assert np.array_equal(ours.to_numpy(), [image(i, (1000, 1000)) for i in range(8)])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -41,7 +41,7 @@ def test_samples_open(name: str) -> None:
     assert dataset.finished
     array = np.asarray(dataset.as_array())
     assert array.shape == (*map(len, axes.values()), *shape)
-    assert same(array, dataset.numpy())
+    assert same(array, dataset.to_numpy())
     assert dataset.as_mask().sum() == images
     for row, key in enumerate(dataset.get_index_keys()):
         pixels, metadata = dataset.read_row(row)

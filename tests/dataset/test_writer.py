@@ -129,7 +129,7 @@ def test_duplicates_allowed_the_last_counts(tmp_path: Path, kind: str) -> None:
         assert dataset.read_metadata(time=1)["Seed"] == 5
         assert len(dataset) == 6
         assert dataset.get_index_keys() == [{"time": 0}, {"time": 1}]
-        assert np.array_equal(dataset.numpy(), [image(4), image(5)])
+        assert np.array_equal(dataset.to_numpy(), [image(4), image(5)])
 
 
 @BOTH

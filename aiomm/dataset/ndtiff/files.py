@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,6 +65,18 @@ class InputFile:
             if count == 0:
                 raise self.too_short(offset, len(view))
             done += count
+
+    def read_each(self, images: np.ndarray, offset: int, gaps: list[int]) -> None:
+        """Fill some hundred C-contiguous images with that many bytes between each and the next; see `read_into`."""
+        unused = memoryview(bytearray(max(gaps, default=0)))
+        buffers: list[Any] = [None] * (2 * len(images) - 1)
+        buffers[::2] = images
+        buffers[1::2] = [unused[:gap] for gap in gaps]
+        if positioned.read_each(self._fd, buffers, offset) == images.nbytes + sum(gaps):
+            return
+        for image, gap in zip(images, [*gaps, 0], strict=True):
+            self.read_into(image, offset)
+            offset += image.nbytes + gap
 
     def view(self, offset: int, length: int) -> np.ndarray:
         """Map bytes, read-only."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _lock = threading.Lock()
 
@@ -24,6 +27,17 @@ def seek_read_into(fd: int, buffer: Any, offset: int) -> int:
     return len(data)
 
 
+def seek_read_each(fd: int, buffers: Sequence[Any], offset: int) -> int:
+    """As ``os.preadv``."""
+    done = 0
+    for buffer in buffers:
+        count = seek_read_into(fd, buffer, offset + done)
+        done += count
+        if count < memoryview(buffer).nbytes:
+            break
+    return done
+
+
 def seek_write(fd: int, data: Any, offset: int) -> int:
     """As ``os.pwrite``."""
     with _lock:
@@ -41,10 +55,15 @@ def read_into(fd: int, buffer: Any, offset: int) -> int:
     return os.preadv(fd, [buffer], offset)
 
 
+def read_each(fd: int, buffers: Sequence[Any], offset: int) -> int:
+    """Fill contiguous buffers one after the other as far as one call does; says how far. At most 1024 of them."""
+    return os.preadv(fd, buffers, offset)
+
+
 def write_at(fd: int, data: Any, offset: int) -> int:
     """Write as much as one call does; says how much."""
     return os.pwrite(fd, data, offset)
 
 
 if not hasattr(os, "preadv"):
-    read_at, read_into, write_at = seek_read, seek_read_into, seek_write
+    read_at, read_into, read_each, write_at = seek_read, seek_read_into, seek_read_each, seek_write

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.blocks import FolderBlocks
 from aiomm.dataset.ndtiff.files import InputFile, InputFiles
 from aiomm.dataset.ndtiff.quick import Quick, find_quick
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
@@ -158,33 +159,3 @@ class FolderStore:
     def close(self) -> None:
         self._inputs.close()
         self._quick, self._quick_of = None, sys.maxsize
-
-
-class FolderBlocks:
-    """Reads many images of a folder into one array; can be pickled."""
-
-    def __init__(self, folder: Path, files: list[str], places: np.ndarray) -> None:
-        self._folder, self._files, self._places = folder, files, places
-        self._inputs = InputFiles(folder, files)
-
-    def __getstate__(self) -> tuple[Path, list[str], np.ndarray]:
-        return self._folder, self._files, self._places
-
-    def __setstate__(self, state: tuple[Path, list[str], np.ndarray]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
-
-    def read_into(self, rows: list[int], out: np.ndarray, window: tuple[slice, slice]) -> None:
-        wanted = [(i, row) for i, row in enumerate(rows) if row >= 0]
-        if not wanted:
-            return
-        places = self._places[[row for _, row in wanted]]
-        full, dtype = ndtiff.shape_and_dtype(*places[0, [KIND, WIDTH, HEIGHT]].tolist())
-        count = math.prod(full) * dtype.itemsize
-        whole = full == out.shape[1:]
-        get = self._inputs.get
-        numbers, offsets = places[:, FILE].tolist(), places[:, PIXELS].tolist()
-        for (i, _), number, offset in zip(wanted, numbers, offsets, strict=True):
-            if whole:
-                get(number).read_into(out[i], offset)
-            else:
-                out[i] = get(number).view(offset, count).view(dtype).reshape(full)[window]
