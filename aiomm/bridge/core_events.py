@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 from aiomm.bridge import wire
 from aiomm.bridge.names import did_you_mean, snake_case
 from aiomm.bridge.wire import Signature
-from aiomm.errors import AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ProtocolError, ServerLostError
+from aiomm.errors import (
+    AiommError,
+    BridgeError,
+    BridgeTimeoutError,
+    ClosedError,
+    JavaException,
+    ProtocolError,
+    ServerLostError,
+    ServerNotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +57,7 @@ KINDS = (
 )
 """What the server passes on; the core tells more, which it does not."""
 
+FORWARD = "Micro-Manager opened this port for it, above its first one: where a tunnel leads there, it has to forward those ports too"
 _CALLBACK = "org.micromanager.remote.RemoteCoreCallback"
 _ATTEMPTS = 3
 _AT_ONCE = 64  # messages taken before the loop has its turn
@@ -193,7 +203,10 @@ class CoreChangesSource:
         try:
             pull = self._pull = session.pull_socket()
             self._number = await callback.call("getPushPort")
-            await pull.connect(session.host, self._number, timeout=session.timeout)
+            try:
+                await pull.connect(session.host, self._number, timeout=session.timeout)
+            except ServerNotFoundError as error:
+                raise ServerNotFoundError(f"{error}. {FORWARD}") from None
             await callback.call("startPush")
         except BaseException:
             with contextlib.suppress(AiommError):

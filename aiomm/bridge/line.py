@@ -46,7 +46,7 @@ class Line:
     def __init__(self, session: Session, number: int, *, main: bool) -> None:
         self.session = session
         self.number = number
-        self.port: Port = session.port(number, self.lost)
+        self.port: Port = session.port(number, self.lost, main=main)
         self.main = main
         self.live: set[str] = set()
         self.calls = 0
@@ -287,7 +287,7 @@ class Line:
                     await asyncio.sleep(0)  # who has an object in the last reply takes it now
                 if self.live:
                     if busy:
-                        self.port = self.session.port(self.number, self.lost)
+                        self.port = self.session.port(self.number, self.lost, main=self.main)
                         await self.session.connect(self.port)
                     for hash_code in list(self.live):
                         await self.destroy(hash_code, timeout)

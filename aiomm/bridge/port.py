@@ -38,6 +38,9 @@ _EVENTS: Final = int(zmq.EVENTS)
 _BY_REFERENCE: Final = 65536  # bytes from which a frame is sent without a copy
 _AT_ONCE: Final = 64  # replies read in one go, so that a flood cannot hold the loop
 _NONSENSE: Final = 3  # messages that belong to nothing, in place of an answer to a handshake
+_ADVICE: Final = (
+    "Check that Micro-Manager runs, that its server is switched on (Tools > Options > Run server on port) and that it has this port"
+)
 _REMEMBERED: Final = 32  # calls that are over, by which a reply sent twice or much too late is known
 
 
@@ -59,6 +62,8 @@ class Port:
         Seconds for connecting, and for a handshake with a server that runs no call of ours.
     on_lost
         Called once, on the loop, when the connection broke; every waiting request has its error then.
+    advice
+        What to look at when nothing answers there.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Port:
         *,
         timeout: float,
         on_lost: Callable[[Port, BridgeError], None],
+        advice: str = _ADVICE,
     ) -> None:
         self.host = host
         self.number = number
@@ -77,6 +83,7 @@ class Port:
         self._context = context
         self._timeout = timeout
         self._on_lost = on_lost
+        self._advice = advice
         self._link: Link | None = None
         self._closed = False
         self._waiting: OrderedDict[Call, None] = OrderedDict()
@@ -242,10 +249,7 @@ class Port:
 
     def _not_found(self, seen: str) -> ServerNotFoundError:
         self._shut()
-        return ServerNotFoundError(
-            f"no Micro-Manager server at {self.host}:{self.number}: {seen}. Check that Micro-Manager runs, that its server is switched on "
-            f"(Tools > Options > Run server on port) and that it has this port"
-        )
+        return ServerNotFoundError(f"no Micro-Manager server at {self.host}:{self.number}: {seen}. {self._advice}")
 
     def _gone(self, what: str) -> AiommError:
         if self.lost is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from aiomm.bridge import overloads, reflection, wire
-from aiomm.bridge.core_events import CoreChangesSource
+from aiomm.bridge.core_events import FORWARD, CoreChangesSource
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.line import Line
 from aiomm.bridge.members import Members, check_entry
@@ -120,9 +120,10 @@ class Session:
             raise ClosedError("this Bridge is not open: use `async with Bridge(...) as bridge`, or `await Bridge.open(...)`")
         return self._main
 
-    def port(self, number: int, on_lost: Callable[[Port, BridgeError], None]) -> Port:
+    def port(self, number: int, on_lost: Callable[[Port, BridgeError], None], *, main: bool) -> Port:
         """Make a port; it is not connected yet."""
-        return Port(self._context, self.host, number, timeout=self.timeout, on_lost=on_lost)
+        advice = {} if main else {"advice": FORWARD}
+        return Port(self._context, self.host, number, timeout=self.timeout, on_lost=on_lost, **advice)
 
     async def connect(self, port: Port) -> None:
         """Connect a port and see that a server of ours answers."""

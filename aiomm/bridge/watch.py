@@ -44,9 +44,11 @@ def watch(fd: int, callback: Callable[[], None]) -> Callable[[], None]:
     try:
         loop.add_reader(fd, callback)
     except NotImplementedError:
-        task = loop.create_task(_wait_again(fd, callback), name="aiomm-bridge-watch")
+        stopped = asyncio.Event()
+        task = loop.create_task(_wait_again(fd, callback, stopped), name="aiomm-bridge-watch")
 
         def stop() -> None:
+            stopped.set()
             if not loop.is_closed():
                 task.cancel()
     else:
@@ -58,8 +60,8 @@ def watch(fd: int, callback: Callable[[], None]) -> Callable[[], None]:
     return stop
 
 
-async def _wait_again(fd: int, callback: Callable[[], None]) -> None:
-    while True:
+async def _wait_again(fd: int, callback: Callable[[], None], stopped: asyncio.Event) -> None:
+    while not stopped.is_set():  # `callback` may have closed it
         await anyio.wait_readable(fd)
         callback()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from aiomm.bridge import wire
-from aiomm.bridge.sockets import Port
+from aiomm.bridge.port import Port
 from aiomm.errors import ProtocolError, ServerNotFoundError
 
 if TYPE_CHECKING:

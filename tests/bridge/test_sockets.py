@@ -675,7 +675,7 @@ def test_a_loop_without_add_reader(java_host: JavaHost) -> None:
 
 LEFT_OPEN = """
 import asyncio, sys, zmq
-from aiomm.bridge.sockets import Port
+from aiomm.bridge.port import Port
 from tests.bridge.asking import check, hello
 context = zmq.Context()
 port = Port(context, "127.0.0.1", int(sys.argv[1]), timeout=5, on_lost=print)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zmq
 
-from aiomm.bridge.sockets import PullSocket, PushSocket
+from aiomm.bridge.streams import PullSocket, PushSocket
 from aiomm.errors import BridgeError, BridgeTimeoutError, ClosedError, ServerLostError, ServerNotFoundError
 from tests.bridge.fake_server import free_port
 

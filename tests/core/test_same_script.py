@@ -309,6 +309,8 @@ async def test_notifications(core: Any) -> None:
             change = await asyncio.wait_for(anext(changes), 10)
         assert (change.kind, change.device) == ("stage_position_changed", "Z")
         assert isinstance(change, aiomm.CoreNotification)
+    with pytest.raises(ValueError, match="of kind 'exposure_changd'; did you mean 'exposure_changed'"):
+        core.events(["property_changed", "exposure_changd"])
     with pytest.raises(ValueError, match="there are no core notifications of kind 'moved'"):
         core.events("moved")
 
