@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aiomm.dataset.convert import Conversion, convert, convert_async
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.memory import MemoryWriter
 from aiomm.dataset.ndtiff.pyramid import PyramidWriter, rebuild_pyramid
@@ -12,6 +13,7 @@ from aiomm.dataset.storage import Axes, Frame, Writer
 
 __all__ = [
     "Axes",
+    "Conversion",
     "Dataset",
     "Frame",
     "MemoryWriter",
@@ -20,6 +22,8 @@ __all__ = [
     "PyramidWriter",
     "RepairReport",
     "Writer",
+    "convert",
+    "convert_async",
     "rebuild_pyramid",
     "repair",
 ]

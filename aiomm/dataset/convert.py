@@ -1,0 +1,282 @@
+"""Convert datasets: NDTiff and OME-Zarr into each other, either into OME-TIFF. All of it or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+
+import numpy as np
+
+from aiomm.dataset import ometiff
+from aiomm.dataset.encode import encode_metadata
+from aiomm.dataset.ndtiff.levels import overlap_of
+from aiomm.dataset.ndtiff.pyramid import PyramidWriter
+from aiomm.dataset.ndtiff.writer import NDTiffWriter
+from aiomm.dataset.omezarr.writer import OmeZarrWriter
+from aiomm.dataset.opening import open_stores
+from aiomm.dataset.storage import Frame
+from aiomm.errors import DatasetFormatError, StorageError
+
+if TYPE_CHECKING:
+    from aiomm.dataset.storage import Store, Writer
+
+Target = Literal["ndtiff", "ome-zarr", "ome-tiff"]
+Progress = Callable[[str, int, int], None]
+"""``progress(stage, done, total)``."""
+
+_SUFFIXES: Final[dict[str, Target]] = {".ome.zarr": "ome-zarr", ".zarr": "ome-zarr", ".ome.tif": "ome-tiff", ".ome.tiff": "ome-tiff"}
+_NUMBER: Final = re.compile(r"_\d+$")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` did.
+
+    Attributes
+    ----------
+    path : Path
+        The new dataset.
+    format : str
+        Its format.
+    images : int
+        How many images it has.
+    verified : bool
+        Whether every image was read back and compared.
+    """
+
+    path: Path
+    format: Target
+    images: int
+    verified: bool
+
+
+class Stopped(Exception):
+    """The conversion was asked to stop."""
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    to: Target | None = None,
+    *,
+    verify: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert a dataset.
+
+    The new dataset gets its name when it is whole, and has been compared if ``verify``; until then it is in a hidden
+    folder beside it. An error or an interrupt leaves nothing. The source is only read.
+
+    Pixels, axes, image metadata, summary metadata and bit depths are carried over; of an image saved twice, the last copy.
+    Resolution levels of tiled datasets are built anew. OME-TIFF has a series for each position, tile and the like;
+    what OME has no place for is written beside it, as ``<target>.metadata.ndjson``.
+
+    Parameters
+    ----------
+    source : path
+        Folder of the dataset.
+    target : path
+        The new dataset: a folder, or a file for OME-TIFF. There must be nothing of this name.
+    to : {"ndtiff", "ome-zarr", "ome-tiff"}, optional
+        What to make. If None, the target's name says it: ``.zarr``, ``.ome.tif``; any other name is NDTiff.
+    verify : bool
+        Read every image back and compare pixels, axes and metadata.
+    progress : callable, optional
+        ``progress(stage, done, total)`` after each image; the stage is "converting" or "verifying".
+
+    Raises
+    ------
+    DatasetFormatError
+        The source cannot be read, or cannot be written in this format: the message says why.
+    StorageError
+        The target exists, cannot be written, or differs from the source.
+    ImportError
+        OME-TIFF needs tifffile: ``pip install aiomm[ome-tiff]``.
+    """
+    return _convert(Path(source).absolute(), Path(target).absolute(), to, verify, progress or _silent)
+
+
+async def convert_async(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    to: Target | None = None,
+    *,
+    verify: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert a dataset without blocking the event loop; see `convert`.
+
+    Cancelling it ends the conversion at the next image and leaves nothing. ``progress`` is called on a thread.
+    """
+    stop = threading.Event()
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stop.is_set():
+            raise Stopped
+        if progress is not None:
+            progress(stage, done, total)
+
+    work = asyncio.ensure_future(asyncio.to_thread(convert, source, target, to, verify=verify, progress=report))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if work.exception() is None and not work.cancelled():  # it was done before it heard of it
+            _remove(work.result().path)
+        raise
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def format_of(target: Path, to: str | None) -> Target:
+    """Which format to make."""
+    if to is None:
+        name = target.name.lower()
+        if name.endswith((".tif", ".tiff")) and not name.endswith((".ome.tif", ".ome.tiff")):
+            raise ValueError(f"{target.name}: an OME-TIFF file is named .ome.tif; say what to make otherwise")
+        return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), "ndtiff")
+    if to not in get_args(Target):
+        raise ValueError(f"to is {to!r}: it must be one of {', '.join(map(repr, get_args(Target)))}")
+    return cast("Target", to)
+
+
+def _convert(source: Path, target: Path, to: str | None, verify: bool, progress: Progress) -> Conversion:
+    kind = format_of(target, to)
+    if os.path.lexists(target):
+        raise StorageError(f"{target} exists already: nothing is written over; choose another name")
+    if not target.parent.is_dir():
+        raise StorageError(f"{target.parent} is no folder: {target.name} cannot be made in it")
+    with contextlib.ExitStack() as stack:
+        store = open_stores(source, full_res_only=True)[0]
+        stack.callback(store.close)
+        rows = store.index.winners().tolist()
+        try:
+            work = Path(tempfile.mkdtemp(prefix=f".{target.name}.converting-", dir=target.parent))
+        except OSError as error:
+            raise StorageError(f"cannot write in {target.parent}: {error.strerror or error}") from error
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        if kind == "ome-tiff":
+            ometiff.write(store, rows, work / target.name, lambda done: progress("converting", done, len(rows)))
+            if verify:
+                ometiff.compare(store, rows, work / target.name, lambda done: progress("verifying", done, len(rows)))
+            made = sorted(work.iterdir(), reverse=True)
+            names = [target.parent / part.name for part in made]
+        else:
+            made = [_write(store, rows, work, target, kind, progress)]
+            names = [target]
+            if verify:
+                _compare(store, rows, made[0], progress)
+        _give_names(made, names)
+    return Conversion(target, kind, len(rows), verify)
+
+
+def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target, progress: Progress) -> Path:
+    writer = _writer(store, rows, work, target, kind)
+    try:
+        for done, row in enumerate(rows, 1):
+            metadata = store.metadata(row)
+            metadata.pop("Axes", None)
+            frame = Frame(store.index.axes_of(row), store.read(row), metadata, store.bit_depth_of(row))
+            try:
+                writer.put(frame)
+            except (TypeError, ValueError) as error:
+                raise DatasetFormatError(f"image {frame.axes} cannot be written as {kind}: {error}") from error
+            progress("converting", done, len(rows))
+    except BaseException:
+        writer.give_up()
+        with contextlib.suppress(StorageError):
+            writer.finish()
+        raise
+    writer.finish()
+    return cast("Path", cast("Any", writer).path)
+
+
+def _writer(store: Store, rows: list[int], work: Path, target: Path, kind: Target) -> Writer:
+    """Make a writer for a new dataset somewhere in ``work``."""
+    summary = dict(store.summary)
+    tiled = bool(summary.pop("TiledImageStorage", False))
+    name = target.name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    name = _NUMBER.sub("", name) or name
+    shape, dtype = store.shape_of(rows[0]) if rows else ((1, 1), np.dtype(np.uint8))
+    size = int(np.prod(shape)) * dtype.itemsize
+    room = int(min(500, max(8, 64 * 2**20 // size)))  # frames on their way
+    if kind == "ome-zarr":
+        return OmeZarrWriter(work, name, summary, queue_size=room)
+    if tiled and {"row", "column"} <= store.index.types.keys():
+        try:
+            down, across = overlap_of(summary)
+        except ValueError as error:
+            raise DatasetFormatError(f"{store.path}: {error}") from None
+        return PyramidWriter(work, name, summary, overlap=(across, down), queue_size=room)
+    return NDTiffWriter(work, name, summary, queue_size=room)
+
+
+def _compare(store: Store, rows: list[int], made: Path, progress: Progress) -> None:
+    """Compare every image of the new dataset with the old one.
+
+    Raises
+    ------
+    StorageError
+        One differs.
+    """
+    new = open_stores(made, full_res_only=True)[0]
+    try:
+        if len(new.index.winners()) != len(rows):
+            raise StorageError(f"verification failed: {len(new.index.winners())} images were written, not {len(rows)}")
+        for done, row in enumerate(rows, 1):
+            axes = store.index.axes_of(row)
+            found = new.index.find(axes)
+            if found < 0:
+                raise StorageError(f"verification failed: image {axes} was not written")
+            if not _same(store.read(row), new.read(found)):
+                raise StorageError(f"verification failed: the pixels of image {axes} differ")
+            if json.loads(encode_metadata(store.metadata(row), axes)) != new.metadata(found):
+                raise StorageError(f"verification failed: the metadata of image {axes} differs")
+            progress("verifying", done, len(rows))
+    finally:
+        new.close()
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def _give_names(made: list[Path], names: list[Path]) -> None:
+    """Give what is whole its name; the last one counts. Nothing is written over."""
+    given: list[Path] = []
+    try:
+        for path, name in zip(made, names, strict=True):
+            if os.path.lexists(name):
+                raise FileExistsError
+            path.rename(name)
+            given.append(name)
+    except OSError as error:
+        for name in given:
+            _remove(name)
+        why = "exists already: somebody made it meanwhile" if isinstance(error, FileExistsError) else error.strerror or str(error)
+        raise StorageError(f"{names[len(given)]}: {why}") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + ometiff.SIDECAR).unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""Write a dataset as OME-TIFF, through tifffile: a series for each position, with the axes T, C, Z, Y, X."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.dataset.encode import encode_json
+from aiomm.errors import DatasetFormatError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from aiomm.dataset.storage import Axes, Store
+
+_OME = ("time", "channel", "z")
+SIDECAR = ".metadata.ndjson"
+
+
+def import_tifffile() -> Any:
+    """Import tifffile.
+
+    Raises
+    ------
+    ImportError
+        It is not installed.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise ImportError("OME-TIFF is written by tifffile, which is not installed: pip install 'aiomm[ome-tiff]'") from None
+    return tifffile
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Images that make one array.
+
+    Attributes
+    ----------
+    place : dict
+        The axes that OME does not have, and their values.
+    values : tuple of list
+        Along time, channel and z; [None] without that axis.
+    grid : numpy.ndarray
+        Row of the image at each point, -1 where there is none.
+    """
+
+    place: Axes
+    values: tuple[list[Any], ...]
+    grid: np.ndarray
+
+
+def series_of(store: Store, rows: list[int]) -> list[Series]:
+    """Sort images into series.
+
+    Raises
+    ------
+    DatasetFormatError
+        Images of one series differ in size or type.
+    """
+    index = store.index
+    groups: dict[tuple[tuple[str, int | str], ...], list[tuple[int, Axes]]] = {}
+    for row in rows:
+        axes = index.axes_of(row)
+        groups.setdefault(tuple((name, value) for name, value in axes.items() if name not in _OME), []).append((row, axes))
+    types = index.types
+    found = []
+    for place, members in groups.items():
+        values = tuple(_along(axis, [axes.get(axis) for _, axes in members], types.get(axis)) for axis in _OME)
+        shape = tuple(map(len, values))
+        if math.prod(shape) > max(10_000, 100 * len(members)):
+            raise DatasetFormatError(
+                f"{len(members)} images lie so far apart that OME-TIFF would need {math.prod(shape)}, most of them empty"
+            )
+        grid = np.full(shape, -1, np.int64)
+        for row, axes in members:
+            grid[tuple(along.index(axes.get(axis)) for along, axis in zip(values, _OME, strict=True))] = row
+        odd = store.differing(np.array([row for row, _ in members]))
+        if odd >= 0:
+            first, other = store.shape_of(members[0][0]), store.shape_of(odd)
+            raise DatasetFormatError(
+                f"image {index.axes_of(odd)} is {other[0]} {other[1]}, {members[0][1]} is {first[0]} {first[1]}; "
+                "they cannot be in one series of an OME-TIFF"
+            )
+        found.append(Series(dict(place), values, grid))
+    return found
+
+
+def _along(axis: str, values: list[Any], kind: type | None) -> list[Any]:
+    """Values along an axis: names in the order first saved, numbers sorted."""
+    there = list(dict.fromkeys(values))
+    return there if kind is str else sorted(there, key=lambda value: (value is not None, value or 0))
+
+
+def write(store: Store, rows: list[int], path: Path, told: Callable[[int], None]) -> None:
+    """Write the file, and what has no place in it beside it.
+
+    Raises
+    ------
+    DatasetFormatError
+        The images cannot be written as OME-TIFF.
+    StorageError
+        The file cannot be written.
+    """
+    tifffile = import_tifffile()
+    if not rows:
+        raise DatasetFormatError("the dataset has no images, and there is no empty OME-TIFF")
+    found = series_of(store, rows)
+    done = 0
+
+    def pages(one: Series) -> Iterator[np.ndarray]:
+        nonlocal done
+        shape, dtype = store.shape_of(int(one.grid.max()))
+        empty = np.zeros(shape, dtype)
+        for row in one.grid.reshape(-1).tolist():
+            yield empty if row < 0 else store.read(row)
+            if row >= 0:
+                done += 1
+                told(done)
+
+    try:
+        with tifffile.TiffWriter(path, ome=True, bigtiff=True) as tiff:
+            for one in found:
+                row = int(one.grid.max())
+                shape, dtype = store.shape_of(row)
+                tiff.write(
+                    pages(one), shape=(*one.grid.shape, *shape), dtype=dtype,
+                    photometric="rgb" if len(shape) == 3 else "minisblack", metadata=_ome(store, one, row),
+                )  # fmt: skip
+        with path.with_name(path.name + SIDECAR).open("wb") as file:
+            file.writelines(line + b"\n" for line in _lines(store, found))
+    except OSError as error:
+        raise StorageError(f"cannot write {path.name}: {error.strerror or error}") from error
+
+
+def _ome(store: Store, one: Series, row: int) -> dict[str, Any]:
+    """What the OME-XML says of a series."""
+    summary, (shape, _) = store.summary, store.shape_of(row)
+    ome: dict[str, Any] = {
+        "axes": "TCZYXS" if len(shape) == 3 else "TCZYX",
+        "Name": " ".join(f"{name} {value}" for name, value in one.place.items()) or "images",
+        "SignificantBits": store.bit_depth_of(row),
+    }
+    names = [str(name) for name in one.values[1] if name is not None]
+    listed = summary.get("ChNames")
+    if one.values[1] != [None] and store.index.types["channel"] is int and isinstance(listed, list):
+        names = [str(listed[i]) if 0 <= i < len(listed) else str(i) for i in one.values[1]]
+    if names:
+        ome["Channel"] = {"Name": names}
+    for key, units in (("PixelSize_um", ("X", "Y")), ("PixelSizeUm", ("X", "Y")), ("z-step_um", ("Z",))):
+        size = summary.get(key)
+        if isinstance(size, (int, float)) and not isinstance(size, bool) and math.isfinite(size) and size:
+            for unit in units:
+                ome[f"PhysicalSize{unit}"], ome[f"PhysicalSize{unit}Unit"] = abs(float(size)), "µm"
+    interval = summary.get("Interval_ms")
+    if isinstance(interval, (int, float)) and not isinstance(interval, bool) and math.isfinite(interval) and interval > 0:
+        ome["TimeIncrement"], ome["TimeIncrementUnit"] = interval / 1000, "s"
+    return ome
+
+
+def _lines(store: Store, found: list[Series]) -> Iterator[bytes]:
+    """Summary metadata and the axes of each series; then of each image: its series, its place on T, C, Z, its metadata."""
+    axes = [{**one.place, **{axis: values for axis, values in zip(_OME, one.values, strict=True) if values != [None]}} for one in found]
+    yield encode_json({"summary": store.summary, "series": axes})
+    for number, one in enumerate(found):
+        for place, row in np.ndenumerate(one.grid):
+            if row >= 0:
+                yield encode_json({"series": number, "tcz": list(place), "metadata": store.metadata(int(row))})
+
+
+def compare(store: Store, rows: list[int], path: Path, told: Callable[[int], None]) -> None:
+    """Compare every image of the file with the dataset.
+
+    Raises
+    ------
+    StorageError
+        One differs.
+    """
+    tifffile = import_tifffile()
+    found = series_of(store, rows)
+    done = 0
+    with tifffile.TiffFile(path) as tiff:
+        if [one.grid.shape for one in found] != [series.get_shape(squeeze=False)[:3] for series in tiff.series]:
+            raise StorageError("verification failed: the series of the OME-TIFF have other shapes")
+        pages = iter(tiff.pages)
+        for one in found:
+            for row in one.grid.reshape(-1).tolist():
+                page = next(pages).asarray()
+                if row < 0:
+                    same = not page.any()
+                else:
+                    image = store.read(row)
+                    same = page.dtype == image.dtype and np.array_equal(page, image)
+                    done += 1
+                if not same:
+                    what = "an empty place" if row < 0 else f"image {store.index.axes_of(row)}"
+                    raise StorageError(f"verification failed: the pixels of {what} differ")
+                told(done)
+    with path.with_name(path.name + SIDECAR).open("rb") as file:
+        for line, wanted in zip(file, _lines(store, found), strict=True):
+            if json.loads(line) != json.loads(wanted):
+                raise StorageError("verification failed: the metadata differs")
