@@ -360,3 +360,20 @@ def test_every_image_has_a_place_of_its_own() -> None:
         plan, index = layout.place(axes, pixels, None)
         key, chunk = plan.shard_of(index)
         assert seen.setdefault((plan.shard_path(key), chunk), axes) == axes
+
+
+def test_metadata_of_a_long_array_is_written_seldom_and_ends_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiomm.dataset.omezarr import folder
+
+    real, calls = folder.replace_json, [0]
+
+    def counted(*args: Any, **options: Any) -> None:
+        calls[0] += 1
+        real(*args, **options)
+
+    monkeypatch.setattr(folder, "replace_json", counted)
+    with OmeZarrWriter(tmp_path, "x", queue_size=1) as writer:
+        for t in range(300):
+            writer.put(Frame({"time": t}, image(t), {}))
+    assert calls[0] < 60
+    assert zarr.open_array(str(writer.path / "0"), mode="r").shape[0] == 300

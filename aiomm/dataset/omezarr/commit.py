@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from operator import gt
 from typing import TYPE_CHECKING, Final
 
 from aiomm.dataset.omezarr.frames import END, pack_frame, pack_image
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 DIRECT_FROM: Final = 256 * 2**10
 """A write of at least this many bytes goes past the page cache, where that works."""
 OPEN_SHARDS: Final = 64
+AHEAD: Final = 256
+"""An array is made longer along its first axis by an eighth, at most by this, so that not every time point writes its
+metadata; the end makes it as long as its images say."""
 
 
 class Committer:
@@ -56,6 +60,7 @@ class Committer:
         self._direct = direct
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
         self._made: set[int] = set()  # numbers of the image groups on disk
+        self._extents: dict[int, list[int]] = {}  # of the images in them; the arrays may be longer
         self._steps = Steps(groups.scales)
         self._held: list[Entry] = []  # written, not yet synced
         self._oldest = 0.0
@@ -179,22 +184,26 @@ class Committer:
 
     def _grow(self, entries: list[Entry]) -> tuple[int, OSError | None]:
         """Make arrays on disk as long as these images need; say for how many that was done, and what stopped it."""
-        wanted: dict[int, tuple[ImagePlan, list[int], int]] = {}
+        wanted: dict[int, tuple[ImagePlan, int]] = {}
         for number, entry in enumerate(entries):
             plan = entry.plan
-            _, extents, _ = wanted.setdefault(plan.number, (plan, list(plan.extents), number))
+            extents = self._extents.setdefault(plan.number, [0] * len(plan.names))
             for i, at in enumerate(entry.index):
-                if at >= extents[i]:
-                    extents[i] = at + 1
+                extents[i] = max(extents[i], at + 1)
+            if plan.number not in self._made or any(map(gt, extents, plan.extents)):
+                wanted.setdefault(plan.number, (plan, number))
             self._steps.learn(entry.plan.names, entry.index, entry.frame.metadata)
         whole, failure = len(entries), None
         kind, slots = self._layout.kind or "image", self._layout.slots
-        for plan, extents, first in wanted.values():
+        for plan, first in wanted.values():
+            extents = list(self._extents[plan.number])
             try:
                 if plan.number not in self._made:
                     self._groups.add(kind, plan, slots, extents)
-                elif extents != plan.extents:
-                    self._groups.grow(kind, plan, slots, extents)
+                    continue
+                if plan.names[0] != "channel":
+                    extents[0] = max(plan.extents[0], extents[0] + min(extents[0] // 8, AHEAD))
+                self._groups.grow(plan, slots, extents)
             except OSError as error:
                 if first < whole:
                     whole, failure = first, error
@@ -239,7 +248,7 @@ class Committer:
                     failures.append((f"cannot end {shard.path}", error))
             self._open.clear()
             try:
-                self._groups.finish(self._layout.kind, self._layout.slots)
+                self._groups.finish(self._layout.kind, self._layout.slots, self._extents)
             except OSError as error:
                 failures.append(("cannot write the metadata at the end (every image is saved)", error))
             for log, last in ((self._frames, []), (self._index, [END])):

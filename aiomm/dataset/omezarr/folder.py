@@ -60,7 +60,6 @@ class Groups:
         self._sync = sync
         self._images: list[ImagePlan] = []
         self.scales = ome.Scales.from_summary(summary)
-        self._axis_lengths: dict[str, int] = {}
         self._write("", self._root_attributes(None, {}))
 
     def add(self, kind: str, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: list[int]) -> None:
@@ -77,29 +76,30 @@ class Groups:
             raise
         plan.extents = list(extents)
 
-    def grow(self, kind: str, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: list[int]) -> None:
+    def grow(self, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: list[int]) -> None:
         """Make an array longer; its channels are listed first."""
         old = dict(zip(plan.names, plan.extents, strict=True))
         new = dict(zip(plan.names, extents, strict=True))
         if new.get("channel") != old.get("channel"):
-            self._write_image(kind, plan, slots, extents)
+            self._write_image(plan, slots, extents)
         self._write_array(plan, extents)
         plan.extents = list(extents)
 
-    def _write_image(
-        self, kind: str | None, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: Sequence[int], levels: Any = (("0", 1.0),)
-    ) -> None:
-        image = ome.image(plan, extents, slots, self.scales, levels)
+    def _write_image(self, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: Sequence[int]) -> None:
+        image = ome.image(plan, extents, slots, self.scales, [("0", 1.0)])
         if plan.path:
             self._write(plan.path, {"ome": image})
         else:
             self._write("", {"ome": image, ome.KEY: ome.own(self._summary, slots)})
 
-    def finish(self, kind: str | None, slots: Mapping[str, AxisSlots]) -> None:
-        """Write again what was learnt on the way: scales, values along the axes."""
+    def finish(self, kind: str | None, slots: Mapping[str, AxisSlots], extents: Mapping[int, list[int]]) -> None:
+        """Write again what was learnt on the way: lengths of the arrays, scales, values along the axes."""
         for plan in self._images:
+            if extents[plan.number] != plan.extents:
+                plan.extents = list(extents[plan.number])
+                self._write_array(plan, plan.extents)
             if plan.path:
-                self._write_image(kind, plan, slots, plan.extents)
+                self._write_image(plan, slots, plan.extents)
         self._write("", self._root_attributes(kind, slots))
 
     def _write_array(self, plan: ImagePlan, extents: list[int]) -> None:

@@ -207,7 +207,9 @@ class Layout:
         if len(names) != len(axes) and "channel" not in axes and pixels.ndim == 2:
             custom = min((name for name in axes if name not in DIMENSIONS and name not in PLACES), default=None)
             names = names if custom is None else in_order((*names, custom))
-        others = tuple((name, value) for name, value in sorted(axes.items()) if name not in names)
+        others: tuple[tuple[str, int | str], ...] = ()
+        if len(names) != len(axes):
+            others = tuple((name, value) for name, value in sorted(axes.items()) if name not in names)
         key = (others, names, pixels.shape, pixels.dtype.itemsize)
         plan = self._found.get(key)
         if plan is None:
