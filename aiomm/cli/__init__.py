@@ -1,4 +1,4 @@
-"""The command line: ``aiomm acquire``, ``aiomm info``, ``aiomm doctor``."""
+"""The command line: ``aiomm acquire``, ``info``, ``repair``, ``convert``, ``doctor``."""
 
 from __future__ import annotations
 

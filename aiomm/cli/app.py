@@ -129,6 +129,46 @@ def info(
         typer.echo(describe(dataset))
 
 
+@app.command("repair", epilog=EPILOG)
+def repair_command(
+    dataset: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of an NDTiff dataset that nobody writes to.")],
+    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, it is only said what would be done.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Bring back what a killed writer, a lost index or a missing file left whole in an NDTiff dataset.
+
+    Says what would be done; --apply does it. The old index is kept, images are never changed.
+    """
+    from aiomm.cli.repair import repair_dataset
+
+    with errors_as_sentences(debug):
+        text, whole = repair_dataset(dataset, apply)
+        typer.echo(text)
+    if not whole:
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command("convert", epilog=EPILOG)
+def convert_command(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of a dataset.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The new dataset; there must be nothing of this name.")],
+    to: Annotated[
+        Literal["ndtiff", "ome-zarr", "ome-tiff"] | None,
+        typer.Option(help="What to make; if not given, OUT says it: .zarr, .ome.tif, otherwise NDTiff."),
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read everything back and compare, before OUT gets its name.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a dataset again in another format: NDTiff, OME-Zarr or OME-TIFF.
+
+    OUT appears when it is whole. Ctrl-C leaves nothing behind.
+    """
+    from aiomm.cli.convert import convert_dataset
+
+    with errors_as_sentences(debug):
+        typer.echo(convert_dataset(source, target, to, verify, Console(stderr=True)))
+
+
 @app.command("doctor", epilog=EPILOG)
 def doctor_command(
     directory: Annotated[Path, typer.Option("--directory", "-d", help="Folder to measure the disk in.", file_okay=False)] = Path(),
