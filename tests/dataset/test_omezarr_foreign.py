@@ -134,7 +134,7 @@ async def test_opened_and_read_on_a_loop(tmp_path: Path) -> None:
     path = await asyncio.to_thread(by_ome_zarr_py, tmp_path / "a.zarr", "0.5")
     dataset = await Dataset.open(path)
     assert np.array_equal(await dataset.read_image_async(time=1, channel=0, z=0), PIXELS[1, 0, 0])
-    assert np.array_equal(await dataset.numpy_async(axes=["time", "channel", "z"]), PIXELS)
+    assert np.array_equal(await dataset.to_numpy_async(axes=["time", "channel", "z"]), PIXELS)
 
 
 def ours(folder: Path) -> Path:
