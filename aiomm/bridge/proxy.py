@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "check_usable", "line_of", "make_class"]
 
 _IMAGE = "mmcorej.TaggedImage"
+_HOLDERS = (list, tuple, set, frozenset, dict)
 
 
 class JavaObject(Handle):
@@ -395,14 +396,22 @@ def check_usable(values: Iterable[Any]) -> None:
     ClosedError
         One is.
     """
+    inside: list[Any] = []
     for value in values:
         if isinstance(value, JavaObject):
             value._checked()
-        elif isinstance(value, list | tuple | set | frozenset):
-            check_usable(value)
-        elif isinstance(value, dict):
-            check_usable(value)
-            check_usable(value.values())
+        elif isinstance(value, _HOLDERS):
+            inside.append(value)
+    seen: set[int] = set()  # a list may hold itself
+    while inside:
+        holder = inside.pop()
+        if id(holder) not in seen:
+            seen.add(id(holder))
+            for value in (*holder, *holder.values()) if isinstance(holder, dict) else holder:
+                if isinstance(value, JavaObject):
+                    value._checked()
+                elif isinstance(value, _HOLDERS):
+                    inside.append(value)
 
 
 def line_of(obj: JavaObject) -> Line:
