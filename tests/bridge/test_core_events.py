@@ -163,7 +163,7 @@ async def test_the_callback_is_unregistered_before_it_shuts_down(java_host: Java
 async def test_a_callback_that_gets_no_port_is_taken_back(own_java_host: JavaHost) -> None:
     """Its constructor has registered it by then, and nothing in Java keeps it."""
     first = own_java_host.port
-    async with aiomm.Bridge(first) as bridge:
+    async with aiomm.Bridge(first, timeout=5000) as bridge:
         probe = await bridge.construct_java_object("aiomm.host.Probe")
         core = await bridge.get_core()
         with contextlib.ExitStack() as taken:

@@ -52,24 +52,25 @@ def sent(bridge: aiomm.Bridge) -> int:
     return sum(line.port.stats.calls for line in bridge._session.lines)
 
 
-async def test_ten_thousand_proxies(eye: Eye) -> None:
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.campaign)])
+async def test_thousands_of_proxies(eye: Eye, count: int) -> None:
     """Dropped one by one, all at once, in cycles, and in other threads; the server holds as much as before."""
     async with aiomm.Bridge(port=eye.bridge.port) as bridge:
         samples = await bridge.construct_java_object(SAMPLES)
         await samples.animal()
         await eye.note()
         callbacks = atexit._ncallbacks()
-        for _ in range(1000):
+        for _ in range(count // 10):
             assert (await samples.animal()) is not None
-        proxies = await made(samples, 5000)
-        assert await eye.probe.object_count() >= eye.objects + 5000
+        proxies = await made(samples, count // 2)
+        assert await eye.probe.object_count() >= eye.objects + count // 2
         before = sent(bridge)
         proxies.clear()
         assert sent(bridge) == before, "dropping a proxy sent something"
-        knots = [[proxy] for proxy in await made(samples, 2000)]
+        knots = [[proxy] for proxy in await made(samples, count // 5)]
         for knot in knots:
             knot.append(knot)
-        elsewhere = await made(samples, 2000)
+        elsewhere = await made(samples, count // 5)
         del knot, knots
 
         def drop() -> None:
@@ -82,7 +83,7 @@ async def test_ten_thousand_proxies(eye: Eye) -> None:
         number = unique()
         assert await samples.echo_int(number) == number
         await asyncio.to_thread(thread.join)
-        await eye.back("10 000 proxies", seconds=20)
+        await eye.back(f"{count} proxies", seconds=20)
         assert atexit._ncallbacks() == callbacks
         assert len(gc.get_referrers(type(samples))) < 100
         await right_answers(bridge, samples=samples)

@@ -338,7 +338,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.lists(TYPES, max_size=3).map(tuple), max_size=4), st.lists(VALUES, max_size=3))
 def test_any_arguments_are_converted_or_refused(overloads: list[tuple[str, ...]], args: list[Any]) -> None:
     signatures = [Signature("f", types) for types in overloads]
@@ -355,7 +355,7 @@ def test_any_arguments_are_converted_or_refused(overloads: list[tuple[str, ...]]
             assert "surrogate" in str(error)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(["byte", "short", "int", "long"]), st.integers(-(2**65), 2**65))
 def test_an_integer_is_sent_as_it_is_or_refused(java_type: str, value: int) -> None:
     bits = {"byte": 8, "short": 16, "int": 32, "long": 64}[java_type]

@@ -67,7 +67,7 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(TEXTS, nested(SCALARS), max_size=5))
 def test_what_is_encoded_is_decoded_again(message: dict[str, Any]) -> None:
     sent = wire.encode(message)
@@ -76,13 +76,13 @@ def test_what_is_encoded_is_decoded_again(message: dict[str, Any]) -> None:
     assert same(wire.decode(sent), message)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(TEXTS, nested(st.none() | NUMBERS | PLAIN_TEXTS | arrays(np.int8, np.int16, np.int32)), max_size=5))
 def test_arrays_come_back_where_they_were(message: dict[str, Any]) -> None:
     assert same(wire.decode(wire.encode(message, "native")), message)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(arrays(np.uint8, np.int16, np.int32, np.int64, np.float32, np.float64), max_size=4))
 def test_arguments_go_big_endian(values: list[np.ndarray[Any, Any]]) -> None:
     back = wire.decode(wire.encode({"arguments": values}))["arguments"]
@@ -118,7 +118,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=40) | PIECES, max_size=6))
 def test_any_frames_are_a_message_or_a_protocol_error(received: list[bytes]) -> None:
     for read in (wire.decode, wire.parse_reply):
@@ -129,7 +129,7 @@ def test_any_frames_are_a_message_or_a_protocol_error(received: list[bytes]) -> 
     wire.summarise(received)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["type", "value", "class", "hash-code", "port", "interfaces", "fields", "api"]),
