@@ -92,9 +92,13 @@ class RemoteFeed:
 def _as_bytes(record: object) -> bytes:
     if isinstance(record, str):
         try:
-            return record.encode("latin-1")
+            data = record.encode("latin-1")
         except UnicodeEncodeError:
             raise DatasetFormatError("remote_storage_monitor: a record is text that is not Latin-1; give its bytes") from None
-    if isinstance(record, (bytes, bytearray, memoryview)):
-        return bytes(record)
-    raise DatasetFormatError(f"remote_storage_monitor: a record is a {type(record).__name__}; it must be bytes, as in NDTiff.index")
+    elif isinstance(record, (bytes, bytearray, memoryview)):
+        data = bytes(record)
+    else:
+        raise DatasetFormatError(f"remote_storage_monitor: a record is a {type(record).__name__}; it must be bytes, as in NDTiff.index")
+    if not data:
+        raise DatasetFormatError("remote_storage_monitor: a record is empty")
+    return data

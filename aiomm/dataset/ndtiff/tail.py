@@ -121,10 +121,12 @@ class IndexTail:
 
     def _add(self, data: bytes) -> int:
         """Add the whole records at the beginning of ``data``; say how many bytes they are."""
-        whole = _whole(data)
+        before, whole = _whole(data)
         if not whole or data[whole : whole + 4] != _ZERO:
             self._seen = b""
             return self.store.add(data[:whole] if whole else data)
+        if _ZERO in (data[whole - 12 : whole - 8], data[whole - 8 : whole - 4]):  # where its metadata is: not written yet
+            whole = before
         agreed = len(self._seen) if data.startswith(self._seen) else 0
         self._seen = data[agreed:whole]
         return self.store.add(data[:agreed]) if agreed else 0
@@ -195,9 +197,9 @@ def ends_with(file: InputFile, place: list[int]) -> int:
     return end if last else 0
 
 
-def _whole(data: bytes) -> int:
-    """Where the last record ends of which all bytes are there, going by the lengths alone."""
-    at, size, unpack = 0, len(data), _U32.unpack_from
+def _whole(data: bytes) -> tuple[int, int]:
+    """Where the last record begins and ends of which all bytes are there, going by the lengths alone."""
+    before, at, size, unpack = 0, 0, len(data), _U32.unpack_from
     while at + 4 <= size:
         axes = unpack(data, at)[0]
         name = at + 4 + axes
@@ -207,5 +209,5 @@ def _whole(data: bytes) -> int:
         end = name + 4 + length + ndtiff.LOCATION.size
         if not length or end > size:
             break
-        at = end
-    return at
+        before, at = at, end
+    return before, at
