@@ -11,7 +11,7 @@ import pytest
 
 from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter
 from aiomm.dataset.arrays import BLOCK_BYTES, chunk_shape
-from aiomm.errors import DatasetFormatError, MissingImageError, UnsupportedError
+from aiomm.errors import DatasetFormatError, MissingImageError
 from tests.dataset.support import image, same
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_what_cannot_be_laid_out(dataset: Dataset) -> None:
         dataset.as_array(channel="c")
     with pytest.raises(MissingImageError, match="'tile'"):
         dataset.as_array(tile=7)
-    with pytest.raises(UnsupportedError, match="stitched"):
+    with pytest.raises(MissingImageError, match="stitched"):
         dataset.as_array(stitched=True)
 
 

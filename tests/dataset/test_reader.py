@@ -148,7 +148,12 @@ def test_places_outside_the_file(whole: Path, numbers: tuple[int, ...]) -> None:
     record = struct.pack("<I", len(axes)) + axes + struct.pack("<I", len(name)) + name
     index(whole).write_bytes(record + struct.pack("<8I", *numbers, 0, 2**32 - 1, 2**32 - 1, 0))
     dataset = Dataset(whole)
-    for read in (lambda: dataset.read_image(time=0), lambda: dataset.read_image(time=0, memmapped=True), dataset.as_array, dataset.numpy):
+    for read in (
+        lambda: dataset.read_image(time=0),
+        lambda: dataset.read_image(time=0, memmapped=True),
+        dataset.as_array,
+        dataset.to_numpy,
+    ):
         with pytest.raises(DatasetFormatError, match="bytes"):
             read()
     with pytest.raises(DatasetFormatError):

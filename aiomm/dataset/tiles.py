@@ -1,0 +1,220 @@
+"""Tiles joined into one picture: overlap cropped, missing tiles zeros, any part read by itself."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.dataset import arrays
+from aiomm.errors import MissingImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dask.array as da
+
+    from aiomm.dataset.selection import ChannelNames
+    from aiomm.dataset.storage import BlockReader, Store
+
+ROW, COLUMN = "row", "column"
+_MOST_PLACES = 50_000_000
+
+
+def overlap_of(summary: Mapping[str, Any]) -> tuple[int, int]:
+    """Pixels that neighbouring tiles share, along y and x, as summary metadata has it; 0 if it does not say."""
+    y, x = (summary.get(f"GridPixelOverlap{axis}", 0) for axis in "YX")
+    return tuple(int(value) if isinstance(value, (int, float)) and value > 0 else 0 for value in (y, x))  # type: ignore[return-value]
+
+
+def overlap_at(full: Store, level: int) -> tuple[int, int]:
+    """Pixels that neighbouring tiles of a level share; only those of full resolution do."""
+    return (0, 0) if level else overlap_of(full.summary)
+
+
+class Mosaic:
+    """Where the tiles of a level lie, for each place on the other axes.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        Row in the index of each tile, the other axes first, then every row and column from the first to the last; -1 where
+        there is no tile.
+    start : tuple of int
+        Least row and column.
+    """
+
+    def __init__(self, store: Store, axes: Sequence[str] | None, slices: Mapping[str, Any], channel_names: ChannelNames) -> None:
+        tiled = (ROW, COLUMN)
+        for name in tiled:
+            if name not in store.index.types:
+                raise MissingImageError(f"stitched=True joins tiles by their axes 'row' and 'column', but no image has an axis {name!r}")
+            if name in slices:
+                raise ValueError(f"stitched=True joins all tiles; {name!r} cannot have a fixed value too")
+        if axes is not None:
+            axes = [axes] if isinstance(axes, str) else list(axes)
+            axes = [*(name for name in axes if name not in tiled), *tiled]
+        values, rows = arrays.plan_grid(store.index, axes, slices, channel_names)
+        names = list(values)
+        if any(name not in names for name in tiled):
+            raise MissingImageError("stitched=True joins tiles by their axes 'row' and 'column'; these images have none")
+        rows = np.moveaxis(rows, [names.index(name) for name in tiled], [-2, -1])
+        at = [np.array(values[name]) for name in tiled]
+        self.start: tuple[int, int] = (int(at[0][0]), int(at[1][0]))
+        spans = [int(a[-1] - a[0]) + 1 for a in at]
+        if math.prod((*rows.shape[:-2], *spans)) > _MOST_PLACES:
+            raise ValueError(f"the tiles are too far apart to be joined: {spans[0]} rows and {spans[1]} columns")
+        self.rows = np.full((*rows.shape[:-2], *spans), -1, rows.dtype)
+        self.rows[..., (at[0] - at[0][0])[:, None], at[1] - at[1][0]] = rows
+
+    def source(self, store: Store, overlap: tuple[int, int]) -> TileSource:
+        """Make the array-like of the joined tiles.
+
+        Raises
+        ------
+        ValueError
+            The tiles differ in size or type.
+        """
+        there = self.rows >= 0
+        rows = np.unique(self.rows[there])
+        image, dtype = store.shape_of(int(rows[0]))
+        odd = store.differing(rows)
+        if odd >= 0:
+            axes, other = store.index.axes_of(odd), store.shape_of(odd)
+            raise ValueError(f"tiles differ: {store.index.axes_of(int(rows[0]))} is {image} {dtype}, {axes} is {other[0]} {other[1]}")
+        numbers = np.full(self.rows.shape, -1, dtype=np.int32)
+        numbers[there] = np.searchsorted(rows, self.rows[there])
+        return TileSource(store.blocks(rows), numbers, image, dtype, overlap)
+
+
+class TileSource:
+    """Joined tiles as dask wants an array: shape, dtype, and parts of it; can be pickled.
+
+    Parameters
+    ----------
+    reader : BlockReader
+        Reads tiles.
+    grid : numpy.ndarray
+        (..., rows, columns): number of each tile for the reader; negative where there is none.
+    image : tuple of int
+        Shape of a tile.
+    dtype : numpy.dtype
+        Of the pixels.
+    overlap : tuple of int
+        Pixels along y and x that a tile shares with the next. Half of it is cropped at each side; of an odd number the
+        greater half at the bottom and at the right.
+    """
+
+    def __init__(
+        self, reader: BlockReader, grid: np.ndarray, image: tuple[int, ...], dtype: np.dtype[Any], overlap: tuple[int, int]
+    ) -> None:
+        self._reader, self._grid, self._overlap = reader, grid, overlap
+        self.tile = (image[0] - overlap[0], image[1] - overlap[1])
+        if min(self.tile) <= 0:
+            raise ValueError(
+                f"tiles of {image[0]}x{image[1]} pixels cannot overlap by {overlap[0]}x{overlap[1]}, as the summary metadata says"
+            )
+        self.dtype = dtype
+        self.shape = (*grid.shape[:-2], grid.shape[-2] * self.tile[0], grid.shape[-1] * self.tile[1], *image[2:])
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        parts = _full_key(key, self.ndim)
+        leading = self._grid.ndim - 2
+        tiles = self._grid
+        for axis in reversed(range(leading)):  # one by one: numpy would move dimensions when numbers and lists mix
+            tiles = np.asarray(tiles[(*[slice(None)] * axis, parts[axis])])
+        flat = tiles.reshape(-1, *self._grid.shape[-2:])
+        ys, xs = (np.arange(length)[part] for length, part in zip(self.shape[leading:], parts[leading : leading + 2], strict=False))
+        top, left = (int(at.min()) if at.size else 0 for at in (ys, xs))
+        size = (int(at.max()) + 1 - least if at.size else 0 for at, least in ((ys, top), (xs, left)))
+        box = np.zeros((len(flat), *size, *self.shape[leading + 2 :]), self.dtype)
+        if box.size:
+            for out, numbers in zip(box, flat, strict=True):
+                self._fill(out, numbers, top, left)
+        taken = box.reshape(tiles.shape[:-2] + box.shape[1:])
+        before = (slice(None),) * (tiles.ndim - 2)
+        taken = taken[(*before, slice(None), _within(xs, left, box.shape[2]))]
+        taken = taken[(*before, _within(ys, top, box.shape[1]))]
+        return taken[(..., *parts[leading + 2 :])]
+
+    def _fill(self, out: np.ndarray, tiles: np.ndarray, top: int, left: int) -> None:
+        """Fill a part of one picture that begins at (top, left)."""
+        (height, width), crop = self.tile, [overlap // 2 for overlap in self._overlap]
+        bottom, right = top + out.shape[0], left + out.shape[1]
+        for r in range(top // height, -(-bottom // height)):
+            y0, y1 = max(top, r * height), min(bottom, (r + 1) * height)
+            for c in range(left // width, -(-right // width)):
+                number = int(tiles[r, c])
+                if number < 0:
+                    continue
+                x0, x1 = max(left, c * width), min(right, (c + 1) * width)
+                tile = np.empty((1, y1 - y0, x1 - x0, *out.shape[2:]), out.dtype)
+                window = (
+                    slice(y0 - r * height + crop[0], y1 - r * height + crop[0]),
+                    slice(x0 - c * width + crop[1], x1 - c * width + crop[1]),
+                )
+                self._reader.read_into([number], tile, window)
+                out[y0 - top : y1 - top, x0 - left : x1 - left] = tile[0]
+
+    def chunks(self) -> tuple[int, ...]:
+        """One picture per block, or as many whole tiles of it as make a block."""
+        tile_bytes = math.prod(self.tile) * math.prod(self.shape[self._grid.ndim :]) * self.dtype.itemsize
+        tiles = arrays.chunk_shape(self._grid.shape, tile_bytes)[-2:]
+        return (*[1] * (self._grid.ndim - 2), tiles[0] * self.tile[0], tiles[1] * self.tile[1], *self.shape[self._grid.ndim :])
+
+
+def _full_key(key: Any, ndim: int) -> tuple[Any, ...]:
+    """Say of each dimension what to take of it."""
+    parts = key if isinstance(key, tuple) else (key,)
+    places = [i for i, part in enumerate(parts) if part is Ellipsis]
+    at = places[0] if places else len(parts)
+    after = parts[at + 1 :]
+    return (*parts[:at], *[slice(None)] * (ndim - at - len(after)), *after)
+
+
+def _within(at: np.ndarray, least: int, length: int) -> Any:
+    """What to take of the pixels read, from ``least`` on; all of them most often."""
+    return slice(None) if at.ndim and len(at) == length and (not length or at[0] == least) else at - least
+
+
+def _lazy(source: TileSource) -> da.Array:
+    import dask.array as da  # slow to import, and not everybody wants arrays
+
+    meta = np.empty((0,) * source.ndim, source.dtype)
+    array: da.Array = da.from_array(source, chunks=source.chunks(), name=False, meta=meta)  # type: ignore[no-untyped-call]
+    return array
+
+
+def make_array(
+    store: Store, overlap: tuple[int, int], axes: Sequence[str] | None, slices: Mapping[str, Any], names: ChannelNames
+) -> da.Array:
+    """Make the lazy array of a level's joined tiles."""
+    return _lazy(Mosaic(store, axes, slices, names).source(store, overlap))
+
+
+def make_pyramid(levels: Sequence[Store], axes: Sequence[str] | None, slices: Mapping[str, Any], names: ChannelNames) -> list[da.Array]:
+    """Make the joined tiles of every level, each cropped to what full resolution shows.
+
+    Pixel y of level n is the mean of the pixels from y * 2**n of level 0.
+    """
+    made: list[da.Array] = []
+    start, size = (0, 0), (0, 0)
+    for level, store in enumerate(levels):
+        mosaic = Mosaic(store, axes, slices, names)
+        source = mosaic.source(store, overlap_at(store, level))
+        array = _lazy(source)
+        leading = mosaic.rows.ndim - 2
+        begins = (mosaic.start[0] * source.tile[0], mosaic.start[1] * source.tile[1])
+        if level == 0:
+            start, size = begins, source.shape[leading : leading + 2]
+        else:
+            scale = 2**level
+            crop = []
+            for first, begin, length in zip(start, begins, size, strict=True):
+                offset = max(0, first // scale - begin)
+                crop.append(slice(offset, offset + max(1, length // scale)))
+            array = array[(*[slice(None)] * leading, *crop)]
+        made.append(array)
+    return made
