@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 16 * 2**20
 
 
+def plain_slices(index: Index, slices: Mapping[str, Any]) -> dict[str, Any]:
+    """Give axes the names that they have, and leave out those that are None."""
+    given = {key: value for key, value in slices.items() if value is not None}
+    if "channel_name" in given:
+        given["channel"] = given.pop("channel_name")
+    if "col" in given and "col" not in index.types:
+        given["column"] = given.pop("col")
+    return given
+
+
 def plan_grid(
     index: Index, axes: Sequence[str] | None, slices: Mapping[str, Any], channel_names: ChannelNames
 ) -> tuple[dict[str, list[Any]], np.ndarray]:

@@ -1,0 +1,352 @@
+"""A dataset seen as OME-Zarr 0.5, without a copy: a read-only zarr store that makes metadata and chunks as they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+
+from aiomm.dataset import calibration
+from aiomm.dataset.arrays import ImageSource, make_source, plan_grid
+from aiomm.dataset.omezarr.metadata import group
+from aiomm.errors import MissingImageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+    from aiomm.dataset.selection import ChannelNames
+    from aiomm.dataset.storage import Store as Images
+
+FILE: Final = "zarr.json"
+_OURS: Final = {"time": "t", "channel": "c", "z": "z"}
+_TYPES: Final = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+@dataclass
+class Level:
+    """One resolution level: images on a grid of (others..., time, channel, z, row, column), and what is cropped of each."""
+
+    source: ImageSource
+    there: np.ndarray
+    crop: tuple[slice, slice]
+    tile: tuple[int, int]
+    first: tuple[int, int]
+    """Row and column of the first tile."""
+
+
+class DatasetStore(Store):
+    """Images of a dataset as the chunks of zarr arrays; one chunk is one image, a missing image has no chunk.
+
+    Arrays have the dimensions t, c, z, y and x, as far as the dataset has them; RGB is three values of c. Other axes make an
+    image group for each of their values. Tiles are joined, overlap is cropped, resolution levels are there. It is a snapshot:
+    what is saved later is not in it. It can be pickled.
+    """
+
+    supports_writes: bool = False
+    supports_deletes: bool = False
+    supports_listing: bool = True
+
+    def __init__(self, documents: dict[str, bytes], arrays: dict[str, tuple[Level, tuple[int, ...], tuple[str, ...]]]) -> None:
+        super().__init__(read_only=True)
+        self._documents = documents
+        self._arrays = arrays  # path -> level, place along the other axes, dimensions
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DatasetStore) and self._arrays is other._arrays
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<DatasetStore: {len(self._arrays)} arrays>"
+
+    def _chunk(self, key: str) -> tuple[Level, tuple[int, ...]] | None:
+        """Level and place on its grid of a chunk that is there."""
+        path, _, chunk = key.rpartition("/c/")
+        found = self._arrays.get(path)
+        if found is None:
+            return None
+        level, place, dimensions = found
+        parts = chunk.split("/")
+        if len(parts) != len(dimensions) or not all(part.isdecimal() for part in parts):
+            return None
+        at = dict(zip(dimensions, map(int, parts), strict=True))
+        where = (*place, at.get("t", 0), at.get("c", 0), at.get("z", 0), at["y"], at["x"])
+        if any(i >= length for i, length in zip(where, level.there.shape, strict=True)) or not level.there[where]:
+            return None
+        return level, where
+
+    def _read(self, level: Level, where: tuple[int, ...]) -> bytes:
+        return np.ascontiguousarray(level.source[where][level.crop]).tobytes()
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        data = self._documents.get(key)
+        if data is None:
+            chunk = self._chunk(key)
+            if chunk is None:
+                return None
+            data = await asyncio.to_thread(self._read, *chunk)
+        if isinstance(byte_range, RangeByteRequest):
+            data = data[byte_range.start : byte_range.end]
+        elif isinstance(byte_range, OffsetByteRequest):
+            data = data[byte_range.offset :]
+        elif isinstance(byte_range, SuffixByteRequest):
+            data = data[max(0, len(data) - byte_range.suffix) :]
+        buffer: Buffer = prototype.buffer.from_bytes(data)
+        return buffer
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        return key in self._documents or self._chunk(key) is not None
+
+    async def set(self, key: str, value: Buffer) -> None:
+        raise ValueError("a dataset seen as zarr is read-only")
+
+    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Any]]) -> None:
+        raise ValueError("a dataset seen as zarr is read-only")
+
+    async def delete(self, key: str) -> None:
+        raise ValueError("a dataset seen as zarr is read-only")
+
+    def _chunks(self, path: str) -> Iterable[str]:
+        level, place, dimensions = self._arrays[path]
+        names = ("t", "c", "z", "y", "x")
+        keep = [names.index(name) for name in dimensions]
+        for where in np.argwhere(level.there[place]).tolist():
+            yield f"{path}/c/" + "/".join(str(where[i]) for i in keep)
+
+    async def list(self) -> AsyncIterator[str]:
+        for key in self._documents:
+            yield key
+        for path in self._arrays:
+            for key in self._chunks(path):
+                yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        async for key in self.list():
+            if key.startswith(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        start = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
+        keys: Iterable[str] = self._documents
+        path, found, _ = start.partition("/c/")
+        if found:
+            keys = self._chunks(path) if path in self._arrays else ()
+        elif start.rstrip("/") in self._arrays:
+            keys = [*keys, f"{start}c/"]
+        for name in dict.fromkeys(key[len(start) :].split("/", 1)[0] for key in keys if key.startswith(start)):
+            yield name
+
+
+def overlap_of(summary: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Pixels (y, x) by which tiles overlap; None if it does not say that there are tiles."""
+    found = tuple(summary.get(name) for name in ("GridPixelOverlapY", "GridPixelOverlapX"))
+    y, x = found
+    return (y, x) if type(y) is int and type(x) is int and y >= 0 and x >= 0 else None
+
+
+def make_store(levels: Sequence[Images], axes: Sequence[str] | None, slices: Mapping[str, Any], channels: ChannelNames) -> DatasetStore:
+    """Make the store of a dataset.
+
+    Parameters
+    ----------
+    levels : sequence of Store
+        Full resolution first.
+    axes, slices
+        As of `plan_grid`.
+    channels : callable
+        Gives the channels' names.
+
+    Raises
+    ------
+    MissingImageError, ValueError
+        As of `plan_grid`; or the images differ in size.
+    """
+    full = levels[0]
+    values, grid = plan_grid(full.index, axes, slices, channels)
+    overlap = overlap_of(full.summary) if "row" in values and "column" in values else None
+    tiled = overlap is not None
+    others = [name for name in values if name not in _OURS and not (tiled and name in ("row", "column"))]
+    used = [levels[0], *(levels[1:] if tiled else ())]
+    lengths = {name: values[name] for name in (*others, *_OURS) if name in values}
+    made = []
+    for i, store in enumerate(used):
+        try:
+            made.append(_level(store, i, lengths, tiled, overlap or (0, 0), slices, channels))
+        except MissingImageError:
+            break  # a level that has nothing of this yet, and so have those above
+    return _Describer(full, made, lengths, others, values, grid, channels).store()
+
+
+def _level(
+    store: Images, number: int, lengths: Mapping[str, list[Any]], tiled: bool, overlap: tuple[int, int], slices: Any, channels: ChannelNames
+) -> Level:
+    """Lay a level's images out on the values of full resolution, tiles from the first row and column on."""
+    names = [*lengths, *(("row", "column") if tiled else ())]
+    values, grid = plan_grid(store.index, names, slices, channels)
+    first = (0, 0)
+    targets: list[list[int]] = []
+    shape: list[int] = []
+    for name in names:
+        if name in ("row", "column") and name not in lengths:
+            low = values[name][0]
+            targets.append([value - low for value in values[name]])
+            shape.append(values[name][-1] - low + 1)
+            first = (low, first[1]) if name == "row" else (first[0], low)
+        else:
+            at = {value: i for i, value in enumerate(lengths[name])}
+            known = [i for i, value in enumerate(values[name]) if value in at]  # a level may have grown since
+            grid = np.take(grid, known, axis=len(targets))
+            targets.append([at[values[name][i]] for i in known])
+            shape.append(len(at))
+    rows = np.full(shape, -1, dtype=np.int64)
+    rows[np.ix_(*targets)] = grid
+    others = [name for name in lengths if name not in _OURS]
+    wide = [len(lengths[name]) for name in others] + [len(lengths.get(name, [0])) for name in _OURS] + (shape[-2:] if tiled else [1, 1])
+    rows = rows.reshape(wide)
+    source = make_source(store, rows)
+    height, width = source.shape[rows.ndim : rows.ndim + 2]
+    top, left = (cut // 2 for cut in overlap) if number == 0 else (0, 0)
+    tile = (height - overlap[0], width - overlap[1]) if number == 0 else (height, width)
+    if min(tile) < 1:
+        raise ValueError(f"tiles of {height}x{width} overlap by {overlap}: nothing is left of them")
+    return Level(source, rows >= 0, (slice(top, top + tile[0]), slice(left, left + tile[1])), tile, first)
+
+
+class _Describer:
+    """Writes the JSON of a store."""
+
+    def __init__(
+        self,
+        store: Images,
+        levels: list[Level],
+        lengths: Mapping[str, list[Any]],
+        others: list[str],
+        values: Mapping[str, list[Any]],
+        grid: np.ndarray,
+        channels: ChannelNames,
+    ) -> None:
+        self._store, self._levels, self._lengths, self._others = store, levels, lengths, others
+        self._values, self._grid, self._channels = values, grid, channels
+        self._rgb = len(levels[0].source.shape) - levels[0].there.ndim == 3
+        names = [short for name, short in _OURS.items() if name in lengths or (short == "c" and self._rgb)]
+        self._dimensions = (*names, "y", "x")
+
+    def store(self) -> DatasetStore:
+        """Make all of it."""
+        documents: dict[str, bytes] = {}
+        arrays: dict[str, tuple[Level, tuple[int, ...], tuple[str, ...]]] = {}
+        own = {"summary": self._store.summary, "axis_values": dict(self._values)}
+        places = list(itertools.product(*(range(len(self._lengths[name])) for name in self._others)))
+        root: dict[str, Any] = {"aiomm": own}
+        several = bool(self._others)
+        if several:
+            root["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+            series = {"ome": {"version": "0.5", "series": [str(i) for i in range(len(places))]}}
+            documents[f"OME/{FILE}"] = _json(group(series))
+        scales = self._scales()
+        for number, place in enumerate(places):
+            prefix = f"{number}/" if several else ""
+            what = {name: self._lengths[name][i] for name, i in zip(self._others, place, strict=True)}
+            name = " ".join(f"{key} {value}" for key, value in what.items()) or (self._store.path.name if self._store.path else "image")
+            image = {"ome": self._multiscales(name, scales)}
+            if several:
+                documents[f"{prefix}{FILE}"] = _json(group({**image, "aiomm": {"axes": what}}))
+            else:
+                root.update(image)
+            for i, level in enumerate(self._levels):
+                documents[f"{prefix}{i}/{FILE}"] = _json(self._array(level))
+                arrays[f"{prefix}{i}"] = (level, place, self._dimensions)
+        documents[FILE] = _json(group(root))
+        return DatasetStore(documents, arrays)
+
+    def _scales(self) -> dict[str, float | None]:
+        sizes: dict[str, float | None] = {}
+        first = int(self._grid[self._grid >= 0][0])
+        sizes["y"] = sizes["x"] = calibration.pixel_size(self._store, first)
+        names = list(self._values)
+        for name, short in (("time", "t"), ("z", "z")):
+            if name in names:
+                sizes[short] = calibration.step(self._store, name, self._values[name], self._grid, names.index(name))
+        return sizes
+
+    def _multiscales(self, name: str, scales: Mapping[str, float | None]) -> dict[str, Any]:
+        axes = []
+        for short in self._dimensions:
+            axis = {"name": short, "type": _TYPES[short]}
+            if scales.get(short) is not None:
+                axis["unit"] = "second" if short == "t" else "micrometer"
+            axes.append(axis)
+        datasets = []
+        for i, level in enumerate(self._levels):
+            factor = 2.0**i
+            scale = [(scales.get(short) or 1.0) * (factor if short in "yx" else 1.0) for short in self._dimensions]
+            moves: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+            if i:  # a level's first tile may begin before that of full resolution; its pixels are means of several
+                origin = {
+                    short: (level.first[k] * level.tile[k] * factor - self._levels[0].first[k] * self._levels[0].tile[k] + (factor - 1) / 2)
+                    * (scales.get(short) or 1.0)
+                    for k, short in enumerate("yx")
+                }
+                moves.append({"type": "translation", "translation": [origin.get(short, 0.0) for short in self._dimensions]})
+            datasets.append({"path": str(i), "coordinateTransformations": moves})
+        ome: dict[str, Any] = {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
+        if "c" in self._dimensions:
+            ome["omero"] = {"channels": self._omero()}
+        return ome
+
+    def _omero(self) -> list[dict[str, Any]]:
+        values = self._lengths.get("channel", [""])
+        known = self._channels() if "channel" in self._lengths else []
+        labels = [str(value) for value in values]
+        if values and isinstance(values[0], int) and len(known) == len(values):
+            labels = known
+        colours: tuple[str, ...] = (
+            ("FF0000", "00FF00", "0000FF") if self._rgb else ("00FF00", "FF0000", "0000FF", "FF00FF", "00FFFF", "FFFF00")
+        )
+        if self._rgb:
+            labels = [f"{label} {colour}".strip() for label in labels for colour in ("red", "green", "blue")]
+        elif len(labels) == 1:
+            colours = ("FFFFFF",)
+        top = 2 ** self._store.bit_depth_of(int(self._grid[self._grid >= 0][0])) - 1
+        window = {"min": 0, "max": top, "start": 0, "end": top}
+        return [{"label": label, "color": colours[i % len(colours)], "active": True, "window": window} for i, label in enumerate(labels)]
+
+    def _array(self, level: Level) -> dict[str, Any]:
+        t, c, z, rows, columns = level.there.shape[-5:]
+        colours = 3 if self._rgb else 1
+        lengths = {"t": t, "c": c * colours, "z": z, "y": rows * level.tile[0], "x": columns * level.tile[1]}
+        chunk = {"t": 1, "c": colours, "z": 1, "y": level.tile[0], "x": level.tile[1]}
+        codecs: list[dict[str, Any]] = []
+        if self._rgb:  # the bytes of a pixel stay together
+            at = self._dimensions.index("c")
+            codecs.append({"name": "transpose", "configuration": {"order": [*(i for i in range(len(self._dimensions)) if i != at), at]}})
+        kind = str(level.source.dtype)
+        codecs.append({"name": "bytes"} if kind == "uint8" else {"name": "bytes", "configuration": {"endian": "little"}})
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [lengths[name] for name in self._dimensions],
+            "data_type": kind,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk[name] for name in self._dimensions]}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": 0,
+            "codecs": codecs,
+            "dimension_names": list(self._dimensions),
+            "attributes": {},
+        }
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content).encode()
