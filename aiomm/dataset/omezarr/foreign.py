@@ -340,9 +340,9 @@ def open_levels(store: ShardStore) -> list[ZarrStore]:
     count = min(map(len, listed), default=1)
     if count <= 1:
         return []
-    log = parse_log((store.path / INDEX_NAME).read_bytes(), str(store.path / INDEX_NAME))
+    log = parse_log((store.path / INDEX_NAME).read_bytes(), str(store.path / INDEX_NAME), keep_indexes=True)
     rows = len(store.index)
-    numbers = [int(number) for number in log.table[:rows, 0]]
+    numbers = [int(number) for number in log.table()[:rows, 0]]
     places: list[tuple[Any, ...]] = []
     for number, at in zip(numbers, log.indexes, strict=False):
         plan = store.images[number]

@@ -7,11 +7,13 @@ image saved. Its lines are an image group the first time it is used, a frame, or
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from aiomm.dataset.encode import AXIS_LIMIT, encode_json
+from aiomm.dataset.encode import encode_json
+from aiomm.dataset.index import Index
 from aiomm.dataset.omezarr.layout import ImagePlan
 from aiomm.errors import DatasetFormatError
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 INDEX_NAME: Final = "index.ndjson"
 FRAMES_NAME: Final = "frames.ndjson"
 END: Final = b'{"finished":true}\n'
+_PIECE: Final = 2**18
+"""Bytes parsed at once, so that what parsing makes is soon let go."""
 IMAGE, SHARD, OFFSET, METADATA, LENGTH, BITS = range(6)
 
 
@@ -48,16 +52,21 @@ def pack_frame(axes: Axes, image: int, index: tuple[int, ...], offset: int, meta
 
 
 class Log:
-    """What a log says.
+    """What a log says, read piece by piece.
+
+    Parameters
+    ----------
+    where : str
+        Name of the log, for messages.
+    keep_indexes : bool
+        Whether `indexes` is wanted.
 
     Attributes
     ----------
     images : list of ImagePlan
         The groups; their extents are those of the frames.
-    axes : list of dict
-        Of each row.
-    table : numpy.ndarray
-        Of each row: image, shard, offset in it, offset and length of its metadata, significant bits.
+    index : Index
+        Axes of the rows.
     shards : list of str
         Paths from the root, as the table numbers them.
     indexes : list of tuple
@@ -66,86 +75,134 @@ class Log:
         Whether the end is there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: str, *, keep_indexes: bool = False) -> None:
+        self.where = where
         self.images: list[ImagePlan] = []
-        self.axes: list[Axes] = []
-        self.table = np.zeros((0, 6), dtype=np.int64)
+        self.index = Index()
         self.shards: list[str] = []
         self.indexes: list[tuple[int, ...]] = []
         self.finished = False
+        self._keep = keep_indexes
+        self._tables = [np.zeros((0, 6), dtype=np.int64)]
+        self._numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._lines = 0
+
+    def table(self) -> np.ndarray:
+        """Of each row: image, shard, offset in it, offset and length of its metadata, significant bits."""
+        self._tables = [np.concatenate(self._tables)]
+        return self._tables[0]
+
+    def add(self, data: bytes) -> int:
+        """Read the whole lines at the beginning of ``data``; say how many bytes they are.
+
+        Raises
+        ------
+        DatasetFormatError
+            A line cannot be right; the message names it.
+        """
+        begin, end = 0, data.rfind(b"\n") + 1
+        while begin < end:
+            stop = data.rfind(b"\n", begin, min(begin + _PIECE, end)) + 1 or data.index(b"\n", begin) + 1
+            self._add(data[begin : stop - 1].split(b"\n"))
+            begin = stop
+        return end
+
+    def _add(self, lines: list[bytes]) -> None:
+        try:
+            records: Any = json.loads(b"[" + b",".join(lines) + b"]")
+        except (ValueError, RecursionError):
+            records = []
+        if len(records) != len(lines):
+            records = [self._parse_line(line, self._lines + number) for number, line in enumerate(lines, 1)]
+        frames: list[Any] = []
+        for number, record in enumerate(records):
+            if type(record) is dict and "axes" in record:
+                frames.append(record)
+                continue
+            self._add_frames(frames, self._lines + number - len(frames))
+            frames = []
+            try:
+                if type(record) is not dict:
+                    raise TypeError("it is not a JSON object")
+                if "group" in record:
+                    self.images.append(_image(record, len(self.images)))
+                elif "finished" in record:
+                    self.finished = bool(record["finished"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._wrong(self._lines + number + 1, error) from None
+        self._add_frames(frames, self._lines + len(records) - len(frames))
+        self._lines += len(lines)
+
+    def _add_frames(self, frames: list[Any], before: int) -> None:
+        """Add rows that follow each other; ``before`` lines stand before them."""
+        if not frames:
+            return
+        try:
+            table = self._places(frames)
+            self.index.extend([frame["axes"] for frame in frames])
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            if len(frames) == 1:
+                raise self._wrong(before + 1, error) from None
+            for number, frame in enumerate(frames):  # one of them is wrong: which?
+                self._add_frames([frame], before + number)
+            return
+        self._tables.append(table)
+        if self._keep:
+            self.indexes += [tuple(frame["index"]) for frame in frames]
+
+    def _places(self, frames: list[Any]) -> np.ndarray:
+        rows = [(frame["image"], 0, frame["offset"], *frame["metadata"], frame["bits"]) for frame in frames]
+        if set(map(type, chain.from_iterable(rows))) != {int}:
+            raise ValueError("a place that is no number")
+        table = np.array(rows, dtype=np.int64).reshape(len(rows), 6)
+        if (table < 0).any():
+            raise ValueError("a place that is negative")
+        images = table[:, IMAGE]
+        for image in np.unique(images).tolist():
+            plan = self.images[image]
+            chosen = np.flatnonzero(images == image)
+            index = np.array([frames[i]["index"] for i in chosen.tolist()], dtype=np.int64)
+            if index.shape != (len(chosen), len(plan.names)):
+                raise ValueError(f"an index that is not of {len(plan.names)} numbers")
+            if (index < 0).any():
+                raise ValueError("an index that is negative")
+            if not plan.names:
+                table[chosen, SHARD] = self._shard(plan, ())
+                continue
+            plan.extents = np.maximum(plan.extents, index.max(axis=0) + 1).tolist()
+            keys, of_key = np.unique(index // np.array(plan.box), axis=0, return_inverse=True)
+            numbers = [self._shard(plan, tuple(key)) for key in keys.tolist()]
+            table[chosen, SHARD] = np.array(numbers)[of_key.reshape(-1)]
+        return table
+
+    def _shard(self, plan: ImagePlan, key: tuple[int, ...]) -> int:
+        number = self._numbers.get((plan.number, key))
+        if number is None:
+            number = self._numbers[plan.number, key] = len(self.shards)
+            self.shards.append(plan.shard_path(key))
+        return number
+
+    def _parse_line(self, line: bytes, number: int) -> Any:
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DatasetFormatError(f"{self.where}: line {number} is not JSON: {error}") from None
+
+    def _wrong(self, number: int, error: Exception) -> DatasetFormatError:
+        return DatasetFormatError(f"{self.where}: line {number} is no record of this log: {type(error).__name__}: {error}")
 
 
-def parse_log(data: bytes, where: str) -> Log:
-    """Read a log; a last line cut short, as a killed writer leaves it, is passed over.
+def parse_log(data: bytes, where: str, *, keep_indexes: bool = False) -> Log:
+    """Read a whole log; a last line cut short, as a killed writer leaves it, is passed over.
 
     Raises
     ------
     DatasetFormatError
         A line cannot be right; the message names it.
     """
-    log = Log()
-    end = data.rfind(b"\n") + 1
-    lines = data[:end].rstrip(b"\0\n").split(b"\n") if end else []
-    try:
-        records: Any = json.loads(b"[" + b",".join(lines) + b"]") if lines and lines[0] else []
-        well = len(records) == len(lines)
-    except (ValueError, RecursionError):
-        well = False
-    if not well:
-        records = [_parse_line(line, number, where) for number, line in enumerate(lines, 1) if line]
-    rows: list[tuple[int, ...]] = []
-    numbers: dict[tuple[int, tuple[int, ...]], int] = {}
-    for number, record in enumerate(records, 1):
-        try:
-            if type(record) is not dict:
-                raise TypeError("it is not a JSON object")
-            if "axes" in record:
-                plan = log.images[record["image"]]
-                index = tuple(record["index"])
-                key, _ = plan.shard_of(index)
-                shard = numbers.get((plan.number, key))
-                if shard is None:
-                    shard = numbers[plan.number, key] = len(log.shards)
-                    log.shards.append(plan.shard_path(key))
-                at, length = record["metadata"]
-                rows.append((plan.number, shard, record["offset"], at, length, record["bits"]))
-                log.axes.append(_checked(record["axes"]))
-                log.indexes.append(index)
-                plan.extents = [max(one, other + 1) for one, other in zip(plan.extents, index, strict=True)]
-            elif "group" in record:
-                log.images.append(_image(record, len(log.images)))
-            elif "finished" in record:
-                log.finished = bool(record["finished"])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise DatasetFormatError(f"{where}: line {number} is no record of this log: {type(error).__name__}: {error}") from None
-    if rows:
-        try:
-            log.table = np.array(rows, dtype=np.int64)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DatasetFormatError(f"{where}: a frame has a place that is no number: {error}") from None
-        if (log.table[:, OFFSET:LENGTH] < 0).any():
-            raise DatasetFormatError(
-                f"{where}: line of frame {int((log.table[:, OFFSET:LENGTH] < 0).any(axis=1).argmax())}: a negative place"
-            )
+    log = Log(where, keep_indexes=keep_indexes)
+    log.add(data.rstrip(b"\0"))
     return log
-
-
-def _parse_line(line: bytes, number: int, where: str) -> Any:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DatasetFormatError(f"{where}: line {number} is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise DatasetFormatError(f"{where}: line {number} is not a JSON object")
-    return record
-
-
-def _checked(axes: Any) -> Axes:
-    for name, value in axes.items():
-        kind = type(value)
-        if not (kind is str or (kind is int and -AXIS_LIMIT < value < AXIS_LIMIT)):
-            raise ValueError(f"axis {name!r} is {value!r:.60}, neither an integer nor a string")
-    return axes  # type: ignore[no-any-return]
 
 
 def _image(record: Any, number: int) -> ImagePlan:

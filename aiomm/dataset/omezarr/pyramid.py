@@ -209,7 +209,7 @@ def build_levels(path: Path) -> int:
         A level cannot be written; those that are listed are whole.
     """
     store = open_log(path)
-    log = parse_log((path / INDEX_NAME).read_bytes(), str(path / INDEX_NAME))
+    log = parse_log((path / INDEX_NAME).read_bytes(), str(path / INDEX_NAME), keep_indexes=True)
     for plan in store.images:
         list_levels(path / plan.path, 0, sync=False)
     builder = LevelBuilder(store, log.indexes.__getitem__)

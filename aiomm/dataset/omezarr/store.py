@@ -62,13 +62,8 @@ def open_log(path: Path) -> ShardStore:
     """
     own = read_group(path).get(ome.KEY)
     summary = own.get("summary") if isinstance(own, dict) else None
-    where = str(path / INDEX_NAME)
-    log = parse_log((path / INDEX_NAME).read_bytes(), where)
-    try:
-        index = Index.from_axes(log.axes)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DatasetFormatError(f"{where}: {error}") from None
-    store = ShardStore(path, summary if isinstance(summary, dict) else {}, index, log.images, log.shards, log.table)
+    log = parse_log((path / INDEX_NAME).read_bytes(), str(path / INDEX_NAME))
+    store = ShardStore(path, summary if isinstance(summary, dict) else {}, log.index, log.images, log.shards, log.table())
     if log.finished:
         store.finish()
     return store
