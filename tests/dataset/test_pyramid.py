@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from aiomm.dataset import Dataset, Frame, PyramidWriter, rebuild_pyramid
+from aiomm.dataset import Dataset, Frame, PyramidWriter, rebuild_pyramid, repair
 from aiomm.dataset.ndtiff import pyramid
 from aiomm.dataset.ndtiff.level import Level
 from aiomm.errors import DatasetFormatError, StorageError, UnsupportedError
@@ -289,3 +291,44 @@ def test_rebuilding_that_fails_keeps_the_old_levels(tmp_path: Path, monkeypatch:
         rebuild_pyramid(path)
     assert check_levels(path) == 2
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+ENDLESS = """
+import os, sys
+import numpy as np
+from aiomm.dataset import Frame, PyramidWriter
+
+writer = PyramidWriter(sys.argv[1], "x", queue_size=4, on_saved=lambda frames: os.write(1, b"s" * len(frames)))
+for i in range(10**6):
+    writer.put(Frame({"row": i // 8 % 8, "column": i % 8, "time": i // 64}, np.full((64, 64), i + 1, np.uint16), {"Number": i}))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
+@pytest.mark.parametrize("most", [1, 100, 300])
+def test_killed_and_repaired(tmp_path: Path, most: int) -> None:
+    """What was reported is there at full resolution at once; repair ends the files, and makes levels of all of it."""
+    with subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        reported = len(process.stdout.read(most))
+        process.kill()
+        reported += len(process.stdout.read())
+    path = tmp_path / "x_1"
+    with Dataset(path) as dataset:
+        assert len(dataset) >= reported >= most
+    done = repair(path, dry_run=False)
+    assert done.applied
+    assert done.images >= reported
+    assert not repair(path).needed
+    with Dataset(path, full_res_only=False) as dataset:
+        assert dataset.finished
+        images = len(dataset)
+        for i in range(images):
+            pixels = dataset.read_image(row=i // 8 % 8, column=i % 8, time=i // 64)
+            assert (pixels == i + 1).all()
+            for level in range(1, dataset.num_resolution_levels):
+                size = 64 >> level
+                y, x = (i // 8 % 8 % 2**level) * size, (i % 8 % 2**level) * size
+                at = {"row": i // 8 % 8 >> level, "column": i % 8 >> level, "time": i // 64, "resolution_level": level}
+                assert (dataset.read_image(**at)[y : y + size, x : x + size] == i + 1).all()
+    assert dataset.num_resolution_levels == (4 if images >= 64 else dataset.num_resolution_levels)
