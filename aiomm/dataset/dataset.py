@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from aiomm.dataset import arrays, bulk
+from aiomm.dataset import arrays, bulk, tiles
+from aiomm.dataset.channels import ChannelNames
 from aiomm.dataset.follow import Wanted, Watch, check_timeout, first_row, wait_for
 from aiomm.dataset.following import Following, check_live
 from aiomm.dataset.opening import open_stores
 from aiomm.dataset.polling import open_live, open_live_async
 from aiomm.dataset.remote import RemoteFeed
 from aiomm.dataset.selection import find_row
-from aiomm.errors import MissingImageError, UnsupportedError
+from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
     import os
@@ -106,7 +107,7 @@ class Dataset:
         self._path: Path | None = path
         self._levels: list[Store] = levels
         self._store: Store = levels[0]
-        self._channel_names: tuple[int, list[str]] | None = None
+        self._channel_names = ChannelNames(self._store)
         self._following = Following(self._store, source, None if fed else path, weakref.WeakMethod(self._adopt))
 
     def _adopt(self, store: Store) -> None:
@@ -186,36 +187,30 @@ class Dataset:
         return self._store.bit_depth_of(0) if len(self) else None
 
     @property
+    def overlap(self) -> tuple[int, int]:
+        """Pixels along y and x that neighbouring tiles of full resolution share; 0 if they do not."""
+        return tiles.overlap_of(self._store.summary)
+
+    @property
+    def major_version(self) -> int | None:
+        """Major version of NDTiff that the files say; None of other formats, and in memory."""
+        version: tuple[int, int] | None = getattr(self._store, "version", None)
+        return None if version is None else version[0]
+
+    @property
+    def minor_version(self) -> int | None:
+        """Minor version of NDTiff; see `major_version`."""
+        version: tuple[int, int] | None = getattr(self._store, "version", None)
+        return None if version is None else version[1]
+
+    @property
     def num_resolution_levels(self) -> int:
         """How many resolution levels are open."""
         return len(self._levels)
 
     def get_channel_names(self) -> list[str]:
         """Names of the channels, in the order first saved; the n-th is what ``channel=n`` means."""
-        index = self._store.index
-        kind = index.types.get("channel")
-        if kind is str:
-            return index.strings("channel")
-        if kind is None:
-            return []
-        cached = self._channel_names
-        if cached is None or cached[0] != len(index):
-            self._channel_names = cached = (len(index), self._old_channel_names())
-        return list(cached[1])
-
-    def _old_channel_names(self) -> list[str]:
-        """Names of numbered channels: from the summary, else from the first image of each."""
-        index = self._store.index
-        listed = self._store.summary.get("ChNames")
-        names = []
-        column = index.column("channel")
-        for value in index.values("channel"):
-            if isinstance(listed, list) and 0 <= value < len(listed):
-                names.append(str(listed[value]))
-                continue
-            row = int((column == value).argmax())
-            names.append(str(self._store.metadata(row).get("Channel", value)))
-        return names
+        return self._channel_names()
 
     def get_index_keys(self, res_level: int = 0) -> list[Axes]:
         """Axes of every image, in the order saved."""
@@ -367,14 +362,23 @@ class Dataset:
 
     # ---- many images --------------------------------------------------------------------------------------------
 
+    @overload
+    def as_array(
+        self, axes: Sequence[str] | None = ..., stitched: bool = ..., verbose: bool = ..., res_level: int = ..., **slices: Any
+    ) -> da.Array: ...
+    @overload
+    def as_array(
+        self, axes: Sequence[str] | None = ..., stitched: bool = ..., verbose: bool = ..., *, res_level: None, **slices: Any
+    ) -> list[da.Array]: ...
+
     def as_array(
         self,
         axes: Sequence[str] | None = None,
         stitched: bool = False,
         verbose: bool = True,
-        res_level: int = 0,
+        res_level: int | None = 0,
         **slices: Any,
-    ) -> da.Array:
+    ) -> da.Array | list[da.Array]:
         """Lay images out as one lazy array; nothing is read until it is computed.
 
         Parameters
@@ -382,11 +386,11 @@ class Dataset:
         axes : sequence of str
             Axes of the array, in this order; all if None, in the order of `axes`.
         stitched : bool
-            Join tiles; not supported yet.
+            Join the tiles of axes ``row`` and ``column``, their overlap cropped, into one picture; the two axes are gone then.
         verbose : bool
             Accepted for older scripts; nothing is printed, whatever it says.
-        res_level : int
-            Resolution level.
+        res_level : int or None
+            Resolution level; None gives a list of all that are open. Stitched levels show the same part of the sample.
         **slices : int or str
             Values to fix axes at.
 
@@ -403,11 +407,24 @@ class Dataset:
         ValueError
             An axis with several values is left out, or images differ in size.
         """
-        return arrays.make_array(self._level(res_level), self._grid(axes, stitched, res_level, slices))
+        if stitched:
+            given = arrays.plain_slices(self._store.index, slices)
+            if res_level is None:
+                return tiles.make_pyramid(self._levels, axes, given, self.get_channel_names)
+            return tiles.make_array(self._level(res_level), tiles.overlap_at(self._store, res_level), axes, given, self.get_channel_names)
+        if res_level is None:
+            return [self.as_array(axes, res_level=level, **slices) for level in range(len(self._levels))]
+        return arrays.make_array(self._level(res_level), self._grid(axes, res_level, slices))
 
-    def as_mask(self, axes: Sequence[str] | None = None, res_level: int = 0, **slices: Any) -> np.ndarray:
-        """Say where `as_array` has an image (True) and where it has zeros because there is none (False)."""
-        return self._grid(axes, False, res_level, slices) >= 0
+    def as_mask(self, axes: Sequence[str] | None = None, res_level: int = 0, *, stitched: bool = False, **slices: Any) -> np.ndarray:
+        """Say where `as_array` has an image (True) and where it has zeros because there is none (False).
+
+        Stitched, the last two axes are the rows and the columns of tiles, one value for each tile of the picture.
+        """
+        if stitched:
+            store = self._level(res_level)
+            return tiles.Mosaic(store, axes, arrays.plain_slices(store.index, slices), self.get_channel_names).rows >= 0
+        return self._grid(axes, res_level, slices) >= 0
 
     def to_numpy(
         self, axes: Sequence[str] | None = None, *, out: np.ndarray | None = None, res_level: int = 0, **slices: Any
@@ -431,7 +448,7 @@ class Dataset:
         ValueError
             As of `as_array`; or ``out`` has another shape or type.
         """
-        return arrays.make_source(self._level(res_level), self._grid(axes, False, res_level, slices)).read(out)
+        return arrays.make_source(self._level(res_level), self._grid(axes, res_level, slices)).read(out)
 
     async def to_numpy_async(
         self, axes: Sequence[str] | None = None, *, out: np.ndarray | None = None, res_level: int = 0, **slices: Any
@@ -441,7 +458,7 @@ class Dataset:
         Cancelled, it ends once the few images in progress are read; nothing writes to ``out`` after that.
         """
         return await bulk.in_thread(
-            lambda stop: arrays.make_source(self._level(res_level), self._grid(axes, False, res_level, slices)).read(out, stop)
+            lambda stop: arrays.make_source(self._level(res_level), self._grid(axes, res_level, slices)).read(out, stop)
         )
 
     def zarr_store(self, axes: Sequence[str] | None = None, **slices: Any) -> DatasetStore:
@@ -460,9 +477,7 @@ class Dataset:
 
         return zarr.open_group(self.zarr_store(axes, **slices), mode="r")
 
-    def _grid(self, axes: Sequence[str] | None, stitched: bool, res_level: int, slices: dict[str, Any]) -> np.ndarray:
-        if stitched:
-            raise UnsupportedError("stitched=True: tiles cannot be joined yet; take axes row and column as they are")
+    def _grid(self, axes: Sequence[str] | None, res_level: int, slices: dict[str, Any]) -> np.ndarray:
         index = self._level(res_level).index
         return arrays.plan_grid(index, axes, arrays.plain_slices(index, slices), self.get_channel_names)[1]
 
