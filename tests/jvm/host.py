@@ -52,7 +52,7 @@ READY_S = 30.0
 BUILD_S = 600.0
 KEPT_S = 7 * 86400.0
 _failed: dict[str, str] = {}
-PORTS = 20
+PORTS = 40
 """The server takes the ports above its own for whatever it opens later."""
 
 
@@ -152,7 +152,8 @@ def free_port() -> int:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             seed: int = probe.getsockname()[1]
-        base = 20000 + (seed * 7919) % 11000  # below the range that systems give to outgoing connections
+        # Below the range that systems give to outgoing connections; ranges of two hosts, of other processes too, are one or apart.
+        base = 20000 + seed * 7919 % (11000 // PORTS) * PORTS
         if all(_free(port) for port in range(base, base + PORTS)):
             return base
     raise HostError("no range of free ports was found")
