@@ -342,7 +342,7 @@ class Session:
             moved = await self.adopt(shadow, line).call("requireNonNull", [obj])
             assert isinstance(moved, JavaObject)
             return moved
-        raise ServerNotFoundError(f"the server opens no port that can be reached for this object: {why}") from why
+        raise ServerNotFoundError(f"the server opens no port that can be reached for this object: {why}") from None
 
     async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
         """Get a class itself."""

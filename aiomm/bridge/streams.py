@@ -114,7 +114,7 @@ class PullSocket(_Stream):
         try:
             link = await connected(self._make, host, port, asyncio.get_running_loop().time() + timeout)
         except LinkError as error:
-            raise ServerNotFoundError(f"no stream {self._where}: {error}") from error
+            raise ServerNotFoundError(f"no stream {self._where}: {error}") from None
         if self._closed:
             link.close()
             raise ClosedError(f"the stream {self._where} was closed while it connected")
