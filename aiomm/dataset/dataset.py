@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Sequence
 
     import dask.array as da
+    import xarray
     import zarr
 
     from aiomm.dataset.follow import Since
@@ -476,6 +477,27 @@ class Dataset:
         import zarr
 
         return zarr.open_group(self.zarr_store(axes, **slices), mode="r")
+
+    def to_xarray(self, axes: Sequence[str] | None = None, *, res_level: int = 0, **slices: Any) -> xarray.DataArray:
+        """Lay images out as one lazy xarray array (extra ``xarray``); see `as_array`.
+
+        Returns
+        -------
+        xarray.DataArray
+            Dimensions are the axes, y, x, and rgb. As far as the metadata tell: coordinates y, x and z in µm, time in s (with
+            ``z_index`` and ``time_index`` as acquired), names of the channels; else the values of the axes. ``attrs`` is the
+            summary metadata.
+
+        Raises
+        ------
+        ImportError
+            xarray is not installed.
+        """
+        from aiomm.dataset.xarrays import make_dataarray
+
+        store = self._level(res_level)
+        name = None if self._path is None else self._path.name
+        return make_dataarray(store, res_level, axes, arrays.plain_slices(store.index, slices), self.get_channel_names, name)
 
     def _grid(self, axes: Sequence[str] | None, res_level: int, slices: dict[str, Any]) -> np.ndarray:
         index = self._level(res_level).index

@@ -1,0 +1,56 @@
+"""Datasets as lazy xarray arrays: dimensions by name, coordinates in µm and seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.dataset import calibration
+from aiomm.dataset.arrays import make_array, plan_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import xarray
+
+    from aiomm.dataset.selection import ChannelNames
+    from aiomm.dataset.storage import Store
+
+
+def make_dataarray(
+    store: Store, level: int, axes: Sequence[str] | None, slices: Mapping[str, Any], channel_names: ChannelNames, name: str | None
+) -> xarray.DataArray:
+    """Make the DataArray of images; see `Dataset.to_xarray`.
+
+    Raises
+    ------
+    ImportError
+        xarray is not installed.
+    """
+    try:
+        import xarray
+    except ImportError:
+        raise ImportError('to_xarray needs xarray: pip install "aiomm[xarray]"') from None
+    values, grid = plan_grid(store.index, axes, slices, channel_names)
+    array = make_array(store, grid)
+    first = int(grid[grid >= 0][0])
+    dimensions = [*values, "y", "x", "rgb"][: array.ndim]
+    coordinates: dict[str, Any] = {}
+    for i, (axis, along) in enumerate(values.items()):
+        coordinates[axis] = (axis, along)
+        if axis == "channel" and along and isinstance(along[0], int):
+            names = dict(zip(store.index.values("channel"), channel_names(), strict=False))
+            coordinates[axis] = (axis, [names.get(value, str(value)) for value in along])
+        elif axis in ("z", "time"):
+            found = calibration.positions(store, axis, along, grid, i)
+            if found is not None and len(set(found)) == len(found):  # places that coincide would make a label useless
+                coordinates[f"{axis}_index"] = (axis, along)
+                coordinates[axis] = (axis, found, {"units": "µm" if axis == "z" else "s"})
+    pixel = calibration.pixel_size(store, first)
+    for axis, length in zip("yx", array.shape[grid.ndim : grid.ndim + 2], strict=True):
+        if pixel is not None:
+            coordinates[axis] = (axis, np.arange(length) * pixel * 2**level, {"units": "µm"})
+    if "rgb" in dimensions:
+        coordinates["rgb"] = ("rgb", ["red", "green", "blue"])
+    return xarray.DataArray(array, dims=dimensions, coords=coordinates, attrs=dict(store.summary), name=name)

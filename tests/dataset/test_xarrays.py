@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter
+from aiomm.errors import MissingImageError
+from tests.dataset.support import image, same, samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_calibrated(tmp_path: Path) -> None:
+    with NDTiffWriter(tmp_path, "x", {"PixelSize_um": 0.5, "Objective": "20x"}) as writer:
+        for t in (0, 3):
+            for c in ("FITC", "DAPI"):
+                for z in (-1, 1):
+                    metadata = {"ZPosition_um": z * 2.0 + 100, "ElapsedTime-ms": t * 1000.0 + z}
+                    writer.put(Frame({"time": t, "channel": c, "z": z}, image(50 + t * 10 + z + 5 * (c == "DAPI")), metadata))
+    array = Dataset(writer.path).to_xarray()
+    assert array.dims == ("time", "channel", "z", "y", "x")
+    assert isinstance(array.data, da.Array)
+    assert array.name == "x_1"
+    assert array.attrs["Objective"] == "20x"
+    assert array.channel.values.tolist() == ["DAPI", "FITC"]
+    assert array.z.values.tolist() == [98.0, 102.0]
+    assert array.z.attrs["units"] == "µm"
+    assert array.z_index.values.tolist() == [-1, 1]
+    assert array.time.values == pytest.approx([-0.001, 2.999])
+    assert array.x.values.tolist() == (np.arange(30) * 0.5).tolist()
+    assert array.y.attrs["units"] == "µm"
+    assert same(array.sel(channel="FITC", z=102.0)[1], image(81))
+    assert same(array.sel(y=slice(2, 5))[0, 1, 0], image(49)[4:11])
+    fixed = Dataset(writer.path).to_xarray(axes=["z"], channel="DAPI", time=0)
+    assert fixed.dims == ("z", "y", "x")
+
+
+def test_without_calibration() -> None:
+    with MemoryWriter() as writer:
+        for i in range(3):
+            writer.put(Frame({"time": 2 * i, "z": 0}, image(i, kind="rgb"), {}))
+    array = writer.dataset.to_xarray()
+    assert array.dims == ("time", "z", "y", "x", "rgb")
+    assert array.time.values.tolist() == [0, 2, 4]
+    assert "y" not in array.coords
+    assert same(array.sel(time=4, rgb="green")[0], image(2, kind="rgb")[..., 1])
+
+
+def test_stages_that_do_not_move_keep_their_numbers() -> None:
+    with MemoryWriter() as writer:
+        for i in range(3):
+            writer.put(Frame({"z": i}, image(i), {"ZPosition_um": 7.0}))
+    assert writer.dataset.to_xarray().z.values.tolist() == [0, 1, 2]
+
+
+def test_real_datasets() -> None:
+    dataset = Dataset(samples() / "ndtiffv2.0_test")
+    array = dataset.to_xarray()
+    assert array.channel.values.tolist() == dataset.get_channel_names()
+    assert array.x.values[1] == 1.0
+    levels = Dataset(samples() / "ndtiff3.2_magellan_explore_rgb", full_res_only=False)
+    assert levels.to_xarray(res_level=1).x.values[1] == 2.0
+
+
+def test_what_cannot_be() -> None:
+    with MemoryWriter() as writer:
+        with pytest.raises(MissingImageError):
+            writer.dataset.to_xarray()
+        writer.put(Frame({"z": 0}, image(0), {}))
+
+
+def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with MemoryWriter() as writer:
+        writer.put(Frame({"z": 0}, image(0), {}))
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(ImportError, match=r'pip install "aiomm\[xarray\]"'):
+        writer.dataset.to_xarray()
