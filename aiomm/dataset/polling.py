@@ -70,26 +70,22 @@ class Follower:
         tail = open_tail(path)
         self.store = tail.store
         self._tail = tail
-        self._stop = threading.Event()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="aiomm-follow", daemon=True)
         if tail.ended():
             self.store.finish()
         else:
             self._thread.start()
 
-    @property
-    def running(self) -> bool:
-        """Whether it still looks."""
-        return self._thread.is_alive()
-
     def stop(self) -> None:
-        """Look no more. Returns at once."""
-        self._stop.set()
+        """Look no more. Returns at once; the thread ends with its sleep."""
+        self._stopped = True
 
     def _run(self) -> None:
         growth, tail, pace = self.store.index.growth, self._tail, Pace(time.monotonic())
         try:
-            while not self._stop.wait(QUICK if tail.pending else pace.delay(time.monotonic())):
+            while not self._stopped:
+                time.sleep(QUICK if tail.pending else pace.delay(time.monotonic()))
                 if tail.poll():
                     growth.tell()
                     pace.came(time.monotonic())

@@ -310,7 +310,7 @@ async def test_another_process_is_followed_from_before_its_folder_exists(tmp_pat
         assert len(found) == count
         assert dataset.finished
         assert dataset.axes == {"time": list(range(20)), "channel": ["DAPI", "FITC"], "z": [0, 1, 2]}
-    assert followers() == 0
+    await until(lambda: followers() == 0)
 
 
 async def test_a_killed_writer_is_noticed_by_the_time_and_what_it_saved_is_there(tmp_path: Path) -> None:

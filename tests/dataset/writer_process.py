@@ -22,7 +22,8 @@ def axes_of(number: int) -> dict[str, Any]:
 
 def image_of(number: int) -> np.ndarray:
     y, x = np.ogrid[:40, :50]
-    return (y * 403 + x * 311 + number * 257).astype(np.uint16)
+    pixels: np.ndarray = (y * 403 + x * 311 + number * 257).astype(np.uint16)
+    return pixels
 
 
 def main(kind: str, folder: str, count: int, pause: float) -> None:
