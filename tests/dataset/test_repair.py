@@ -8,6 +8,7 @@ import io
 import os
 import random
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -372,3 +373,18 @@ def test_a_dataset_that_is_being_written_is_left_alone(tmp_path: Path, monkeypat
     with pytest.raises(StorageError, match="is being written to"):
         repair(path, dry_run=False)
     assert not (path / module.BACKUP).exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who has a file open")
+@pytest.mark.parametrize("make", [NDTiffWriter, PyramidWriter])
+def test_a_dataset_whose_writer_lives_is_left_alone(tmp_path: Path, make: Any) -> None:
+    """Also when nothing has come for a while: its writer would go on into files that are no longer its own."""
+    with make(tmp_path, "x") as writer:
+        writer.put(Frame({"row": 0, "column": 0}, image(0), {}))
+        before = state(writer.path)
+        with Dataset(writer.path), pytest.raises(StorageError, match=f"by process {os.getpid()}"):
+            repair(writer.path, dry_run=False)
+        assert state(writer.path).keys() == before.keys()
+    with Dataset(writer.path) as dataset:
+        dataset.read_row(0)
+        assert not repair(writer.path).needed

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.storage import Axes
 
-CACHE_BYTES: Final = 64 * 2**20
+CACHE_BYTES: Final = 32 * 2**20
 """So many bytes of tiles stay in memory, at each level; one tile always does."""
 
 Key = frozenset[tuple[str, int | str]]

@@ -101,6 +101,9 @@ def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
     if not tiled and ((base / "zarr.json").is_file() or (base / ".zgroup").is_file()):
         raise UnsupportedError(f"{base} is an OME-Zarr dataset: repair is for NDTiff; an OME-Zarr dataset of a killed aiomm opens as it is")
     report = RepairReport(base)
+    writer = _who_writes(full if tiled else base)
+    if writer is not None:
+        raise StorageError(f"{base} is being written to, by process {writer}; repair it when the writer has ended")
     folder = _Folder(full if tiled else base)
     folder.examine(report)
     rebuild = tiled and _levels_need_it(base, folder, report)
@@ -303,6 +306,21 @@ class _Folder:
             if end is not None:
                 os.ftruncate(file.fileno(), end)
             os.fsync(file.fileno())
+
+
+def _who_writes(folder: Path) -> str | None:
+    """Number of a process of this machine that has a file of the dataset open for writing, where the system tells (Linux)."""
+    inside = str(folder.resolve()) + os.sep
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended, or belongs to somebody else
+            for number in os.listdir(process / "fd"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    target = os.readlink(f"{process}/fd/{number}")  # noqa: PTH115
+                    if target.startswith(inside):
+                        flags = re.search(r"^flags:\s*([0-7]+)", (process / "fdinfo" / number).read_text(), re.MULTILINE)
+                        if flags is not None and int(flags[1], 8) & (os.O_WRONLY | os.O_RDWR):
+                            return process.name
+    return None
 
 
 def _levels_need_it(base: Path, full: _Folder, report: RepairReport) -> bool:
