@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from aiomm.dataset import calibration
 from aiomm.dataset.arrays import ImageSource, make_source, plan_grid
 from aiomm.dataset.omezarr.metadata import group
+from aiomm.dataset.tiles import overlap_of
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Store as Images
 
 FILE: Final = "zarr.json"
+MOST_PLACES: Final = 50_000_000
 _OURS: Final = {"time": "t", "channel": "c", "z": "z"}
 _TYPES: Final = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
@@ -149,13 +152,6 @@ class DatasetStore(Store):
             yield name
 
 
-def overlap_of(summary: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Pixels (y, x) by which tiles overlap; None if it does not say that there are tiles."""
-    found = tuple(summary.get(name) for name in ("GridPixelOverlapY", "GridPixelOverlapX"))
-    y, x = found
-    return (y, x) if type(y) is int and type(x) is int and y >= 0 and x >= 0 else None
-
-
 def make_store(levels: Sequence[Images], axes: Sequence[str] | None, slices: Mapping[str, Any], channels: ChannelNames) -> DatasetStore:
     """Make the store of a dataset.
 
@@ -175,15 +171,16 @@ def make_store(levels: Sequence[Images], axes: Sequence[str] | None, slices: Map
     """
     full = levels[0]
     values, grid = plan_grid(full.index, axes, slices, channels)
-    overlap = overlap_of(full.summary) if "row" in values and "column" in values else None
-    tiled = overlap is not None
+    tiled = all(full.index.types.get(name) is int and name in values for name in ("row", "column"))
+    tiled = tiled and "GridPixelOverlapX" in full.summary  # else rows and columns may be anything
+    overlap = overlap_of(full.summary) if tiled else (0, 0)
     others = [name for name in values if name not in _OURS and not (tiled and name in ("row", "column"))]
     used = [levels[0], *(levels[1:] if tiled else ())]
     lengths = {name: values[name] for name in (*others, *_OURS) if name in values}
     made = []
     for i, store in enumerate(used):
         try:
-            made.append(_level(store, i, lengths, tiled, overlap or (0, 0), slices, channels))
+            made.append(_level(store, i, lengths, tiled, overlap, slices, channels))
         except MissingImageError:
             break  # a level that has nothing of this yet, and so have those above
     return _Describer(full, made, lengths, others, values, grid, channels).store()
@@ -210,6 +207,8 @@ def _level(
             grid = np.take(grid, known, axis=len(targets))
             targets.append([at[values[name][i]] for i in known])
             shape.append(len(at))
+    if math.prod(shape) > MOST_PLACES:
+        raise ValueError(f"the tiles lie too far apart to be one image: {shape[-2]} rows and {shape[-1]} columns")
     rows = np.full(shape, -1, dtype=np.int64)
     rows[np.ix_(*targets)] = grid
     others = [name for name in lengths if name not in _OURS]
