@@ -9,6 +9,7 @@ from aiomm.dataset.ndtiff.format import INDEX_NAME
 from aiomm.dataset.ndtiff.tail import IndexTail
 from aiomm.dataset.omezarr import foreign
 from aiomm.dataset.omezarr import store as omezarr
+from aiomm.dataset.omezarr.tail import LogTail
 from aiomm.errors import DatasetFormatError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def open_tail(path: Path) -> Tail:
     """
     if not path.is_dir():
         raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
-    if not reader.is_ndtiff(path) and (omezarr.has_log(path) or foreign.is_ome_zarr(path)):
-        raise UnsupportedError(f"{path} is OME-Zarr: it can be followed in the process that writes it only; open it again to see more")
+    if reader.is_ndtiff(path):
+        return IndexTail(path)
+    if omezarr.has_log(path):
+        return LogTail(path)
+    if foreign.is_ome_zarr(path):
+        raise UnsupportedError(f"{path} is OME-Zarr that aiomm did not write: it cannot be followed; open it again to see more")
     return IndexTail(path)

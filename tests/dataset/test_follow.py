@@ -558,15 +558,6 @@ async def test_what_does_not_go_together(tmp_path: Path) -> None:
         Dataset(remote_storage_monitor=nothing())
 
 
-async def test_ome_zarr_of_another_process_is_refused_by_name(tmp_path: Path) -> None:
-    writer = await asyncio.to_thread(OmeZarrWriter, tmp_path, "live")
-    await asyncio.to_thread(writer.put, frame(1))
-    await writer.dataset.wait_for(time=1, timeout=20)
-    with pytest.raises(UnsupportedError, match="OME-Zarr"):
-        await Dataset.open(writer.path, live=True)
-    await asyncio.to_thread(writer.finish)
-
-
 # ---- by what somebody tells -------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ from aiomm.dataset.omezarr.layout import ImagePlan
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiomm.dataset.storage import Axes
 
 INDEX_NAME: Final = "index.ndjson"
@@ -83,14 +85,15 @@ class Log:
         self.indexes: list[tuple[int, ...]] = []
         self.finished = False
         self._keep = keep_indexes
-        self._tables = [np.zeros((0, 6), dtype=np.int64)]
+        self._rows = np.zeros((0, 6), dtype=np.int64)
+        self.on_rows: Callable[[np.ndarray], None] | None = None
+        """Told of the table, which may have rows to spare, before the index has its rows."""
         self._numbers: dict[tuple[int, tuple[int, ...]], int] = {}
         self._lines = 0
 
     def table(self) -> np.ndarray:
         """Of each row: image, shard, offset in it, offset and length of its metadata, significant bits."""
-        self._tables = [np.concatenate(self._tables)]
-        return self._tables[0]
+        return self._rows[: len(self.index)]
 
     def add(self, data: bytes) -> int:
         """Read the whole lines at the beginning of ``data``; say how many bytes they are.
@@ -138,7 +141,7 @@ class Log:
         if not frames:
             return
         try:
-            table = self._places(frames)
+            self._append(self._places(frames))
             self.index.extend([frame["axes"] for frame in frames])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             if len(frames) == 1:
@@ -146,9 +149,18 @@ class Log:
             for number, frame in enumerate(frames):  # one of them is wrong: which?
                 self._add_frames([frame], before + number)
             return
-        self._tables.append(table)
         if self._keep:
             self.indexes += [tuple(frame["index"]) for frame in frames]
+
+    def _append(self, table: np.ndarray) -> None:
+        count = len(self.index)
+        if count + len(table) > len(self._rows):
+            grown = np.zeros((max(64, 2 * count, count + len(table)), 6), dtype=np.int64)
+            grown[:count] = self._rows[:count]
+            self._rows = grown
+        self._rows[count : count + len(table)] = table
+        if self.on_rows is not None:
+            self.on_rows(self._rows)
 
     def _places(self, frames: list[Any]) -> np.ndarray:
         rows = [(frame["image"], 0, frame["offset"], *frame["metadata"], frame["bits"]) for frame in frames]
