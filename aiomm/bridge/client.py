@@ -103,7 +103,7 @@ class Bridge:
                 continue
             if not isinstance(ms, int | float) or isinstance(ms, bool) or not 0 < ms < float("inf"):
                 raise ValueError(f"{name} is a number of milliseconds above 0, not {ms!r}")
-        self.port = operator.index(port)
+        self.port: int = operator.index(port)
         self._host = ip_address
         self._timeout = timeout / 1000
         self._call_timeout = None if call_timeout is None else call_timeout / 1000
