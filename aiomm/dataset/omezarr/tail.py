@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from aiomm.dataset.index import Index
 from aiomm.dataset.ndtiff.files import InputFile
 from aiomm.dataset.omezarr import metadata as ome
-from aiomm.dataset.omezarr.frames import INDEX_NAME, Log, parse_log
+from aiomm.dataset.omezarr.frames import INDEX_NAME, Log
 from aiomm.dataset.omezarr.store import ShardStore, read_group
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+
 WINDOW: Final = 2**20
+CHECK: Final = 0.01
+"""Seconds from one look at whether the log is still there to the next."""
 
 
 class FollowedStore(ShardStore):
-    """A `ShardStore` that grows by the lines of its log; one thread at a time gives them."""
+    """A `ShardStore` that grows with its log."""
 
-    def __init__(self, root: Path, summary: dict[str, Any], where: str) -> None:
-        self._log = Log()
-        self._where = where
-        super().__init__(root, summary, Index(), self._log.images, self._log.shards, np.zeros((64, 6), dtype=np.int64))
+    def __init__(self, root: Path, summary: dict[str, Any], log: Log) -> None:
+        super().__init__(root, summary, log.index, log.images, log.shards, log.table())
+        log.on_rows = self._set_table
 
-    def add(self, lines: bytes) -> None:
-        """Add whole lines. Tells nobody.
-
-        Raises
-        ------
-        DatasetFormatError
-            A line cannot be right.
-        """
-        log = parse_log(lines, self._where, self._log)
-        count, end = len(self.index), len(self.index) + len(log.axes)
-        if end > len(self._table):
-            grown = np.zeros((2 * end, 6), dtype=np.int64)
-            grown[:count] = self._table[:count]
-            self._table = grown
-        self._table[count:end] = log.table
-        try:
-            self.index.extend(log.axes)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DatasetFormatError(f"{self._where}: {error}") from None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the log has its last line."""
-        return self._log.finished
+    def _set_table(self, table: np.ndarray) -> None:
+        self._table = table
 
 
 class LogTail:
@@ -72,8 +51,10 @@ class LogTail:
             self._file = InputFile(self._path)
         except FileNotFoundError:
             raise DatasetFormatError(f"{path}: there is no {INDEX_NAME}, so it is not an OME-Zarr dataset that aiomm wrote") from None
-        self.store = FollowedStore(path, summary if isinstance(summary, dict) else {}, str(self._path))
+        self._log = Log(str(self._path))
+        self.store = FollowedStore(path, summary if isinstance(summary, dict) else {}, self._log)
         self._position = 0
+        self._checked = 0.0
         while self.poll():
             pass
 
@@ -85,22 +66,23 @@ class LogTail:
         DatasetFormatError
             A line cannot be right.
         """
-        lines = self._file.read(self._position, WINDOW)
-        end = lines.rfind(b"\n") + 1
-        if not end:
-            return False
-        self.store.add(lines[:end])
-        self._position += end
-        return True
+        done = self._log.add(self._file.read(self._position, WINDOW))
+        self._position += done
+        return done > 0
 
     def ended(self) -> bool:
-        """Whether the writer is done.
+        """Whether the log has its last line.
 
         Raises
         ------
         DatasetFormatError
-            The log became shorter.
+            The log is gone, or became shorter.
         """
-        if self._file.size() < self._position:
-            raise DatasetFormatError(f"{self._path}: it became shorter than what was read of it; open the dataset again")
-        return self.store.ended
+        now = time.monotonic()
+        if not self._log.finished and now - self._checked >= CHECK:
+            self._checked = now
+            if not self._path.exists():
+                raise DatasetFormatError(f"{self._path}: the log was there and is gone")
+            if self._file.size() < self._position:
+                raise DatasetFormatError(f"{self._path}: the log became shorter than what was read of it; open the dataset again")
+        return self._log.finished
