@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import BlockReader, Store
 
 ROW, COLUMN = "row", "column"
-_MOST_PLACES = 50_000_000
+_FEW_PLACES = 1_000_000
 
 
 def overlap_of(summary: Mapping[str, Any]) -> tuple[int, int]:
@@ -63,7 +63,7 @@ class Mosaic:
         at = [np.array(values[name]) for name in tiled]
         self.start: tuple[int, int] = (int(at[0][0]), int(at[1][0]))
         spans = [int(a[-1] - a[0]) + 1 for a in at]
-        if math.prod((*rows.shape[:-2], *spans)) > _MOST_PLACES:
+        if math.prod((*rows.shape[:-2], *spans)) > max(_FEW_PLACES, 1000 * int((rows >= 0).sum())):
             raise ValueError(f"the tiles are too far apart to be joined: {spans[0]} rows and {spans[1]} columns")
         self.rows = np.full((*rows.shape[:-2], *spans), -1, rows.dtype)
         self.rows[..., (at[0] - at[0][0])[:, None], at[1] - at[1][0]] = rows

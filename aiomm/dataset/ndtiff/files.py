@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import stat
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LARGE = 2**20
+"""Bytes from which on the file is asked whether it has so many."""
+
+
 class InputFile:
     """A file open for reading. It closes itself when nobody holds it any more."""
 
@@ -27,6 +33,8 @@ class InputFile:
         self.path = path
         self._map: np.ndarray | None = None
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -38,6 +46,8 @@ class InputFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read ``length`` bytes, fewer only at the file's end."""
+        if length > LARGE:  # what a damaged index says; memory is asked for before anything is read
+            length = min(length, max(0, self.size() - offset))
         data = positioned.read_at(self._fd, length, offset)
         if len(data) == length or not data:
             return data
@@ -98,6 +108,23 @@ class InputFile:
         return DatasetFormatError(f"{self.path}: the index says {length} bytes at {offset}, but the file has {self.size()} bytes")
 
 
+def open_input(path: Path) -> InputFile:
+    """Open a file that an index names.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is not there, or cannot be opened.
+    """
+    try:
+        return InputFile(path)
+    except FileNotFoundError:
+        raise DatasetFormatError(f"{path}: the index names this file, but it is not there") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DatasetFormatError(f"{str(path)[:300]}: the index names this file, but it cannot be opened: {why}") from error
+
+
 class InputFiles:
     """The files of a dataset, opened when first read."""
 
@@ -126,10 +153,7 @@ class InputFiles:
                 raise ClosedError(f"the dataset {self._folder} was closed")
             if number not in self._open:
                 path = self._folder / self._names[number]
-                try:
-                    self._open[number] = InputFile(path)
-                except FileNotFoundError:
-                    raise DatasetFormatError(f"{path}: the index names this file, but it is not there") from None
+                self._open[number] = open_input(path)
             return self._open[number]
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.ndtiff import format as ndtiff
-from aiomm.dataset.ndtiff.files import InputFile
+from aiomm.dataset.ndtiff.files import open_input
 from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.store import FolderStore
 from aiomm.dataset.ndtiff.table import Table
@@ -51,6 +51,8 @@ def open_folder(folder: Path) -> FolderStore:
         data = index_path.read_bytes()
     except FileNotFoundError:
         raise DatasetFormatError(f"{folder}: there is no {ndtiff.INDEX_NAME}; not an NDTiff dataset of version 2 or 3") from None
+    except OSError as error:
+        raise DatasetFormatError(f"{index_path}: it cannot be read: {error.strerror}") from error
     index, names, table = read_index(data, str(index_path))
     files = [_name_on_disk(folder, name) for name in names]
     tiffs = files or sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".tif"))
@@ -62,7 +64,7 @@ def open_folder(folder: Path) -> FolderStore:
 
 def _name_on_disk(folder: Path, name: str) -> str:
     """Name of a file as the disk has it: older writers put it into the index in the encoding of their machine."""
-    if name.isascii() or (folder / name).exists():
+    if name.isascii() or name in (entry.name for entry in folder.iterdir()):
         return name
     other = ndtiff.decode_text(name.encode("utf-8", "surrogateescape"))
     return other if "/" not in other else name
@@ -76,10 +78,7 @@ def read_summary(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
     DatasetFormatError
         The file is not there, or not one of a dataset.
     """
-    try:
-        file = InputFile(path)
-    except FileNotFoundError:
-        raise DatasetFormatError(f"{path}: the index names this file, but it is not there") from None
+    file = open_input(path)
     try:
         header = ndtiff.parse_header(file.read(0, 32))
         if header.summary_length > file.size():

@@ -136,7 +136,10 @@ class FolderStore:
     def metadata(self, row: int) -> dict[str, Any]:
         place = self.table.row(row)
         file = self._inputs.get(place[FILE])
-        return decode_metadata(file.read(place[METADATA], place[LENGTH]), f"{file.path}, image {self.index.axes_of(row)}")
+        data = file.read(place[METADATA], place[LENGTH])
+        if len(data) < place[LENGTH]:
+            raise file.too_short(place[METADATA], place[LENGTH])
+        return decode_metadata(data, f"{file.path}, image {self.index.axes_of(row)}")
 
     def differing(self, rows: np.ndarray) -> int:
         places = self.table.take(rows)
