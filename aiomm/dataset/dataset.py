@@ -114,6 +114,7 @@ class Dataset:
     def _adopt(self, store: Store) -> None:
         self._levels = [store, *self._levels[1:]]
         self._store = store
+        self._channel_names = ChannelNames(store)
 
     # ---- what there is ------------------------------------------------------------------------------------------
 
@@ -481,6 +482,8 @@ class Dataset:
     def to_xarray(self, axes: Sequence[str] | None = None, *, res_level: int = 0, **slices: Any) -> xarray.DataArray:
         """Lay images out as one lazy xarray array (extra ``xarray``); see `as_array`.
 
+        It reads some metadata for the coordinates: on an event loop, ``await asyncio.to_thread(dataset.to_xarray)``.
+
         Returns
         -------
         xarray.DataArray
@@ -490,7 +493,7 @@ class Dataset:
 
         Raises
         ------
-        ImportError
+        UnsupportedError
             xarray is not installed.
         """
         from aiomm.dataset.xarrays import make_dataarray

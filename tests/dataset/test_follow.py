@@ -480,17 +480,19 @@ async def test_an_index_that_is_replaced(tmp_path: Path, source: Path, what: str
 async def test_a_dataset_opened_as_it_stands_is_followed_when_it_is_watched(tmp_path: Path, source: Path) -> None:
     replay = Replay(source, tmp_path / "replay")
     records = replay.records()
-    replay.go_to(sum(map(len, records[:10])))
+    replay.go_to(sum(map(len, records[:2])))
     try:
         async with await Dataset.open(replay.folder) as dataset:
             replay.go_to(sum(map(len, records[:20])))
-            assert len(dataset) == 10
+            assert len(dataset) == 2
+            assert dataset.get_channel_names() == ["DAPI"]
             tasks = [asyncio.create_task(collect(dataset.watch(since=since))) for since in ("start", "now", "start")]
             await waiting(dataset, 3)
             assert len(dataset) == 20
             replay.go_to(len(replay.data))
-            assert [len(await task) for task in tasks] == [60, 50, 60]
+            assert [len(await task) for task in tasks] == [60, 58, 60]
             assert dataset.finished
+            assert dataset.get_channel_names() == ["DAPI", "FITC"]
             assert same(dataset.read_image(**axes_of(59)), image_of(59))
     finally:
         replay.close()
