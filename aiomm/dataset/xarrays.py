@@ -8,6 +8,7 @@ import numpy as np
 
 from aiomm.dataset import calibration
 from aiomm.dataset.arrays import make_array, plan_grid
+from aiomm.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,13 +26,13 @@ def make_dataarray(
 
     Raises
     ------
-    ImportError
+    UnsupportedError
         xarray is not installed.
     """
     try:
         import xarray
     except ImportError:
-        raise ImportError('to_xarray needs xarray: pip install "aiomm[xarray]"') from None
+        raise UnsupportedError("to_xarray needs xarray: pip install 'aiomm[xarray]'") from None
     values, grid = plan_grid(store.index, axes, slices, channel_names)
     array = make_array(store, grid)
     first = int(grid[grid >= 0][0])

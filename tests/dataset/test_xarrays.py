@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter
-from aiomm.errors import MissingImageError
+from aiomm.errors import MissingImageError, UnsupportedError
 from tests.dataset.support import image, same, samples
 
 if TYPE_CHECKING:
@@ -78,5 +78,5 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with MemoryWriter() as writer:
         writer.put(Frame({"z": 0}, image(0), {}))
     monkeypatch.setitem(sys.modules, "xarray", None)
-    with pytest.raises(ImportError, match=r'pip install "aiomm\[xarray\]"'):
+    with pytest.raises(UnsupportedError, match=r"pip install 'aiomm\[xarray\]'"):
         writer.dataset.to_xarray()
