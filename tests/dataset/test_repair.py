@@ -388,3 +388,36 @@ def test_a_dataset_whose_writer_lives_is_left_alone(tmp_path: Path, make: Any) -
     with Dataset(writer.path) as dataset:
         dataset.read_row(0)
         assert not repair(writer.path).needed
+
+
+def test_an_image_whose_metadata_alone_is_damaged_stays(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    (tiff,) = path.glob("*.tif")
+    with Dataset(path) as dataset:
+        place = dataset._store.table.row(20)
+    with tiff.open("r+b") as file:
+        file.seek(place[5] + 1)
+        file.write(b"\xff")
+    assert not repair(path).needed
+    (path / "NDTiff.index").write_bytes((path / "NDTiff.index").read_bytes()[:-10])
+    assert repaired(path).images == 40
+    with Dataset(path) as dataset:
+        assert np.array_equal(dataset.read_image(**frame(20).axes), frame(20).pixels)
+
+
+def test_records_of_what_has_moved_are_taken_out(tmp_path: Path) -> None:
+    """Bytes lost in the middle of a file: what its index says of the images behind is not true any more."""
+    path = write(tmp_path)
+    (tiff,) = path.glob("*.tif")
+    with Dataset(path) as dataset:
+        place = dataset._store.table.row(20)
+    data = tiff.read_bytes()
+    tiff.write_bytes(data[: place[1] + 2] + data[place[1] + 4 :])
+    report = repaired(path)
+    assert report.lost == 19  # of the image that has the gap, only a person can say so
+    assert "hold parts of others; they are left as they are" in report.problems[0]
+    assert tiff.stat().st_size == len(data) - 2
+    with Dataset(path) as dataset:
+        assert len(dataset) == 21
+        for i in range(20):
+            assert np.array_equal(dataset.read_image(**frame(i).axes), frame(i).pixels)

@@ -185,6 +185,8 @@ class _Folder:
                 why = f"{record.file} ends before them"
             elif any(image.ifd < record.end and max(record.ifd, 0) < image.end for image in tiff.images):
                 why = f"{record.file} has something else there"
+            elif tiff.metadata(record) is None:
+                why = f"what {record.file} has there is no image"
             else:  # its IFD is damaged, its pixels need not be
                 kept.append(record)
                 continue
@@ -195,7 +197,7 @@ class _Folder:
 
     def _recover(self, records: list[Record], kept: list[Record], report: RepairReport) -> None:
         """Make records of whole images that have none; see whether the index changes."""
-        known = {(record.file, record.place) for record in kept}
+        known = {(record.file, record.place) for record in kept}  # an image that is not whole has its record
         types = {name: type(value) for record in kept for name, value in record.axes.items()}
         fresh: list[Record] = []
         nameless: dict[str, int] = {}
@@ -259,7 +261,11 @@ class _Folder:
                 report.actions.append(f"{name}: the chain of its images mended in {broken} place{'s' if broken > 1 else ''}")
             if broken < len(patches):
                 report.actions.append(f"{name}: ended, its last image said that another one follows")
-        if tiff.size - end >= ndtiff.PAGE or (patches and tiff.size - end > 1):  # less is what fills a page up
+        if tiff.traces(end) > 1:  # more than an image that was being written: somebody may know better what it is
+            report.problems.append(
+                f"{name}: {tiff.size - end} bytes behind its last whole image hold parts of others; they are left as they are"
+            )
+        elif tiff.size - end >= ndtiff.PAGE or (patches and tiff.size - end > 1):  # less is what fills a page up
             self._ends[name] = end + end % 2
             report.actions.append(f"{name}: {tiff.size - self._ends[name]} bytes behind its last whole image cut off")
 

@@ -39,6 +39,8 @@ class Image:
     metadata: int
     length: int
     end: int
+    whole: bool
+    """Whether its metadata can be read: known writers write it, or the pixels, last."""
 
     @property
     def place(self) -> tuple[int, ...]:
@@ -165,7 +167,7 @@ class Tiff:
     header : Header or None
         None if it cannot be read.
     images : list of Image
-        In the order of the file.
+        In the order of the file; those that are whole, and those that have a record.
     """
 
     def __init__(self, path: Path, records: Iterable[Record]) -> None:
@@ -180,22 +182,34 @@ class Tiff:
             self.header = None
         self._found: dict[int, Image] = {}
         self._follow(self.first_ifd)
-        covered = []
+        covered, places = [], set()
         for record in records:
             self._follow(record.ifd)
-            covered.append((max(record.ifd, 0), record.end))
+            places.add(record.place)
+            if record.ifd not in self._found and record.end <= self.size and self.metadata(record) is not None:
+                covered.append((max(record.ifd, 0), record.end))
         self._scan(covered)
-        self.images = [self._found[ifd] for ifd in sorted(self._found)]
+        self.images = [image for _, image in sorted(self._found.items()) if image.whole or image.place in places]
 
     @property
     def header_end(self) -> int:
         """The byte after the summary metadata."""
         return 0 if self.header is None else self.header.summary_offset + self.header.summary_length
 
-    def metadata(self, image: Image) -> dict[str, Any] | None:
+    def metadata(self, image: Image | Record) -> dict[str, Any] | None:
         """Read an image's metadata; None if it is not whole."""
+        return self._json(image.metadata, image.length)
+
+    def traces(self, at: int) -> int:
+        """How many images seem to have been written behind a byte; two means two or more."""
+        count = 0
+        while count < 2 and self.size - at >= ndtiff.IFD_BYTES and (hit := self._look(at, self.size, 1)) is not None:
+            count, at = count + 1, hit + 2
+        return count
+
+    def _json(self, offset: int, length: int) -> dict[str, Any] | None:
         try:
-            metadata = ndtiff.load_json(self._file.read(image.metadata, image.length))
+            metadata = ndtiff.load_json(self._file.read(offset, length))
         except (ValueError, RecursionError):
             return None
         return metadata if isinstance(metadata, dict) else None
@@ -226,11 +240,13 @@ class Tiff:
         if resolution != ifd + ndtiff.IFD_BYTES + (6 if rgb else 0):  # else these are pixels that look like an IFD
             return None
         end = max(pixels + count, metadata + length)
-        if min(pixels, metadata) <= ifd or end > self.size:
+        first = ifd + (ndtiff.RGB_RECORD if rgb else ndtiff.GRAY_RECORD)
+        next_ifd = _U32.unpack_from(data, ndtiff.NEXT_IFD_AT)[0]
+        if min(pixels, metadata) != first or end > self.size or (ifd < next_ifd < end):  # as every known writer has it
             return None
         kind = ndtiff.RGB if rgb else ndtiff.GRAY8 if each == 1 else ndtiff.GRAY16
-        image = Image(ifd, _U32.unpack_from(data, ndtiff.NEXT_IFD_AT)[0], pixels, width, height, kind, metadata, length, end)
-        return image if self.metadata(image) is not None else None
+        whole = self._json(metadata, length) is not None
+        return Image(ifd, next_ifd, pixels, width, height, kind, metadata, length, end, whole)
 
     def _scan(self, covered: list[tuple[int, int]]) -> None:
         """Look for images between and behind those found, whose chain is broken."""
@@ -246,12 +262,12 @@ class Tiff:
                 at = hit + 2 if image is None else image.end
             at = max(at, end)
 
-    def _look(self, at: int, until: int) -> int | None:
-        """Where the next thing that looks like an IFD begins, not before ``at``; it begins on an even byte."""
+    def _look(self, at: int, until: int, step: int = 2) -> int | None:
+        """Where the next thing that looks like an IFD begins, not before ``at``; known writers begin one on an even byte."""
         for offset, data in self._data(at, until):
             hit = data.find(_SIGNATURE)
             while hit >= 0:
-                if (offset + hit) % 2 == 0:
+                if (offset + hit) % step == 0:
                     return offset + hit
                 hit = data.find(_SIGNATURE, hit + 1)
         return None
