@@ -17,6 +17,7 @@ import pytest
 
 import aiomm
 from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter, OmeZarrWriter
+from aiomm.dataset.polling import QUICK, SLOW, STEADY, Pace
 from aiomm.errors import ClosedError, DatasetError, DatasetFormatError, MissingImageError, UnsupportedError
 from tests.dataset.support import frame, same
 from tests.dataset.writer_process import axes_of, image_of
@@ -428,6 +429,49 @@ async def test_a_file_that_ended_is_not_the_end_when_there_is_another(tmp_path: 
             assert dataset.finished
     finally:
         replay.close()
+
+
+async def test_a_file_that_is_full_may_have_another_to_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java and ndstorage end a full file before they make the next: for a moment it looks like the end."""
+
+    def make() -> Path:
+        with NDTiffWriter(tmp_path, "grown") as writer:
+            for number in range(3):
+                writer.put(Frame(axes_of(number), image_of(number), {}))
+        return writer.path
+
+    path = await asyncio.to_thread(make)
+    size = next(path.glob("*.tif")).stat().st_size
+    monkeypatch.setattr("aiomm.dataset.ndtiff.format.FILE_LIMIT", size)
+    monkeypatch.setattr("aiomm.dataset.ndtiff.tail.PATIENCE", math.inf)
+    async with await Dataset.open(path, live=True) as dataset:
+        assert len(dataset) == 3
+        watch = dataset.watch(since="now", timeout=0.05)
+        with pytest.raises(TimeoutError):
+            await anext(watch)
+        assert not dataset.finished
+        monkeypatch.setattr("aiomm.dataset.ndtiff.tail.PATIENCE", 0)
+        assert await collect(dataset.watch(since="now", timeout=20)) == []
+        assert dataset.finished
+
+
+def test_the_pace_is_quick_while_images_come_and_slow_when_none_do() -> None:
+    pace = Pace(0.0)
+    assert pace.delay(0.0) == QUICK
+    assert pace.delay(10.0) == SLOW
+    now = 10.0
+    for gap in (0.002, 0.01, 0.1, 0.3):
+        for _ in range(20):
+            now += gap
+            pace.came(now)
+        assert pace.delay(now + gap) <= STEADY, f"an image comes every {gap} s: the next is looked for often"
+        assert pace.delay(now + 10.0) == SLOW
+        delays = [pace.delay(now + idle) for idle in np.linspace(0, 10, 200)]
+        assert delays == sorted(delays)
+    for _ in range(60):
+        now += 0.002
+        pace.came(now)
+    assert pace.delay(now + 0.3) > STEADY, "long gaps of before are forgotten"
 
 
 async def test_a_damaged_record_is_an_error_after_a_while(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
