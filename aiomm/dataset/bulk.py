@@ -67,8 +67,11 @@ def read_images(reader: BlockReader, rows: np.ndarray, out: np.ndarray, stop: St
             read(first)
         return
     with ThreadPoolExecutor(min(THREADS, len(firsts)), thread_name_prefix="aiomm-read") as pool:
-        for done in [pool.submit(read, first) for first in firsts]:
-            done.result()
+        try:
+            for done in [pool.submit(read, first) for first in firsts]:
+                done.result()
+        finally:
+            ended.set()  # Ctrl-C too ends the pieces that nobody waits for
 
 
 async def in_thread(work: Callable[[Stop], T]) -> T:
