@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff import v1
 from aiomm.dataset.ndtiff.files import open_input
 from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.store import FolderStore
@@ -50,6 +51,9 @@ def open_folder(folder: Path) -> FolderStore:
     try:
         data = index_path.read_bytes()
     except FileNotFoundError:
+        tiffs = sorted((entry.name for entry in folder.iterdir() if entry.suffix == ".tif"), key=lambda name: (len(name), name))
+        if tiffs and v1.is_v1(folder / tiffs[0]):
+            return v1.open_folder(folder, tiffs, folder.parent if folder.name == ndtiff.FULL_RESOLUTION else folder)
         raise DatasetFormatError(f"{folder}: there is no {ndtiff.INDEX_NAME}; not an NDTiff dataset of version 2 or 3") from None
     except OSError as error:
         raise DatasetFormatError(f"{index_path}: it cannot be read: {error.strerror}") from error
