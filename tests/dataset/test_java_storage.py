@@ -253,6 +253,38 @@ async def test_levels_that_come_later(tmp_path: Path, java: Java) -> None:
         await java.check(again, 3)
 
 
+async def test_java_adds_a_level_to_ours(tmp_path: Path, java: Java) -> None:
+    """As its viewer does when it zooms out; the level is the one that we would have made."""
+    frames = tiles(AROUND, "16-bit", (20, 26))
+    for name, levels in (("more", 2), ("less", 1)):
+        with PyramidWriter(tmp_path, name, overlap=(2, 4), max_multi_res_index=levels) as writer:
+            for frame in frames:
+                writer.put(frame)
+    await java.proxy.extend(str(tmp_path / "less_1"))
+    await java.proxy.deepen(2)
+    await java.proxy.finish()
+    with Dataset(tmp_path / "more_1", full_res_only=False) as more, Dataset(tmp_path / "less_1", full_res_only=False) as less:
+        check_ours(less, frames)
+        assert more.num_resolution_levels == less.num_resolution_levels == 3
+        for axes in more.get_index_keys(2):
+            assert np.array_equal(get(more, axes, 2)[0], get(less, axes, 2)[0])
+        assert len(less.get_index_keys(2)) == len(more.get_index_keys(2))
+        await java.check(less, 3)
+
+
+async def test_whole_numbers_beyond_java_s(tmp_path: Path, java: Java) -> None:
+    """Java's JSON has none above 64 bits: the file has the number, Java makes a double of it."""
+    with NDTiffWriter(tmp_path, "ours") as writer:
+        writer.put(Frame({"time": 0}, image(0), {"fits": 2**63 - 1, "does not": 2**63 + 1}))
+    with Dataset(writer.path) as ours:
+        assert ours.read_metadata(time=0)["does not"] == 2**63 + 1
+    await java.load(writer.path)
+    _, metadata, _ = await java.read({"time": 0})
+    assert metadata["fits"] == 2**63 - 1
+    assert metadata["does not"] == float(2**63)
+    await java.proxy.shut()
+
+
 async def test_sizes_and_types_may_differ(tmp_path: Path, java: Java) -> None:
     frames = [
         Frame({"time": i}, image(i, (10 + i, 31 - i), kind, depth or 16), {"i": i}, depth)

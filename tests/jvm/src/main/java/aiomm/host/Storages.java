@@ -73,6 +73,11 @@ public final class Storages {
     storage = new NDTiffStorage(path);
   }
 
+  /** Open a dataset from disk, to add levels to it. */
+  public void extend(String path) throws Exception {
+    storage = new NDTiffStorage(path, 50, null);
+  }
+
   public void shut() throws Exception {
     storage.closeAndWait();
   }
