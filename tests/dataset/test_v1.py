@@ -40,7 +40,8 @@ def write_file(path: Path, images: dict[Key, tuple[np.ndarray, dict[str, Any]]],
         tags = [
             (256, 4, 1, pixels.shape[1]), (257, 4, 1, pixels.shape[0]), (258, 3, 3 if rgb else 1, at_extra if rgb else 8 * pixels.itemsize),
             (259, 3, 1, 1), (262, 3, 1, 2 if rgb else 1), (273, 4, 1, at_pixels), (277, 3, 1, 3 if rgb else 1),
-            (278, 3, 1, pixels.shape[0]), (279, 4, 1, len(data)), (282, 5, 1, rational), (283, 5, 1, rational + 8), (296, 3, 1, 3), (51123, 2, len(said), at_said),
+            (278, 3, 1, pixels.shape[0]), (279, 4, 1, len(data)),
+            (282, 5, 1, rational), (283, 5, 1, rational + 8), (296, 3, 1, 3), (51123, 2, len(said), at_said),
         ]  # fmt: skip
         ifd = struct.pack("<H", 13) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
         ifd += struct.pack("<I", 0 if number == len(images) - 1 else end)

@@ -72,3 +72,8 @@ def test_what_a_core_in_java_does_not_tell() -> None:
 def test_every_exit_code() -> None:
     text = (REFERENCE / "command-line.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == [str(code.value) for code in Exit]
+
+
+def test_every_member_of_a_dataset() -> None:
+    listed = first_column("dataset.md", "member")
+    assert sorted(listed) == sorted(name for name in vars(aiomm.Dataset) if not name.startswith("_"))
