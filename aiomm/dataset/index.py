@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import operator
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,9 @@ from aiomm.dataset.encode import AXIS_LIMIT
 from aiomm.dataset.growth import Growth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiomm.dataset.storage import Axes
-
-    _Pick = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 ABSENT = -(1 << 63)
 """The code of an axis that an image does not have."""
@@ -33,39 +30,26 @@ def canonical_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: _RANK.get(name, 5))
 
 
-def _picker(places: Sequence[int]) -> _Pick:
-    """Make what takes the values at these places out of a tuple, as a tuple."""
-    if len(places) > 1:
-        return operator.itemgetter(*places)
-    if places:
-        return operator.itemgetter(slice(places[0], places[0] + 1))
-    return lambda _: ()
-
-
 def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     """Values of each key by row; None where a row does not have it."""
     return {name: [axes.get(name) for axes in rows] for name in dict.fromkeys(itertools.chain.from_iterable(rows))}
 
 
-def _tuples(columns: Sequence[Sequence[Any]], count: int) -> Iterable[tuple[Any, ...]]:
-    """Transpose; a row of no columns is an empty tuple."""
-    return zip(*columns, strict=True) if columns else itertools.repeat((), count)
-
-
 class _Keys:
     """Values -> row, for one set of axes. Replaced whole when an axis is added, so that readers see one or the other."""
 
-    __slots__ = ("names", "nothing", "pick", "rest", "rows")
+    __slots__ = ("names", "nothing", "rows")
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self.rows: dict[tuple[Any, ...], int] = {}  # None: an axis that the image does not have
-        self.pick: _Pick | None = None
-        if set(names) <= set(USUAL):
-            self.pick = _picker([USUAL.index(name) for name in names])
-            others = [place for place, name in enumerate(USUAL) if name not in names]
-            self.rest = _picker(others)
-            self.nothing = (None,) * len(others)
+        others = [name for name in names if name not in USUAL]
+        self.names = (*USUAL, *others)
+        self.nothing = (None,) * len(others)
+        self.rows: dict[tuple[Any, ...], int] = {}  # values of the names; None: an axis that the image does not have
+
+    def add(self, columns: Mapping[str, Sequence[Any]], first: int, end: int) -> None:
+        """Add rows, given as the values of each axis."""
+        values = (columns[name] if name in columns else itertools.repeat(None, end - first) for name in self.names)
+        self.rows.update(zip(zip(*values, strict=True), range(first, end), strict=True))
 
 
 class Index:
@@ -167,8 +151,12 @@ class Index:
         if not count:
             return
         new: dict[str, type] = {}
+        absent: set[str] = set()  # axes that some rows do not have
         for name, values in columns.items():
-            kinds = set(map(type, values)) - {type(None)}
+            kinds = set(map(type, values))
+            if type(None) in kinds:
+                kinds.discard(type(None))
+                absent.add(name)
             old = self._types.get(name)
             if kinds not in ({int}, {str}) or (old is not None and kinds != {old}):
                 names = sorted(kind.__name__ for kind in kinds | ({old} if old else set()))
@@ -188,11 +176,13 @@ class Index:
                 labels[name] = list(table)[known:]
                 table[None] = ABSENT
                 codes[:, places[name]] = list(map(table.__getitem__, values))
-            elif None in values:
+            elif name in absent:
                 codes[:, places[name]] = [ABSENT if value is None else value for value in values]
             else:
                 codes[:, places[name]] = values
-            if (codes[:, places[name]] <= -AXIS_LIMIT).sum() > values.count(None) or (codes[:, places[name]] >= AXIS_LIMIT).any():
+            if (codes[:, places[name]] <= -AXIS_LIMIT).sum() > (values.count(None) if name in absent else 0) or (
+                codes[:, places[name]] >= AXIS_LIMIT
+            ).any():
                 raise ValueError(f"axis {name!r} has integers beyond 2**62")
         first, end = self._count, self._count + count
         if new:
@@ -208,9 +198,7 @@ class Index:
             keys = self._keys
             if keys is not None:
                 before = len(keys.rows)
-                nowhere: list[Any] = [None] * count
-                added = _tuples([columns.get(name, nowhere) for name in keys.names], count)
-                keys.rows.update(zip(added, range(first, end), strict=False))
+                keys.add(columns, first, end)
                 self._duplicates += count - (len(keys.rows) - before)
 
     def _grow(self, count: int) -> None:
@@ -242,7 +230,7 @@ class Index:
         codes = self._codes
         keys = _Keys(names)
         count = self._count
-        columns: list[list[Any]] = []
+        columns: dict[str, list[Any]] = {}
         for i, name in enumerate(names):
             column = codes[:count, i]
             values: list[Any]
@@ -255,8 +243,8 @@ class Index:
                 values = list(map(shared.setdefault, values, values))
                 if ABSENT in shared:
                     values = [None if value == ABSENT else value for value in values]
-            columns.append(values)
-        keys.rows = dict(zip(_tuples(columns, count), range(count), strict=False))
+            columns[name] = values
+        keys.add(columns, 0, count)
         self._duplicates = count - len(keys.rows)
         return keys
 
@@ -295,11 +283,9 @@ class Index:
         Values may be anything. For an image at random this is the quickest way; -1 does not say that there is none.
         """
         keys = self._keys or self._current_keys()
-        if keys.pick is None:
-            return -1
         try:
-            return keys.rows.get(keys.pick(values), -1) if keys.rest(values) == keys.nothing else -1
-        except (TypeError, ValueError):  # no value that could be a key
+            return keys.rows.get(values + keys.nothing if keys.nothing else values, -1)
+        except TypeError:  # no value that could be a key
             return -1
 
     def axes_of(self, row: int) -> Axes:

@@ -159,7 +159,7 @@ def _alike(data: bytes, position: int, stop: int, files: FileNames) -> Parsed:
     fits = texts - heads >= 4 + 2
     count = len(fits) if fits.all() else int(fits.argmin())
     heads, texts = heads[:count], texts[:count]
-    said = raw[heads[:, None] + np.arange(4)].view("<u4")[:, 0]
+    said = np.ndarray(len(window) - 3, "<u4", raw, 0, (1,))[heads]  # the number that begins at each of these bytes
     fits = (said == texts - heads - 4) & (raw[heads + 4] == 0x7B) & (raw[texts - 1] == 0x7D)
     if starts[count] + _PLACE > len(window):
         fits[-1:] = False
@@ -169,7 +169,7 @@ def _alike(data: bytes, position: int, stop: int, files: FileNames) -> Parsed:
     tails = starts[1 : count + 1]
     table = np.empty((count, 9), np.uint32)
     table[:, 0] = files.number(mark[4:])
-    table[:, 1:] = raw[tails[:, None] + np.arange(_PLACE)].view("<u4")
+    table[:, 1:] = np.ndarray((len(window) - _PLACE + 1, 8), "<u4", raw, 0, (1, 4))[tails]
     return [parts[0][4:], *(part[_PLACE + 4 :] for part in parts[1:count])], table, position + int(tails[-1]) + _PLACE
 
 
@@ -232,7 +232,9 @@ def _parse_axes(texts: list[bytes], where: str, first: int) -> dict[str, Sequenc
     """Values of each axis. Nearly always all texts have the same axes in the same order: then it is one list to parse."""
     joined, count = b",".join(texts), len(texts)
     axes = texts[0].count(b":")
-    if axes and (joined.count(b"{"), joined.count(b"}"), joined.count(b":")) == (count, count, count * axes):  # none in a string
+    if (
+        axes and b"null" not in joined and (joined.count(b"{"), joined.count(b"}"), joined.count(b":")) == (count, count, count * axes)
+    ):  # none in a string
         try:
             flat: list[Any] = json.loads(b"[" + joined.translate(_FLAT) + b"]")
         except (ValueError, RecursionError):
@@ -245,9 +247,7 @@ def _parse_axes(texts: list[bytes], where: str, first: int) -> dict[str, Sequenc
                 and joined.count(begin) == count  # so that each text begins where its turn is
                 and all(type(name) is str and flat[2 * i :: 2 * axes] == [name] * count for i, name in enumerate(names))
             ):
-                columns: dict[str, Sequence[Any]] = {name: flat[2 * i + 1 :: 2 * axes] for i, name in enumerate(names)}
-                if not any(None in values for values in columns.values()):
-                    return columns
+                return {name: flat[2 * i + 1 :: 2 * axes] for i, name in enumerate(names)}
     return columns_of([_parse_one(text, row, where) for row, text in enumerate(texts, first)])
 
 
