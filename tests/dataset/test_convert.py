@@ -166,7 +166,7 @@ def test_of_images_put_twice_the_last_copy(tmp_path: Path) -> None:
     done = convert(writer.path, tmp_path / "copy", verify=True)
     assert done.images == 2
     with Dataset(done.path) as dataset:
-        assert np.array_equal(dataset.numpy(), [image(4), image(5)])
+        assert np.array_equal(dataset.to_numpy(), [image(4), image(5)])
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
