@@ -57,7 +57,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any], says: str) -> None:
 
 
 async def test_open_and_close_without_a_context_manager(java_host: JavaHost) -> None:
-    bridge = await aiomm.Bridge.open(port=java_host.port)
+    bridge = await aiomm.Bridge.open(port=java_host.port, timeout=5000)
     assert (bridge.port, bridge.server_version, bridge.closed, bridge.loop) == (
         java_host.port,
         wire.VERSION,
@@ -83,7 +83,7 @@ async def test_a_bridge_that_is_open_cannot_be_entered_again(bridge: aiomm.Bridg
 
 
 async def test_nothing_can_be_asked_before_it_is_open_or_after_it_was_closed(java_host: JavaHost) -> None:
-    bridge = aiomm.Bridge(java_host.port)
+    bridge = aiomm.Bridge(java_host.port, timeout=5000)
     with pytest.raises(errors.ClosedError, match="not open"):
         await bridge.get_core()
     async with bridge:
@@ -104,7 +104,7 @@ async def test_a_port_is_a_whole_number_of_any_kind(java_host: JavaHost) -> None
 
 
 async def test_a_call_in_progress_ends_when_the_bridge_is_closed(java_host: JavaHost) -> None:
-    async with aiomm.Bridge(java_host.port) as other, aiomm.Bridge(java_host.port, timeout=300) as bridge:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as other, aiomm.Bridge(java_host.port, timeout=300) as bridge:
         control, blocked = await other.construct_java_object(FAULTS), await bridge.construct_java_object(FAULTS, new_socket=True)
         count = await control.counted()
         call = asyncio.create_task(blocked.block())
@@ -121,10 +121,10 @@ async def test_a_call_in_progress_ends_when_the_bridge_is_closed(java_host: Java
 
 
 async def test_closing_goes_on_when_its_caller_is_cancelled(java_host: JavaHost) -> None:
-    async with aiomm.Bridge(java_host.port) as other:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as other:
         probe = await other.construct_java_object(PROBE)
         before = await probe.object_count()
-        bridge = await aiomm.Bridge.open(java_host.port)
+        bridge = await aiomm.Bridge.open(java_host.port, timeout=5000)
         held = [await bridge.construct_java_object(SAMPLES) for _ in range(20)]
         closing = asyncio.create_task(bridge.aclose())
         await asyncio.sleep(0)
@@ -135,10 +135,10 @@ async def test_closing_goes_on_when_its_caller_is_cancelled(java_host: JavaHost)
 
 
 async def test_closing_releases_all_that_the_bridge_holds(java_host: JavaHost) -> None:
-    async with aiomm.Bridge(java_host.port) as other:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as other:
         probe = await other.construct_java_object(PROBE)
         before, ports = await probe.object_count(), await probe.open_ports()
-        async with aiomm.Bridge(java_host.port) as bridge:
+        async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
             held = [await bridge.construct_java_object(SAMPLES) for _ in range(50)]
             apart = await bridge.construct_java_object(SAMPLES, new_socket=True)
             more = await apart.list()
@@ -268,7 +268,7 @@ async def test_what_the_server_has_not(bridge: aiomm.Bridge, monkeypatch: pytest
 
 
 async def test_several_bridges_and_objects_of_one_as_arguments_of_another(java_host: JavaHost) -> None:
-    async with aiomm.Bridge(java_host.port) as one, aiomm.Bridge(java_host.port) as two:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as one, aiomm.Bridge(java_host.port) as two:
         names = await one.construct_java_object("java.util.ArrayList")
         await names.add("x")
         samples = await two.construct_java_object(SAMPLES, new_socket=True)
@@ -277,7 +277,7 @@ async def test_several_bridges_and_objects_of_one_as_arguments_of_another(java_h
 
 def test_several_loops_one_after_another(java_host: JavaHost) -> None:
     async def use() -> float:
-        async with aiomm.Bridge(java_host.port) as bridge:
+        async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
             return float(await (await bridge.construct_java_object(SAMPLES)).ten())
 
     assert [asyncio.run(use()) for _ in range(3)] == [10.0] * 3
@@ -297,7 +297,7 @@ async def test_another_loop_is_refused(bridge: aiomm.Bridge) -> None:
 
 
 async def test_call_timeout_is_of_methods_alone(java_host: JavaHost) -> None:
-    async with aiomm.Bridge(java_host.port, call_timeout=50) as bridge, aiomm.Bridge(java_host.port) as patient:
+    async with aiomm.Bridge(java_host.port, call_timeout=50) as bridge, aiomm.Bridge(java_host.port, timeout=5000) as patient:
         faults, control = await bridge.construct_java_object(FAULTS, new_socket=True), await patient.construct_java_object(FAULTS)
         call = asyncio.create_task(faults.block())
         with pytest.raises(errors.BridgeTimeoutError, match="block"):
@@ -325,7 +325,7 @@ async def test_debug_logs_messages_and_abbreviates_data(java_host: JavaHost, cap
     assert '"command": "destructor"' in text
     assert max(map(len, text.splitlines())) < 2000
     caplog.clear()
-    async with aiomm.Bridge(java_host.port) as bridge:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
         await bridge.construct_java_object(SAMPLES)
     assert caplog.text == ""
 
@@ -338,9 +338,9 @@ async def test_another_version_of_the_protocol(
     sentence = f"this Micro-Manager speaks version 5.1.0 of the ZMQ object protocol, aiomm speaks {ours}"
     if ends == "refused":
         with pytest.raises(errors.BridgeError, match=re.escape(sentence)):
-            await aiomm.Bridge.open(java_host.port)
+            await aiomm.Bridge.open(java_host.port, timeout=5000)
         return
-    async with aiomm.Bridge(java_host.port) as bridge:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
         await bridge.construct_java_object(SAMPLES, new_socket=True)
     assert [record.getMessage().startswith(sentence) for record in caplog.records] == [True]
 
@@ -361,7 +361,7 @@ async def test_many_tasks_get_their_own_answers_in_turn(bridge: aiomm.Bridge) ->
 
 
 async def test_users_are_ended_before_the_bridge_is(java_host: JavaHost) -> None:
-    bridge = await aiomm.Bridge.open(java_host.port)
+    bridge = await aiomm.Bridge.open(java_host.port, timeout=5000)
     samples = await bridge.construct_java_object(SAMPLES)
 
     class Viewer:
@@ -394,7 +394,7 @@ async def test_a_port_that_the_server_did_not_get(listens: bool, own_java_host: 
 
 async def test_a_control_message_waits_as_long_as_the_calls_before_it(java_host: JavaHost) -> None:
     """The bridge's timeout counts from when they have ended; of a call that was given up nobody knows when it ends."""
-    async with aiomm.Bridge(java_host.port) as other, aiomm.Bridge(java_host.port, timeout=100) as bridge:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as other, aiomm.Bridge(java_host.port, timeout=100) as bridge:
         control = await other.construct_java_object(FAULTS)
         faults = await bridge.construct_java_object(FAULTS, new_socket=True)
         call = asyncio.create_task(faults.block())

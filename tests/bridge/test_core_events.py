@@ -144,7 +144,7 @@ async def test_the_callback_is_unregistered_before_it_shuts_down(java_host: Java
     """Its port is open for as long as the core may still call it."""
     listening = bridge.core_events()
     await listening.__aenter__()
-    async with aiomm.Bridge(java_host.port) as other:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as other:
         apart = [await other.construct_java_object(f"aiomm.host.{name}", new_socket=True) for name in ("Control", "Probe")]
         control, probe = apart
         ports, calls = await probe.open_ports(), await control.calls("registerCallback")
@@ -218,7 +218,7 @@ async def test_cancelled_at_any_step(steps: int, bridge: aiomm.Bridge, eye: Eye)
 
 async def test_a_closed_bridge_ends_the_iteration_and_unregisters(java_host: JavaHost, eye: Eye) -> None:
     before = await eye.state()
-    bridge = await aiomm.Bridge.open(java_host.port)
+    bridge = await aiomm.Bridge.open(java_host.port, timeout=5000)
     changes = bridge.core_events()
     await changes.__aenter__()
     task = asyncio.create_task(anext(changes, None))  # type: ignore[arg-type]
@@ -231,7 +231,7 @@ async def test_a_closed_bridge_ends_the_iteration_and_unregisters(java_host: Jav
 
 
 async def test_a_dead_server_ends_the_iteration_with_its_error(own_java_host: JavaHost) -> None:
-    async with aiomm.Bridge(own_java_host.port) as bridge:
+    async with aiomm.Bridge(own_java_host.port, timeout=5000) as bridge:
         async with bridge.core_events() as changes:
             task = asyncio.create_task(anext(changes))  # type: ignore[arg-type]
             await asyncio.sleep(0)

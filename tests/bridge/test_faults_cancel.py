@@ -96,7 +96,7 @@ async def test_a_call_is_given_up_while_the_server_runs_it(eye: Eye, way: str, m
 @pytest.mark.parametrize("way", ["cancelled", "asyncio.timeout"])
 async def test_a_hundred_calls_given_up_on_one_port(eye: Eye, way: str) -> None:
     """Some run, most wait; what waits is never sent, and what comes late is nobody's answer."""
-    async with aiomm.Bridge(port=eye.bridge.port) as bridge:
+    async with aiomm.Bridge(port=eye.bridge.port, timeout=5000) as bridge:
         faults = await bridge.construct_java_object(FAULTS)
         samples = await bridge.construct_java_object(SAMPLES)
         counted = await eye.faults.counted()
@@ -116,7 +116,7 @@ async def test_a_hundred_calls_given_up_on_one_port(eye: Eye, way: str) -> None:
 
 async def test_given_up_calls_behind_each_other(eye: Eye) -> None:
     """A second call is given up before the late reply of the first, a third gets its answer."""
-    async with aiomm.Bridge(port=eye.bridge.port) as bridge:
+    async with aiomm.Bridge(port=eye.bridge.port, timeout=5000) as bridge:
         faults = await bridge.construct_java_object(FAULTS)
         samples = await bridge.construct_java_object(SAMPLES)
         first = given_up("cancelled", faults.block_for_object())
@@ -137,7 +137,7 @@ async def test_an_object_at_a_port_of_its_own_comes_late(eye: Eye) -> None:
     """It is released there, and the server closes that port again. Another client keeps the server busy meanwhile."""
     ports = await eye.probe.command_ports()
     await eye.note()
-    async with aiomm.Bridge(port=eye.bridge.port) as bridge, aiomm.Bridge(port=eye.bridge.port) as other:
+    async with aiomm.Bridge(port=eye.bridge.port, timeout=5000) as bridge, aiomm.Bridge(port=eye.bridge.port) as other:
         samples = await bridge.construct_java_object(SAMPLES)
         await bridge.construct_java_object("java.util.ArrayList")  # its constructors are known: the next is one message
         blocking = asyncio.create_task((await other.construct_java_object(FAULTS)).block())

@@ -55,7 +55,7 @@ def sent(bridge: aiomm.Bridge) -> int:
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.campaign)])
 async def test_thousands_of_proxies(eye: Eye, count: int) -> None:
     """Dropped one by one, all at once, in cycles, and in other threads; the server holds as much as before."""
-    async with aiomm.Bridge(port=eye.bridge.port) as bridge:
+    async with aiomm.Bridge(port=eye.bridge.port, timeout=5000) as bridge:
         samples = await bridge.construct_java_object(SAMPLES)
         await samples.animal()
         await eye.note()
@@ -111,7 +111,7 @@ async def test_a_collection_inside_a_call(eye: Eye) -> None:
 @pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
 async def test_proxies_of_a_closed_bridge_and_a_closed_loop(java_host: JavaHost) -> None:
     """They can be dropped without a word, and using them says why that cannot be."""
-    async with aiomm.Bridge(port=java_host.port) as bridge:
+    async with aiomm.Bridge(port=java_host.port, timeout=5000) as bridge:
         kept = [await bridge.construct_java_object(SAMPLES)]
     with pytest.raises(aiomm.errors.ClosedError):
         await kept[0].echo_int(1)
@@ -120,7 +120,7 @@ async def test_proxies_of_a_closed_bridge_and_a_closed_loop(java_host: JavaHost)
 
     def elsewhere() -> Any:
         async def make() -> Any:
-            bridge = await aiomm.Bridge.open(port=java_host.port)
+            bridge = await aiomm.Bridge.open(port=java_host.port, timeout=5000)
             opened.append(bridge)
             return await bridge.construct_java_object(SAMPLES)
 

@@ -105,7 +105,7 @@ async def test_dropped_after_the_bridge_or_the_loop_was_closed(java_host: JavaHo
     before = await eye.probe.object_count()
 
     async def use() -> list[Any]:
-        async with aiomm.Bridge(java_host.port) as bridge:
+        async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
             samples = await bridge.construct_java_object(SAMPLES)
             return [samples, await samples.list(), await bridge.construct_java_object(SAMPLES, new_socket=True)]
 

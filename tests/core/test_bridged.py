@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(port=java_host.port) as bridge:
+    async with aiomm.Bridge(port=java_host.port, timeout=5000) as bridge:
         yield bridge
 
 
 @pytest.fixture
 async def control(java_host: JavaHost) -> AsyncIterator[Any]:
     """How the simulated microscope behaves; asked over a bridge of its own."""
-    async with aiomm.Bridge(port=java_host.port) as other:
+    async with aiomm.Bridge(port=java_host.port, timeout=5000) as other:
         control = await other.construct_java_object("aiomm.host.Control", new_socket=True)
         await control.restore()
         yield control
@@ -275,7 +275,7 @@ async def test_one_port_is_enough(own_java_host: JavaHost, caplog: pytest.LogCap
     try:
         for number, one in enumerate(taken, own_java_host.port + 1):
             one.bind(("127.0.0.1", number))
-        async with aiomm.Bridge(port=own_java_host.port, timeout=200) as bridge:
+        async with aiomm.Bridge(port=own_java_host.port, timeout=1000) as bridge:
             core: Any = await bridge.get_core()
             await core.set_position(3)
             assert await core.get_position() == 3
@@ -292,7 +292,7 @@ async def test_one_port_is_enough(own_java_host: JavaHost, caplog: pytest.LogCap
 
 
 async def test_closing_the_bridge_stops_the_camera(java_host: JavaHost, control: Any) -> None:
-    async with aiomm.Bridge(port=java_host.port) as bridge:
+    async with aiomm.Bridge(port=java_host.port, timeout=5000) as bridge:
         core: Any = await bridge.get_core()
         async for _ in core.live(exposure=5):
             break
@@ -303,7 +303,7 @@ async def test_closing_the_bridge_stops_the_camera(java_host: JavaHost, control:
         await waiting
     with pytest.raises((ClosedError, StopAsyncIteration)):
         await anext(live)
-    async with aiomm.Bridge(port=java_host.port) as bridge:
+    async with aiomm.Bridge(port=java_host.port, timeout=5000) as bridge:
         core = await bridge.get_core()
         assert not await core.is_sequence_running()
         assert await core.get_exposure() == 10
@@ -315,7 +315,7 @@ async def test_a_live_view_of_a_server_that_answers_no_more_ends(
 ) -> None:
     monkeypatch.setattr(java_live, "ANSWERS", 0.2)
     monkeypatch.setattr(java_live, "STOPS", 0.3)
-    bridge = await aiomm.Bridge.open(port=own_java_host.port)
+    bridge = await aiomm.Bridge.open(port=own_java_host.port, timeout=1000)
     core: Any = await bridge.get_core()
     live = core.live()
     await anext(live)
@@ -336,7 +336,7 @@ async def test_cleaning_up_hides_no_error(end: str, own_java_host: JavaHost) -> 
     """What is closed when the server is gone, or its bridge, has nothing to say to that."""
     seen: list[str] = []
     with pytest.raises(ZeroDivisionError) as raised:
-        async with aiomm.Bridge(port=own_java_host.port) as bridge:
+        async with aiomm.Bridge(port=own_java_host.port, timeout=5000) as bridge:
             core = await bridge.get_core()
             async with core.events(), core.live() as live:
                 await anext(live)
@@ -439,7 +439,7 @@ async def test_blocking_views_of_java(bridge: aiomm.Bridge, core: Any) -> None:
 
 
 async def test_a_blocked_thread_ends_when_the_bridge_closes(java_host: JavaHost, control: Any) -> None:
-    async with aiomm.Bridge(port=java_host.port) as bridge:
+    async with aiomm.Bridge(port=java_host.port, timeout=1000) as bridge:
         view = aiomm.blocking(await bridge.get_core())
         await control.hold("waitForDevice")
         blocked = asyncio.ensure_future(asyncio.to_thread(view.wait_for_device, "XY"))
@@ -456,7 +456,7 @@ def test_a_blocked_thread_ends_when_the_loop_ends(java_host: JavaHost) -> None:
     loop = asyncio.new_event_loop()
 
     async def begin() -> Any:
-        bridge = await aiomm.Bridge.open(port=java_host.port)
+        bridge = await aiomm.Bridge.open(port=java_host.port, timeout=5000)
         control = await bridge.construct_java_object("aiomm.host.Control", new_socket=True)
         await control.hold("waitForDevice")
         view = aiomm.blocking(await bridge.get_core())
@@ -491,7 +491,7 @@ def test_a_blocked_thread_ends_when_the_loop_ends(java_host: JavaHost) -> None:
 
 
 async def test_nothing_keeps_a_closed_bridge(java_host: JavaHost) -> None:
-    async with aiomm.Bridge(port=java_host.port) as bridge:
+    async with aiomm.Bridge(port=java_host.port, timeout=5000) as bridge:
         core: Any = await bridge.get_core()
         await core.set_position(1)
         await core.get_loaded_devices()

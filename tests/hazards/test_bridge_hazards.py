@@ -220,14 +220,14 @@ async def test_9_8_an_interrupted_call_shifts_no_reply(bridge: aiomm.Bridge) -> 
 
 async def test_9_9_a_killed_server_ends_the_call(own_java_host: JavaHost) -> None:
     """Pyjavaz hangs for ever, also when the server is there again."""
-    async with aiomm.Bridge(port=own_java_host.port) as bridge:
+    async with aiomm.Bridge(port=own_java_host.port, timeout=5000) as bridge:
         faults = await bridge.construct_java_object(FAULTS)
         call = asyncio.ensure_future(faults.sleep_ms(3_600_000))
         await asyncio.sleep(0.1)
         await asyncio.to_thread(own_java_host.restart)
         with pytest.raises(errors.ServerLostError):
             await asyncio.wait_for(call, SOON + SLACK)
-    async with aiomm.Bridge(port=own_java_host.port) as bridge:
+    async with aiomm.Bridge(port=own_java_host.port, timeout=5000) as bridge:
         await right_answers(bridge)
 
 
@@ -327,7 +327,7 @@ async def test_9_18_another_port_than_the_usual_one(own_java_host: JavaHost) -> 
         except OSError:
             pytest.skip("somebody uses port 4827")
         usual.setblocking(False)
-        async with aiomm.Bridge(port=own_java_host.port) as bridge:
+        async with aiomm.Bridge(port=own_java_host.port, timeout=5000) as bridge:
             control = await bridge.construct_java_object("aiomm.host.Control", new_socket=True)
             async with bridge.core_events() as changes:
                 await control.tell_properties_changed()
@@ -375,7 +375,7 @@ async def test_fifty_tasks_are_served_in_turn(bridge: aiomm.Bridge) -> None:
 
 async def test_two_bridges_are_two(eye: Eye) -> None:
     """Each has its own objects and its own end; one's blocked call and one's closing are nothing to the other's other ports."""
-    async with aiomm.Bridge(port=eye.bridge.port) as one, aiomm.Bridge(port=eye.bridge.port) as two:
+    async with aiomm.Bridge(port=eye.bridge.port, timeout=5000) as one, aiomm.Bridge(port=eye.bridge.port) as two:
         mine, theirs = await one.construct_java_object(SAMPLES), await two.construct_java_object(SAMPLES)
         assert await mine.show_object(theirs) == await theirs.show_object(theirs)
         await asyncio.gather(right_answers(one, samples=mine), right_answers(two, samples=theirs))
@@ -407,7 +407,7 @@ def test_one_loop_after_the_other(java_host: JavaHost, kind: str) -> None:
         if left:
             with pytest.raises((RuntimeError, errors.ClosedError)):
                 await left[-1].echo_int(1)
-        async with aiomm.Bridge(port=java_host.port) as bridge:
+        async with aiomm.Bridge(port=java_host.port, timeout=5000) as bridge:
             samples = await bridge.construct_java_object(SAMPLES)
             await right_answers(bridge, samples=samples)
             faults = await bridge.construct_java_object(FAULTS, new_socket=True)
