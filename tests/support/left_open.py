@@ -20,7 +20,7 @@ SAMPLES = "aiomm.host.Samples"
 
 async def filled(port: int) -> aiomm.Bridge:
     """Open a bridge and hold much over it."""
-    bridge = await aiomm.Bridge.open(port=port)
+    bridge = await aiomm.Bridge.open(port=port, timeout=10_000)
     samples = await bridge.construct_java_object(SAMPLES)
     apart = await bridge.construct_java_object(FAULTS, new_socket=True)
     KEPT.extend([bridge, samples, apart, *[await samples.animal() for _ in range(200)]])
@@ -89,7 +89,7 @@ async def in_a_thread(port: int) -> None:
 
 async def closed_loop(port: int) -> None:
     """Nothing but a proxy is left."""
-    bridge = await aiomm.Bridge.open(port=port)
+    bridge = await aiomm.Bridge.open(port=port, timeout=10_000)
     KEPT.append(await bridge.construct_java_object(SAMPLES))
 
 
@@ -108,7 +108,7 @@ async def answers_after(bridge: aiomm.Bridge, samples: Any) -> None:
 
 async def interrupted(port: int) -> None:
     """A call of 1.5 s is interrupted; the same task goes on with others as it cleans up."""
-    async with aiomm.Bridge(port=port) as bridge:
+    async with aiomm.Bridge(port=port, timeout=10_000) as bridge:
         samples = await bridge.construct_java_object(SAMPLES)
         faults = await bridge.construct_java_object(FAULTS)
         say("in the call")
@@ -120,7 +120,7 @@ async def interrupted(port: int) -> None:
 
 async def interrupted_hard(port: int) -> None:
     """Two interrupts: the second one lands anywhere."""
-    async with aiomm.Bridge(port=port) as bridge:
+    async with aiomm.Bridge(port=port, timeout=10_000) as bridge:
         faults = await bridge.construct_java_object(FAULTS)
         say("in the call")
         try:
@@ -133,7 +133,7 @@ async def interrupted_hard(port: int) -> None:
 def same_loop(port: int) -> None:
     """A cell is interrupted in its call, the next cells on the same loop get their own answers: pyjavaz gave those of the call before."""
     with asyncio.Runner() as runner:
-        bridge = runner.run(aiomm.Bridge.open(port=port))
+        bridge = runner.run(aiomm.Bridge.open(port=port, timeout=10_000))
         samples = runner.run(construct(bridge, SAMPLES))
         faults = runner.run(construct(bridge, FAULTS))
         for i in range(3):
