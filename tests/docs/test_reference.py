@@ -76,4 +76,4 @@ def test_every_exit_code() -> None:
 
 def test_every_member_of_a_dataset() -> None:
     listed = first_column("dataset.md", "member")
-    assert sorted(listed) == sorted(name for name in vars(aiomm.Dataset) if not name.startswith("_"))
+    assert sorted(listed) == sorted(name for name in dir(aiomm.Dataset) if not name.startswith("_"))
