@@ -10,7 +10,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "imports", "types", "docs", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-EVERYTHING = ".[demo,preview,process,useq,xarray]"
+EVERYTHING = ".[demo,ome-tiff,preview,process,useq,xarray]"
 
 
 def group(name: str) -> list[str]:
