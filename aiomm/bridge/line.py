@@ -57,6 +57,7 @@ class Line:
         self._patient: list[tuple[set[int], asyncio.Timeout]] = []
         self._dropped: deque[str] = deque()
         self._waking = False
+        self._stopped = False
         self._releasing: asyncio.Task[None] | None = None
         self._waiters: dict[str, asyncio.Future[None]] = {}
 
@@ -204,7 +205,7 @@ class Line:
 
     def _wake(self) -> None:
         self._waking = False  # before the task looks, so that nothing slips between
-        if self._releasing is None and self._dropped and self.session.error is None:
+        if self._releasing is None and self._dropped and self.session.error is None and not self._stopped:
             self._releasing = self._loop.create_task(self._release(), name=f"aiomm-bridge-release-{self.number}")
 
     async def _release(self) -> None:
@@ -214,6 +215,9 @@ class Line:
                     await self.destroy(self._dropped.popleft(), None)
         except (BridgeError, ClosedError):
             pass  # the server is gone, and its objects with it; or the bridge closes, which releases them itself
+        except asyncio.CancelledError:
+            self._stopped = True  # by a bridge that closes, or a loop that ends: there is to be no other task after this
+            raise
         finally:
             self._releasing = None
 

@@ -291,6 +291,9 @@ class Port:
             current.future.set_result([])  # the server closes the port without waiting for its reply to go out
         elif current is not None:
             current.fail(ServerLostError(f"{current.what}: {where}; whether it ran is not known"))
+        if not self._opened:
+            for call in self._waiting:  # the handshake, of which the server took nothing any more
+                call.fail(ServerLostError(f"{call.what}: {where}"))
         self._shut()
         if self.lost is not None:
             self._on_lost(self, self.lost)

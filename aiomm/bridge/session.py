@@ -30,8 +30,11 @@ __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
 _PORTS_TRIED = 3
-_CLOSES = 0.1  # s that a port may take to close
+_CLOSES = 0.5  # s that a port may take to close
 _AGAIN = 0.002  # s between two looks at a port that is about to close
+
+_CLOSING: dict[tuple[str, int], set[int]] = {}
+"""Of each server, by host and first port, the ports that bridges of this process left just now."""
 
 _ARRAYS = frozenset({"[J", "[Z", "[C"})
 """Arrays of primitives that the server sends as objects, though numpy has them."""
@@ -156,6 +159,7 @@ class Session:
 
     async def open_main(self, number: int) -> None:
         """Connect the bridge's own port."""
+        self._closing = _CLOSING.setdefault((self.host, number), set())
         line = self.new_line(number, main=True)
         try:
             await self.connect(line.port)
@@ -166,6 +170,7 @@ class Session:
 
     def new_line(self, number: int, *, main: bool = False) -> Line:
         """Make a line; its port is not connected yet."""
+        self._closing.discard(number)
         line = Line(self, number, main=main)
         self.lines.add(line)
         return line
@@ -206,9 +211,8 @@ class Session:
         The server gives a number again before its socket has left it, and says nothing when that fails.
         """
         deadline = self.loop.time() + _CLOSES
-        self._closing -= {line.number for line in self.lines}
-        while self._closing and self.loop.time() < deadline:
-            number = next(iter(self._closing))
+        while (left := tuple(self._closing)) and self.loop.time() < deadline:
+            number = left[0]
             try:
                 async with asyncio.timeout_at(deadline):
                     _, writer = await asyncio.open_connection(self.host, number)
