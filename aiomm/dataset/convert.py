@@ -161,6 +161,8 @@ def _convert(source: Path, target: Path, to: str | None, verify: bool, progress:
         raise StorageError(f"{target} exists already: nothing is written over; choose another name")
     if not target.parent.is_dir():
         raise StorageError(f"{target.parent} is no folder: {target.name} cannot be made in it")
+    if source.resolve() in target.resolve().parents:
+        raise StorageError(f"{target} is inside of the dataset {source}, which is only read; choose another place")
     with contextlib.ExitStack() as stack:
         store = open_stores(source, full_res_only=True)[0]
         stack.callback(store.close)
@@ -217,8 +219,8 @@ def _writer(store: Store, rows: list[int], work: Path, target: Path, kind: Targe
     shape, dtype = store.shape_of(rows[0]) if rows else ((1, 1), np.dtype(np.uint8))
     size = int(np.prod(shape)) * dtype.itemsize
     room = int(min(500, max(8, 64 * 2**20 // size)))  # frames on their way
-    if kind == "ome-zarr":
-        return OmeZarrWriter(work, name, summary, queue_size=room)
+    if kind == "ome-zarr":  # it keeps whether the dataset is tiled, for whoever makes NDTiff of it again
+        return OmeZarrWriter(work, name, store.summary, queue_size=room)
     if tiled and {"row", "column"} <= store.index.types.keys():
         try:
             down, across = overlap_of(summary)

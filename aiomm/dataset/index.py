@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,6 +21,9 @@ ABSENT = -(1 << 63)
 
 USUAL = ("channel", "z", "time", "position", "row", "column")
 """The axes that `Index.find_usual` takes, in this order."""
+
+_PLAIN: Final = frozenset({int, str, type(None), *(np.dtype(code).type for code in "bhilqBHILQU")})
+"""Types of which values can be told apart as they are; the others take the slow way, which refuses them."""
 
 _RANK = {"row": 0, "column": 1, "position": 2, "time": 3, "channel": 4, "z": 6}
 
@@ -284,7 +287,8 @@ class Index:
         """
         keys = self._keys or self._current_keys()
         try:
-            return keys.rows.get(values + keys.nothing if keys.nothing else values, -1)
+            row = keys.rows.get(values + keys.nothing if keys.nothing else values, -1)
+            return row if _PLAIN.issuperset(map(type, values)) else -1  # 1.0 and True are equal to 1
         except TypeError:  # no value that could be a key
             return -1
 

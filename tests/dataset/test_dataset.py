@@ -11,7 +11,7 @@ import pytest
 
 from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter
 from aiomm.errors import ClosedError, DatasetFormatError, MissingImageError
-from tests.dataset.support import image, same
+from tests.dataset.support import frame, image, same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -289,3 +289,15 @@ def test_memory_dataset_is_gone_when_closed() -> None:
     writer.dataset.close()
     with pytest.raises(ClosedError):
         writer.dataset.read_image()
+
+
+@pytest.mark.parametrize("wrong", [True, False, 0.0, 1.0, np.float64(0), np.bool_(True)])
+def test_values_that_only_equal_an_integer_are_refused(tmp_path: Path, wrong: Any) -> None:
+    with NDTiffWriter(tmp_path, "x", {}) as writer:
+        for time in range(2):
+            writer.put(frame(time))
+    with Dataset(writer.path) as dataset:
+        assert dataset.read_image(time=np.uint8(1)).shape == (20, 30)  # type: ignore[arg-type]
+        for ask in (dataset.read_image, dataset.has_image, dataset.read_metadata):
+            with pytest.raises(TypeError, match="axis 'time'"):
+                ask(time=wrong)

@@ -13,8 +13,8 @@ import zarr
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter
 from aiomm.dataset.omezarr.layout import AxisSlots, Layout, parse_well, shard_box
 from aiomm.dataset.omezarr.shard import MISSING, pack_index, parse_index
-from aiomm.errors import DatasetFormatError, MissingImageError
-from tests.dataset.support import METADATA, image
+from aiomm.errors import ClosedError, DatasetFormatError, MissingImageError
+from tests.dataset.support import METADATA, frame, image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -377,3 +377,27 @@ def test_metadata_of_a_long_array_is_written_seldom_and_ends_exact(tmp_path: Pat
             writer.put(Frame({"time": t}, image(t), {}))
     assert calls[0] < 60
     assert zarr.open_array(str(writer.path / "0"), mode="r").shape[0] == 300
+
+
+def test_a_closed_dataset_gives_no_more_arrays(tmp_path: Path) -> None:
+    with OmeZarrWriter(tmp_path, "x", {}) as writer:
+        writer.put(frame(0))
+    dataset = Dataset(writer.path)
+    array = dataset.as_array()
+    pixels = dataset.to_numpy()
+    dataset.close()
+    for ask in (dataset.as_array, dataset.to_numpy):
+        with pytest.raises(ClosedError, match="was closed"):
+            np.asarray(ask())
+    assert np.array_equal(array.compute(), pixels)  # made before: it has files of its own
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    with OmeZarrWriter(tmp_path, "x", {}) as writer:
+        writer.put(frame(0))
+    shard = next(path for path in writer.path.rglob("c/**/*") if path.is_file())
+    for file, ask in ((shard, Dataset.read_image), (writer.path / "frames.ndjson", Dataset.read_metadata)):
+        file.unlink()
+        file.mkdir()
+        with Dataset(writer.path) as dataset, pytest.raises(DatasetFormatError, match="cannot be opened: it is not a file"):
+            ask(dataset)

@@ -108,8 +108,8 @@ class InputFile:
         return DatasetFormatError(f"{self.path}: the index says {length} bytes at {offset}, but the file has {self.size()} bytes")
 
 
-def open_input(path: Path) -> InputFile:
-    """Open a file that an index names.
+def open_input(path: Path, by: str = "index") -> InputFile:
+    """Open a file that an index names, or another list, as ``by`` says.
 
     Raises
     ------
@@ -119,10 +119,10 @@ def open_input(path: Path) -> InputFile:
     try:
         return InputFile(path)
     except FileNotFoundError:
-        raise DatasetFormatError(f"{path}: the index names this file, but it is not there") from None
+        raise DatasetFormatError(f"{path}: the {by} names this file, but it is not there") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise DatasetFormatError(f"{str(path)[:300]}: the index names this file, but it cannot be opened: {why}") from error
+        raise DatasetFormatError(f"{str(path)[:300]}: the {by} names this file, but it cannot be opened: {why}") from error
 
 
 class InputFiles:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from aiomm.dataset.index import Index
-from aiomm.dataset.ndtiff.files import InputFile
+from aiomm.dataset.ndtiff.files import open_input
 from aiomm.dataset.ndtiff.format import load_json
 from aiomm.dataset.ndtiff.store import decode_metadata
 from aiomm.dataset.omezarr import metadata as ome
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from aiomm.dataset.ndtiff.files import InputFile
     from aiomm.dataset.omezarr.layout import ImagePlan
     from aiomm.dataset.omezarr.slab import Slab
     from aiomm.dataset.storage import Axes
@@ -85,25 +86,26 @@ class ShardInputs:
         Raises
         ------
         DatasetFormatError
-            It is not there.
+            It is not there, or cannot be opened.
         ClosedError
             The dataset was closed.
         """
         with self._lock:
-            if self._closed:
-                raise ClosedError(f"the dataset {self._root} was closed")
+            self.check_closed()
             file = self._open.get(number)
             if file is None:
                 path = self._root / (FRAMES_NAME if number < 0 else self._names[number])
-                try:
-                    file = self._open[number] = InputFile(path)
-                except FileNotFoundError:
-                    raise DatasetFormatError(f"{path}: the log names this file, but it is not there") from None
+                file = self._open[number] = open_input(path, "log")
                 if len(self._open) > OPEN_FILES:
                     self._open.popitem(last=False)  # closed when the last reader lets go
             else:
                 self._open.move_to_end(number)
             return file
+
+    def check_closed(self) -> None:
+        """Raise ClosedError if the dataset was closed."""
+        if self._closed:
+            raise ClosedError(f"the dataset {self._root} was closed")
 
     def close(self) -> None:
         """Let go of the files; reads in progress end well."""
@@ -193,6 +195,7 @@ class ShardStore:
         return int(rows[differ.argmax()]) if differ.any() else -1
 
     def blocks(self, rows: np.ndarray) -> ShardBlocks:
+        self._inputs.check_closed()
         places = self._table[rows][:, [SHARD, OFFSET]]
         numbers, local = np.unique(places[:, 0], return_inverse=True)
         return ShardBlocks(
