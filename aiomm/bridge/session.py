@@ -30,7 +30,7 @@ __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
 _PORTS_TRIED = 3
-_CLOSES = 0.5  # s that a port may take to close
+_CLOSES = 0.2  # s that a port may take to close
 _AGAIN = 0.002  # s between two looks at a port that is about to close
 
 _CLOSING: dict[tuple[str, int], set[int]] = {}

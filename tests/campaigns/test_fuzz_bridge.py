@@ -17,11 +17,11 @@ FOUND = [123, 269, 366, 420, 465, 501, 586, 593, 729, 739, 883, 928, 1029, 1045,
 
 @pytest.mark.timeout(180)
 async def test_some_cases(own_java_host: JavaHost) -> None:
-    done = await run(own_java_host.port, [*range(20), *FOUND])
+    done = await run(own_java_host.port, [*range(12), *FOUND])
     assert not done.failures
-    assert done.cases == 20 + len(FOUND)
+    assert done.cases == 12 + len(FOUND)
     assert done.unspoilt < 12
-    assert done.outcomes["right"] > 50
+    assert done.outcomes["right"] > 40
     assert done.outcomes["ProtocolError"] > 3
     print(dict(done.outcomes))
 

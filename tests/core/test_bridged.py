@@ -275,7 +275,7 @@ async def test_one_port_is_enough(own_java_host: JavaHost, caplog: pytest.LogCap
     try:
         for number, one in enumerate(taken, own_java_host.port + 1):
             one.bind(("127.0.0.1", number))
-        async with aiomm.Bridge(port=own_java_host.port, timeout=1000) as bridge:
+        async with aiomm.Bridge(port=own_java_host.port, timeout=500) as bridge:
             core: Any = await bridge.get_core()
             await core.set_position(3)
             assert await core.get_position() == 3
