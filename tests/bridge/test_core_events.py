@@ -178,8 +178,13 @@ async def test_a_callback_that_gets_no_port_is_taken_back(own_java_host: JavaHos
                 assert (await anext(changes)).arguments == ("Camera", 17.0)
             for number in range(first + 3, first + 12):
                 other = taken.enter_context(socket.socket())
-                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the callback's, which was there just now
-                other.bind(("127.0.0.1", number))
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                while True:
+                    try:
+                        other.bind(("127.0.0.1", number))
+                        break
+                    except OSError:  # the callback's, which it is about to leave
+                        await asyncio.sleep(0.01)
                 other.listen()
             with pytest.raises(errors.JavaException, match="Address already in use"):
                 await bridge.core_events().__aenter__()
