@@ -59,6 +59,10 @@ class Slab:
         self.file: OutputFile | None = None
         self.clear()
 
+    def __len__(self) -> int:
+        """Images that are to be written."""
+        return len(self.frames)
+
     def clear(self) -> None:
         """Make ready for other images."""
         self.rows = 0  # how many rows readers may take from here; to zero before the generation changes

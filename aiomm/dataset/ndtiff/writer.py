@@ -1,17 +1,8 @@
-"""Write NDTiff 3.3: frames go into page-aligned buffers, each buffer to the file in one write, then its index records.
-
-Two stages share the work. The *packer* takes frames as they are put and lays them out in a buffer. A buffer is sealed
-when it is full or when the device is free to take it, so a lone frame is written at once and a stream in large writes.
-The *committer* writes a sealed buffer, then its index records, then reports. While nothing else waits the packer's
-thread does that itself; when frames come faster than one thread can pack and write, a second thread commits.
-"""
+"""Write NDTiff 3.3: images and their metadata side by side in TIFF files, each buffer in one write, then its index records."""
 
 from __future__ import annotations
 
 import json
-import queue
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +18,7 @@ from aiomm.dataset.ndtiff.live import LiveStore
 from aiomm.dataset.ndtiff.output import OutputFile, OutputIndex
 from aiomm.dataset.ndtiff.ring import Slab
 from aiomm.dataset.ndtiff.table import Table
+from aiomm.dataset.packing import PackingWriter
 from aiomm.dataset.queueing import Intake
 from aiomm.errors import StorageError, UnsupportedError
 
@@ -36,8 +28,6 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.storage import Durability, Frame, OnFailed, OnSaved
 
-SLAB_BYTES: Final = 8 * 2**20
-SLABS: Final = 4
 BATCHES: Final = 2
 """A write takes at most this part of the queue, so that some are packed while others are written."""
 ALIGNED_FROM: Final = 64 * 2**10
@@ -45,16 +35,7 @@ ALIGNED_FROM: Final = 64 * 2**10
 SMALL_ALIGN: Final = 2
 
 
-class _Token:
-    """Something else than a frame in the packer's inbox."""
-
-
-_FINISH: Final = _Token()
-_FREE: Final = _Token()  # the committer has nothing to do
-_FLUSH: Final = _Token()
-
-
-class NDTiffWriter:
+class NDTiffWriter(PackingWriter[Slab]):
     """Save images as an NDTiff dataset in a new folder ``<directory>/<name>_<k>``.
 
     Every method may be called from any thread. The callbacks run on a thread of the writer, one at a time, in the order
@@ -143,9 +124,9 @@ class NDTiffWriter:
             self._folder.mkdir(exist_ok=True)
             output_index = OutputIndex(self._folder / ndtiff.INDEX_NAME)
             table = Table()
-            self._all_slabs: list[Slab] = []
-            self._store = LiveStore(self._folder, summary, index, table, self._all_slabs)
-            self._commit = Committer(
+            slabs: list[Slab] = []
+            self._store = LiveStore(self._folder, summary, index, table, slabs)
+            self._commit: Committer = Committer(
                 intake=self._intake, store=self._store, table=table, index=output_index,
                 durability=durability, interval=sync_interval, settings=display_settings,
             )  # fmt: skip
@@ -154,138 +135,16 @@ class NDTiffWriter:
             self._file = self._next_file()
         except OSError as error:
             raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error.strerror or error}") from error
-        self._slabs: queue.SimpleQueue[Slab] = queue.SimpleQueue()
         self.dataset: Dataset = Dataset.of(self._store, self.path)
-        self._inbox: queue.SimpleQueue[Frame | _Token] = queue.SimpleQueue()
-        self._sealed: queue.SimpleQueue[Slab | StorageError | None] = queue.SimpleQueue()
         self._position = self._file.end
         self._align = 0  # of this file's images; chosen by its first
-        self._slab: Slab | None = None
-        self._batch = max(1, queue_size // BATCHES)
-        self._handed = self._done = 0  # buffers given to the second thread, and done by it
-        self._second: threading.Thread | None = None
-        self._thread = threading.Thread(target=self._main, name=f"aiomm-ndtiff-{self.path.name}", daemon=True)
-        self._thread.start()
-
-    # ---- any thread ---------------------------------------------------------------------------------------------
-
-    def try_put(self, frame: Frame) -> bool:
-        """Accept a frame, or say False: ``queue_size`` frames are put and not yet saved. Never waits for the disk.
-
-        Raises
-        ------
-        ValueError, TypeError
-            The frame cannot be stored; the message names what is wrong. Nothing was touched.
-        DuplicateImageError
-            There is an image with these axes.
-        StorageError
-            Writing has failed; the first failure.
-        ClosedError
-            `finish` was called.
-        """
-        self._check(frame)
-        with self._intake.lock:
-            accepted = self._intake.accept(frame)
-            if accepted:
-                self._inbox.put(frame)
-        if not accepted and self._commit.groups:
-            self._inbox.put(_FLUSH)  # what is held back to be synced together takes the room
-        return accepted
-
-    def put(self, frame: Frame, timeout: float | None = None) -> None:
-        """Accept a frame; wait while there is no room.
-
-        Raises
-        ------
-        TimeoutError
-            There was no room for ``timeout`` seconds.
-        Exception
-            As `try_put`.
-        """
-        self._check(frame)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._intake.lock:
-            if self._intake.full:
-                if self._commit.groups:
-                    self._inbox.put(_FLUSH)
-                self._intake.wait_for_room(deadline)
-            self._intake.accept(frame)
-            self._inbox.put(frame)
-
-    def flush(self) -> None:
-        """Somebody waits: report what is there as soon as it can be. Returns at once."""
-        self._inbox.put(_FLUSH)
-
-    def give_up(self) -> None:
-        """Drop what is not written yet; `finish` then waits for the write in progress only. The dataset opens afterwards."""
-        self._intake.fail(StorageError("saving was given up before this image was written"))
-
-    def finish(self) -> None:
-        """Save what was put, end the files, stop. May be called again. The dataset opens afterwards, also after a failure.
-
-        Raises
-        ------
-        StorageError
-            Writing has failed; the first failure.
-        """
-        if self._intake.close():
-            self._inbox.put(_FINISH)
-        if threading.current_thread() in (self._thread, self._second):
-            raise RuntimeError("finish() was called by a callback of the writer; it would wait for itself")
-        self._thread.join()
-        if self._intake.error is not None:
-            raise self._intake.error
-
-    def __enter__(self) -> NDTiffWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.finish()
+        batch = max(1, queue_size // BATCHES)
+        self._begin(self._intake, self._store, self._commit, slabs, batch=batch, name=f"aiomm-ndtiff-{self.path.name}")
 
     def _check(self, frame: Frame) -> None:
         self._intake.check(frame)
         if frame.pixels.nbytes > self._limit - len(self._header) - 2**16:
             raise ValueError(f"an image of {frame.pixels.nbytes} bytes does not fit in a TIFF file of {self._limit} bytes")
-
-    # ---- the packer's thread ------------------------------------------------------------------------------------
-
-    def _main(self) -> None:
-        try:
-            self._pack_all()
-        except BaseException as error:  # a bug, no memory, or a callback that raised: nobody may wait forever
-            self._hand_over(_as_storage_error(error))  # after what is sealed already
-        finally:
-            if self._second is not None:
-                self._sealed.put(None)
-                self._second.join()
-            try:
-                self._commit.finish()
-            except BaseException as error:
-                self._intake.fail(_as_storage_error(error))
-            finally:
-                self._store.finish()
-
-    def _pack_all(self) -> None:
-        commit, inbox = self._commit, self._inbox
-        while True:
-            idle = self._handed == self._done
-            try:
-                item = inbox.get(timeout=commit.due() if idle else None)
-            except queue.Empty:
-                commit.sync()
-                continue
-            if not isinstance(item, _Token):
-                self._pack(item)
-            elif item is _FINISH:
-                self._seal()
-                return
-            elif item is _FLUSH:
-                commit.hurry = True
-            if inbox.empty() and self._handed == self._done:
-                self._seal(inline=item is not _FREE)
-                if commit.hurry and self._handed == self._done:
-                    commit.sync()
-            del item  # a frame is not kept while waiting for the next
 
     def _pack(self, frame: Frame) -> None:
         """Lay a frame out in the current buffer; seal buffers that are full."""
@@ -345,62 +204,10 @@ class NDTiffWriter:
         slab.frames.append(frame)
         slab.used += slot.end
         self._position += slot.end
-        full = len(slab.frames) >= self._batch or slab.used + slot.end > slab.size
-        if full and (self._handed != self._done or not self._inbox.empty()):
-            self._seal()  # while the one before it is written, so that the next write follows at once
+        self._packed(slab, slot.end)
 
-    def _room_for(self, size: int) -> Slab:
-        slab = self._slab
-        if slab is not None and slab.used + size <= slab.size and len(slab.frames) < self._batch:
-            return slab
-        self._seal()
-        if len(self._all_slabs) < SLABS:
-            self._add_slab(size)
-        slab = self._slabs.get()  # waits until the committer is done with one
-        slab.clear()
-        if slab.size < size:
-            self._all_slabs.remove(slab)
-            self._add_slab(size)
-            slab = self._slabs.get()
-            while slab.size < size:  # an older one was in front
-                self._slabs.put(slab)
-                slab = self._slabs.get()
-            slab.clear()
-        self._slab = slab
-        return slab
-
-    def _add_slab(self, size: int) -> None:
-        slab = Slab(max(SLAB_BYTES, -(-size // ndtiff.PAGE) * ndtiff.PAGE))
-        self._all_slabs.append(slab)
-        self._slabs.put(slab)
-
-    def _seal(self, *, inline: bool = False) -> None:
-        """Commit the current buffer, here if ``inline``, else on the second thread."""
-        slab = self._slab
-        if slab is None or not slab.frames:
-            return
-        self._slab = None
-        if inline:
-            try:
-                self._commit.write(slab)
-            finally:
-                self._slabs.put(slab)
-            return
-        self._hand_over(slab)
-
-    def _hand_over(self, work: Slab | StorageError) -> None:
-        self._handed += 1
-        self._sealed.put(work)
-        if self._second is None:
-            self._second = threading.Thread(target=self._commit_all, name=self._thread.name + "-commit", daemon=True)
-            self._second.start()
-
-    def _give_up(self, message: str, cause: BaseException | None) -> None:
-        """End with an error, after the frames before this one."""
-        error = StorageError(message)
-        error.__cause__ = cause
-        self._seal()
-        self._hand_over(error)
+    def _new_slab(self, size: int) -> Slab:
+        return Slab(-(-size // ndtiff.PAGE) * ndtiff.PAGE)
 
     def _next_file(self) -> OutputFile:
         number = f"_{self._files}" if self._files else ""
@@ -408,30 +215,3 @@ class NDTiffWriter:
         self._files += 1
         self._commit.opened(file)
         return file
-
-    # ---- the second thread --------------------------------------------------------------------------------------
-
-    def _commit_all(self) -> None:
-        while (work := self._sealed.get()) is not None:
-            try:
-                if isinstance(work, Slab):
-                    self._commit.write(work)
-                else:
-                    self._commit.sync()
-                    self._intake.fail(work)
-            except BaseException as error:  # a bug, or a callback that raised: nobody may wait forever
-                self._intake.fail(_as_storage_error(error))
-            finally:
-                if isinstance(work, Slab):
-                    self._slabs.put(work)
-                self._done += 1
-                if self._done == self._handed:
-                    self._inbox.put(_FREE)
-
-
-def _as_storage_error(error: BaseException) -> StorageError:
-    if isinstance(error, StorageError):
-        return error
-    failure = StorageError(f"the writer stopped: {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure

@@ -53,6 +53,10 @@ class Slab:
         self.generation = 0
         self.clear()
 
+    def __len__(self) -> int:
+        """Images that are to be written."""
+        return len(self.entries)
+
     def clear(self) -> None:
         """Make ready for other images."""
         self._rows: dict[int, int] = {}  # gone before the generation changes
