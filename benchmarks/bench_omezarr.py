@@ -10,44 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import mmap
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-RAW_WRITE = 8 * 2**20
+from benchmarks.disk import Result, measure, run_raw, sync_all
+
 SHARD = 64 * 2**20
-Result = dict[str, float]
-
-
-def sync_all(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            fd = os.open(path, os.O_RDONLY)
-            os.fdatasync(fd)
-            os.close(fd)
-
-
-def measure(put: Any, finish: Any, count: int) -> Result:
-    """Put ``count`` frames and finish; the caller's slowest put is kept."""
-    worst = 0.0
-    cpu = time.process_time()
-    start = time.perf_counter()
-    for i in range(count):
-        before = time.perf_counter()
-        put(i)
-        worst = max(worst, time.perf_counter() - before)
-    finish()
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "cpu": (time.process_time() - cpu) / count, "worst": worst}
 
 
 def run_aiomm(folder: Path, frames: list[np.ndarray], count: int) -> Result:
@@ -110,31 +85,6 @@ def run_ome_writers(folder: Path, frames: list[np.ndarray], count: int, shard: i
 def run_ome_writers_unsharded(folder: Path, frames: list[np.ndarray], count: int) -> Result:
     """One file per image: tensorstore reads a shard and writes it again for each image that comes alone."""
     return run_ome_writers(folder, frames, count, None)
-
-
-def run_raw(folder: Path, frames: list[np.ndarray], count: int) -> Result:
-    """Write the same number of bytes in large aligned writes past the page cache; nothing is copied."""
-    fd = os.open(folder / "raw", os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
-    buffers = []
-    for i in range(4):
-        memory = mmap.mmap(-1, RAW_WRITE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        memory.madvise(mmap.MADV_HUGEPAGE)
-        np.frombuffer(memory, np.uint8)[:] = np.resize(frames[i % len(frames)].view(np.uint8).reshape(-1), RAW_WRITE)
-        buffers.append(memory)
-    writes = -(-frames[0].nbytes * count // RAW_WRITE)
-
-    def put(i: int) -> None:
-        done = 0
-        while done < RAW_WRITE:
-            done += os.pwrite(fd, memoryview(buffers[i % 4])[done:], i * RAW_WRITE + done)
-
-    def finish() -> None:
-        os.fdatasync(fd)
-        os.close(fd)
-
-    result = measure(put, finish, writes)
-    result["cpu"] *= writes / count
-    return result
 
 
 CONTESTANTS = {

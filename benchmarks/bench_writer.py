@@ -12,44 +12,19 @@ import argparse
 import contextlib
 import io
 import json
-import mmap
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.disk import Result, measure, run_raw, sync_all
+
 METADATA = {f"Device{i}-Property{i}": f"value {i}" for i in range(110)} | {"Exposure": 10.0, "BitDepth": 16, "PixelType": "GRAY16"}
-RAW_WRITE = 8 * 2**20
-Result = dict[str, float]
-
-
-def sync_all(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            fd = os.open(path, os.O_RDONLY)
-            os.fdatasync(fd)
-            os.close(fd)
-
-
-def measure(put: Any, finish: Any, count: int) -> Result:
-    """Put ``count`` frames and finish; the caller's slowest put is kept."""
-    worst = 0.0
-    cpu = time.process_time()
-    start = time.perf_counter()
-    for i in range(count):
-        before = time.perf_counter()
-        put(i)
-        worst = max(worst, time.perf_counter() - before)
-    finish()
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "cpu": (time.process_time() - cpu) / count, "worst": worst}
 
 
 def run_aiomm(folder: Path, frames: list[np.ndarray], count: int, queue_size: int) -> Result:
@@ -78,34 +53,11 @@ def run_ndstorage(folder: Path, frames: list[np.ndarray], count: int, queue_size
         return measure(lambda i: dataset.put_image({"time": i}, frames[i % len(frames)], {**METADATA, "Axes": {"time": i}}), finish, count)
 
 
-def run_raw(folder: Path, frames: list[np.ndarray], count: int, queue_size: int) -> Result:
-    """Write the same number of bytes in large aligned writes past the page cache; nothing is copied."""
-    path = folder / "raw"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
-    buffers = []
-    for i in range(4):
-        memory = mmap.mmap(-1, RAW_WRITE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        memory.madvise(mmap.MADV_HUGEPAGE)
-        np.frombuffer(memory, np.uint8)[:] = np.resize(frames[i % len(frames)].view(np.uint8).reshape(-1), RAW_WRITE)
-        buffers.append(memory)
-    total = frames[0].nbytes * count
-    writes = -(-total // RAW_WRITE)
-
-    def put(i: int) -> None:
-        done = 0
-        while done < RAW_WRITE:
-            done += os.pwrite(fd, memoryview(buffers[i % 4])[done:], i * RAW_WRITE + done)
-
-    def finish() -> None:
-        os.fdatasync(fd)
-        os.close(fd)
-
-    result = measure(put, finish, writes)
-    result["cpu"] *= writes / count
-    return result
+def run_plain(folder: Path, frames: list[np.ndarray], count: int, queue_size: int) -> Result:
+    return run_raw(folder, frames, count)
 
 
-CONTESTANTS = {"aiomm": run_aiomm, "ndstorage": run_ndstorage, "raw": run_raw}
+CONTESTANTS = {"aiomm": run_aiomm, "ndstorage": run_ndstorage, "raw": run_plain}
 
 
 def child(name: str, size: int, gigabytes: float, queue_size: int, data: str) -> None:

@@ -6,26 +6,21 @@ each one saved through a pipe; it is killed with SIGKILL, and what it had report
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import random
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter
+from tests.campaigns import killing
+from tests.campaigns.killing import Modes, Outcome, metadata, pixels, report
 
-ROOT = Path(__file__).parents[2]
-MODES: dict[str, dict[str, Any]] = {
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODES: Modes = {
     "small": {"shapes": [(64, 64)], "queue_size": 50},
     "packed, odd": {"shapes": [(31, 33)], "queue_size": 20},
     "medium": {"shapes": [(256, 256)], "queue_size": 20},
@@ -40,17 +35,6 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def pixels(i: int, shapes: list[tuple[int, int]]) -> np.ndarray:
-    """Make an image that no other number makes."""
-    shape = shapes[i % len(shapes)]
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    return (y * 40503 + x * 30011 + i * 257).astype(np.uint16)
-
-
-def metadata(i: int) -> dict[str, Any]:
-    return {"Number": i, "Text": "x" * (i * 37 % 5000)}
-
-
 def axes(i: int, mode: str) -> dict[str, int | str]:
     positions = MODES[mode].get("positions")
     place = {} if positions is None else {"position": positions[i // 6 % len(positions)]}
@@ -63,49 +47,10 @@ def write(folder: str, mode: str) -> None:
     options = dict(MODES[mode])
     shapes = options.pop("shapes")
     options.pop("positions", None)
-
-    def on_saved(frames: list[Frame]) -> None:
-        data = b"".join(b"%d\n" % frame.token for frame in frames)
-        while data:
-            data = data[os.write(1, data) :]
-
-    writer = OmeZarrWriter(folder, "killed", {"mode": mode}, on_saved=on_saved, **options)
+    writer = OmeZarrWriter(folder, "killed", {"mode": mode}, on_saved=report, **options)
     os.write(1, b"ready\n")
     for i in range(10**9):
         writer.put(Frame(axes(i, mode), pixels(i, shapes), metadata(i), 16, token=i))
-
-
-@dataclass
-class Outcome:
-    """What a campaign found."""
-
-    kills: int = 0
-    reported: int = 0
-    indexed: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-
-def kill_once(folder: Path, mode: str, delay: float, outcome: Outcome) -> None:
-    command = [sys.executable, "-m", "tests.campaigns.kill9_omezarr", "--write", str(folder), "--mode", mode]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
-        assert child.stdout is not None
-        try:
-            assert child.stdout.readline() == b"ready\n"
-            end = time.monotonic() + delay
-            lines: list[bytes] = []
-            os.set_blocking(child.stdout.fileno(), False)
-            while time.monotonic() < end:  # its pipe must not fill
-                lines.append(child.stdout.read() or b"")
-                time.sleep(0.0005)
-        finally:
-            child.kill()
-        os.set_blocking(child.stdout.fileno(), True)
-        lines.append(child.stdout.read())
-    text = b"".join(lines)
-    reported = [int(line) for line in text[: text.rfind(b"\n") + 1].split()]
-    outcome.kills += 1
-    outcome.reported += len(reported)
-    check(folder / "killed_1", mode, reported, outcome)
 
 
 def check(path: Path, mode: str, reported: list[int], outcome: Outcome) -> None:
@@ -141,34 +86,8 @@ def check(path: Path, mode: str, reported: list[int], outcome: Outcome) -> None:
 
 def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Outcome:
     """Kill writers of every mode in turn, at moments that the seed says."""
-    rng = random.Random(seed)
-    outcome = Outcome()
-    for number in range(kills):
-        mode = list(MODES)[number % len(MODES)]
-        place = Path(tempfile.mkdtemp(prefix="kill-", dir=folder))
-        try:
-            kill_once(place, mode, rng.choice([0.0, 0.02, rng.uniform(0, longest), rng.uniform(0, longest)]), outcome)
-        finally:
-            shutil.rmtree(place)
-    return outcome
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--data", default=None, help="a folder on the disk to use")
-    parser.add_argument("--write", help=argparse.SUPPRESS)
-    parser.add_argument("--mode", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.write:
-        write(options.write, options.mode)
-        return
-    with tempfile.TemporaryDirectory(dir=options.data) as folder:
-        outcome = run(options.kills, Path(folder), seed=options.seed)
-    print(outcome)
-    sys.exit(1 if outcome.wrong else 0)
+    return killing.run("tests.campaigns.kill9_omezarr", MODES, check, kills, folder, seed, longest)
 
 
 if __name__ == "__main__":
-    main()
+    killing.main(__doc__, write, run)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from aiomm.dataset import Dataset, repair
-from tests.campaigns import kill9_writer
+from tests.campaigns import kill9_writer, killing
 from tests.campaigns.kill9_writer import MODES
 from tests.dataset.support import ndstorage_dataset
 
@@ -59,8 +59,8 @@ def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Out
         mode = list(MODES)[number % len(MODES)]
         place = Path(tempfile.mkdtemp(prefix="repair-", dir=folder))
         try:
-            killed = kill9_writer.Outcome()
-            kill9_writer.kill_once(place, mode, rng.uniform(0, longest), killed)
+            killed = killing.Outcome()
+            killing.kill_once(kill9_writer.__name__, kill9_writer.check, place, mode, rng.uniform(0, longest), killed)
             outcome.wrong += killed.wrong
             outcome.kills += 1
             outcome.indexed += killed.indexed
@@ -70,7 +70,7 @@ def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Out
     return outcome
 
 
-def check(path: Path, mode: str, killed: kill9_writer.Outcome, way: str, outcome: Outcome) -> None:
+def check(path: Path, mode: str, killed: killing.Outcome, way: str, outcome: Outcome) -> None:
     before = {file.name: file.stat().st_size for file in path.iterdir()}
     dry = repair(path)
     if before != {file.name: file.stat().st_size for file in path.iterdir()}:
@@ -88,8 +88,8 @@ def check(path: Path, mode: str, killed: kill9_writer.Outcome, way: str, outcome
             outcome.wrong.append(f"{mode}, {way}: not finished after repair")
         for i in range(len(dataset)):
             pixels, metadata = dataset.read_row(i)
-            right = dataset.axes_of(i) == kill9_writer.axes(i) and np.array_equal(pixels, kill9_writer.pixels(i, shapes))
-            if not right or metadata != {**kill9_writer.metadata(i), "Axes": kill9_writer.axes(i)}:
+            right = dataset.axes_of(i) == kill9_writer.axes(i) and np.array_equal(pixels, killing.pixels(i, shapes))
+            if not right or metadata != {**killing.metadata(i), "Axes": kill9_writer.axes(i)}:
                 outcome.wrong.append(f"{mode}, {way}: image {i} is another one")
         if len(dataset):
             with ndstorage_dataset(path) as other:

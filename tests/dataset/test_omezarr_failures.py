@@ -15,39 +15,19 @@ import pytest
 
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter
 from aiomm.errors import StorageError
+from tests.dataset.failing import BIG, SMALL, Said, put_until_it_fails
 from tests.dataset.support import frame, image
 from tests.dataset.test_omezarr import stored
-from tests.dataset.test_writer_failures import BIG, SMALL
 
 SHAPES = pytest.mark.parametrize("shape", [BIG, SMALL], ids=["big", "small"])
 
 
-class Report:
-    """What a writer said."""
-
-    def __init__(self) -> None:
-        self.saved: list[Frame] = []
-        self.failures: list[tuple[BaseException, list[Frame]]] = []
-        self.failed = threading.Event()
-
-    def on_saved(self, frames: list[Frame]) -> None:
-        self.saved.extend(frames)
-
-    def on_failed(self, error: BaseException, frames: list[Frame]) -> None:
-        self.failures.append((error, frames))
-        self.failed.set()
+class Report(Said):
+    """What a writer said, and whether it is true."""
 
     def check(self, writer: OmeZarrWriter, frames: list[Frame]) -> None:
         """Every frame accepted was saved or lost, in order, and what was saved reads back in Dataset and zarr-python."""
-        assert len(self.failures) == 1
-        error, lost = self.failures[0]
-        assert isinstance(error, StorageError)
-        assert [f.axes for f in self.saved + lost] == [f.axes for f in frames[: len(self.saved) + len(lost)]]
-        with pytest.raises(StorageError) as caught:
-            writer.try_put(frame(9999))
-        assert caught.value is error
-        with pytest.raises(StorageError):
-            writer.finish()
+        self.check_end(writer, frames)
         for dataset in (writer.dataset, Dataset(writer.path)):
             assert dataset.finished
             assert len(dataset) == len(self.saved)
@@ -59,18 +39,6 @@ class Report:
         for one, (axes, pixels) in zip(self.saved, found, strict=True):
             assert axes == one.axes
             assert np.array_equal(pixels, one.pixels)
-
-
-def put_until_it_fails(writer: OmeZarrWriter, shape: tuple[int, int], most: int = 300) -> list[Frame]:
-    frames = []
-    for i in range(most):
-        one = frame(i, shape)
-        try:
-            writer.put(one, timeout=30)
-        except StorageError:
-            return frames
-        frames.append(one)
-    return frames
 
 
 def break_pwrite(monkeypatch: pytest.MonkeyPatch, capacity: int, code: int) -> None:

@@ -13,37 +13,16 @@ import pytest
 
 from aiomm.dataset import Dataset, Frame, NDTiffWriter
 from aiomm.errors import StorageError
+from tests.dataset.failing import BIG, SMALL, Said, put_until_it_fails
 from tests.dataset.support import frame, image, ndstorage_dataset
 
-BIG, SMALL = (300, 301), (20, 30)
 
-
-class Report:
-    """What a writer said."""
-
-    def __init__(self) -> None:
-        self.saved: list[Frame] = []
-        self.failures: list[tuple[BaseException, list[Frame]]] = []
-        self.failed = threading.Event()
-
-    def on_saved(self, frames: list[Frame]) -> None:
-        self.saved.extend(frames)
-
-    def on_failed(self, error: BaseException, frames: list[Frame]) -> None:
-        self.failures.append((error, frames))
-        self.failed.set()
+class Report(Said):
+    """What a writer said, and whether it is true."""
 
     def check(self, writer: NDTiffWriter, frames: list[Frame]) -> None:
         """Every frame accepted was saved or lost, in order, and what was saved reads back in both readers."""
-        assert len(self.failures) == 1
-        error, lost = self.failures[0]
-        assert isinstance(error, StorageError)
-        assert [f.axes for f in self.saved + lost] == [f.axes for f in frames[: len(self.saved) + len(lost)]]
-        with pytest.raises(StorageError) as caught:
-            writer.try_put(frame(9999))
-        assert caught.value is error
-        with pytest.raises(StorageError):
-            writer.finish()
+        self.check_end(writer, frames)
         with ndstorage_dataset(writer.path) as other:
             for dataset in (writer.dataset, Dataset(writer.path)):
                 assert dataset.finished
@@ -53,18 +32,6 @@ class Report:
                     if dataset.axes:
                         assert np.array_equal(other.read_image(**one.axes), one.pixels)
                         assert other.read_metadata(**one.axes) == dataset.read_metadata(**one.axes)
-
-
-def put_until_it_fails(writer: NDTiffWriter, shape: tuple[int, int], most: int = 300) -> list[Frame]:
-    frames = []
-    for i in range(most):
-        one = frame(i, shape)
-        try:
-            writer.put(one, timeout=30)
-        except StorageError:
-            return frames
-        frames.append(one)
-    return frames
 
 
 def break_pwrite(monkeypatch: pytest.MonkeyPatch, capacity: int, code: int) -> None:
@@ -295,7 +262,8 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from aiomm.dataset import NDTiffWriter
-from tests.dataset.test_writer_failures import Report, put_until_it_fails
+from tests.dataset.failing import put_until_it_fails
+from tests.dataset.test_writer_failures import Report
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 report = Report()
 writer = NDTiffWriter(Path(sys.argv[1]), "x", on_saved=report.on_saved, on_failed=report.on_failed)
