@@ -106,7 +106,7 @@ class Session:
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError(
                 "this Bridge belongs to another event loop than the one that runs here: open a Bridge in each loop, "
-                "or use asyncio.run_coroutine_threadsafe(..., bridge.loop)"
+                "or call aiomm.blocking(...) of it in a worker thread"
             )
 
     def lose(self, error: BridgeError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,8 @@ def plan_grid(
     """
     if not len(index):
         raise MissingImageError("the dataset has no images yet")
+    if not (axes is None or isinstance(axes, Iterable)):
+        raise TypeError(f'axes is {axes!r}: it must be names of axes, as in axes=["time", "z"]')
     names = None if axes is None else [axes] if isinstance(axes, str) else list(axes)
     if names is not None:
         for name in names:

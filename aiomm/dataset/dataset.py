@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -21,7 +22,6 @@ from aiomm.dataset.selection import find_row
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterable, Sequence
 
     import dask.array as da
@@ -81,6 +81,8 @@ class Dataset(Contents):
         check_live(live, wait, full_res_only, remote_storage_monitor)
         if dataset_path is None:
             raise TypeError("dataset_path is missing: which folder? (a live dataset comes from an acquisition's get_dataset())")
+        if not isinstance(dataset_path, str | os.PathLike):
+            raise TypeError(f"dataset_path is {dataset_path!r}: it must be the path of a folder")
         path = Path(dataset_path).absolute()
         source = RemoteFeed(path, remote_storage_monitor) if remote_storage_monitor is not None else open_live(path, wait) if live else None
         self._set(path, open_stores(path, full_res_only) if source is None else [source.store], source)
@@ -119,6 +121,8 @@ class Dataset(Contents):
 
     def read_row(self, row: int) -> tuple[Image, dict[str, Any]]:
         """Read pixels and metadata of a row."""
+        if isinstance(row, bool) or not isinstance(row, int | np.integer):
+            raise TypeError(f"row is {row!r}: it must be a number, 0 or more")
         if not 0 <= row < len(self):
             raise IndexError(f"row {row}: the dataset has {len(self)} rows")
         return self._store.read(row), self._store.metadata(row)

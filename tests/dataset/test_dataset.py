@@ -301,3 +301,15 @@ def test_values_that_only_equal_an_integer_are_refused(tmp_path: Path, wrong: An
         for ask in (dataset.read_image, dataset.has_image, dataset.read_metadata):
             with pytest.raises(TypeError, match="axis 'time'"):
                 ask(time=wrong)
+
+
+def test_what_is_no_path_no_axes_and_no_row_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="dataset_path is 5: it must be the path of a folder"):
+        Dataset(5)  # type: ignore[arg-type]
+    with NDTiffWriter(tmp_path, "x") as writer:
+        writer.put(frame(1))
+    with Dataset(writer.path) as dataset:
+        with pytest.raises(TypeError, match="axes is 5: it must be names of axes"):
+            dataset.as_array(axes=5)  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match="row is 'a'"):
+            dataset.read_row("a")  # type: ignore[arg-type]
