@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
-from aiomm.acquire.hardware import Stopped
+from aiomm.acquire.conductor import Stopped
 from aiomm.core.images import to_image
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.translate import core_error

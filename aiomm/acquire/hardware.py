@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.acquire.capabilities import same_number
+from aiomm.acquire.conductor import Stopped
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.translate import core_error
 from aiomm.errors import HardwareError
@@ -30,10 +31,6 @@ ATTEMPTS = 6
 RETRY_PAUSE_S = 0.005
 BUSY_STEP_S = 0.0005
 SAME_PLACE_UM = 0.01
-
-
-class Stopped(Exception):
-    """The engine was told to stop; unwinds a routine to its clean-up. Never leaves the engine."""
 
 
 class Hardware:

@@ -31,7 +31,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from aiomm.errors import ClosedError
 
@@ -39,8 +39,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Signal:
+class Wakes(Protocol):
     """Wakes a routine that waits for it. ``set`` may be called from any thread, ``clear`` by the routine only."""
+
+    @property
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+
+
+class Signal:
+    """Wakes a routine on a `HardwareThread`."""
 
     __slots__ = ("_flag", "_thread")
 
@@ -66,7 +75,7 @@ class Wait:
 
     __slots__ = ("readers_only", "signal", "until")
 
-    def __init__(self, signal: Signal | None = None, *, until: float | None = None, readers_only: bool = False) -> None:
+    def __init__(self, signal: Wakes | None = None, *, until: float | None = None, readers_only: bool = False) -> None:
         self.signal = signal
         self.until = until
         self.readers_only = readers_only
