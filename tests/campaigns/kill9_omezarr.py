@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter
+from aiomm.dataset.omezarr.pyramid import halve
 from tests.campaigns import killing
 from tests.campaigns.killing import Modes, Outcome, metadata, pixels, report
 
@@ -32,6 +34,8 @@ MODES: Modes = {
     "interval": {"shapes": [(256, 256)], "queue_size": 20, "durability": "interval", "sync_interval": 0.02},
     "every": {"shapes": [(128, 128)], "queue_size": 8, "durability": "every"},
     "one by one": {"shapes": [(256, 256)], "queue_size": 1},
+    "levels": {"shapes": [(600, 700)], "queue_size": 20, "levels": 2, "pause": 0.002},
+    "levels, ending": {"shapes": [(600, 700)], "queue_size": 20, "levels": 2, "images": 30, "positions": ["A1", "A2", "B1", "B2", "C11"]},
 }
 
 
@@ -47,10 +51,14 @@ def write(folder: str, mode: str) -> None:
     options = dict(MODES[mode])
     shapes = options.pop("shapes")
     options.pop("positions", None)
+    images, pause = options.pop("images", 10**9), options.pop("pause", 0)
     writer = OmeZarrWriter(folder, "killed", {"mode": mode}, on_saved=report, **options)
     os.write(1, b"ready\n")
-    for i in range(10**9):
+    for i in range(images):
         writer.put(Frame(axes(i, mode), pixels(i, shapes), metadata(i), 16, token=i))
+        time.sleep(pause)
+    writer.finish()  # of a mode with levels, most of them are built and all are listed here
+    time.sleep(3600)
 
 
 def check(path: Path, mode: str, reported: list[int], outcome: Outcome) -> None:
@@ -79,9 +87,27 @@ def check(path: Path, mode: str, reported: list[int], outcome: Outcome) -> None:
             if not np.array_equal(groups[record["image"]][tuple(record["index"])], pixels(images, shapes)):
                 outcome.wrong.append(f"{mode}: zarr-python reads image {images} differently")
             images += 1
+    check_levels(path, mode, outcome)
     for array in groups.values():  # whole arrays too: no shard is left that a reader stumbles over
         if array.nbytes < 2**28:
             array[:]
+
+
+def check_levels(path: Path, mode: str, outcome: Outcome) -> None:
+    """A level that is listed is whole, in every image of the dataset that has one."""
+    with Dataset(path, full_res_only=False) as dataset:
+        for level in range(1, dataset.num_resolution_levels):
+            for i in range(len(dataset)):
+                expected = pixels(i, MODES[mode]["shapes"])
+                for _ in range(level):
+                    expected = halve(expected)
+                if not np.array_equal(dataset.read_image(**axes(i, mode), resolution_level=level), expected):  # type: ignore[call-overload]
+                    outcome.wrong.append(f"{mode}: image {i} of level {level} is another one")
+        outcome.levels += dataset.num_resolution_levels > 1
+    for file in path.rglob("zarr.json"):
+        attributes = json.loads(file.read_bytes()).get("attributes", {})
+        for one in attributes.get("ome", {}).get("multiscales", [{"datasets": []}])[0]["datasets"]:
+            zarr.open_array(str(file.parent / one["path"]), mode="r")
 
 
 def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Outcome:

@@ -50,6 +50,7 @@ class Outcome:
     kills: int = 0
     reported: int = 0
     indexed: int = 0
+    levels: int = 0  # datasets with levels when they were killed
     torn: int = 0  # indexes with a record cut short, which ndstorage cannot open
     wrong: list[str] = field(default_factory=list)
 

@@ -53,7 +53,7 @@ def check(path: Path) -> None:
 
 
 def test_built_while_acquiring_and_by_finish(tmp_path: Path) -> None:
-    check(write(tmp_path, multiscale=True).path)
+    check(write(tmp_path, levels=None).path)
 
 
 def test_built_afterwards_and_again(tmp_path: Path) -> None:
@@ -66,8 +66,27 @@ def test_built_afterwards_and_again(tmp_path: Path) -> None:
     check(path)
 
 
+def test_as_many_as_asked_for(tmp_path: Path) -> None:
+    """Also of images that are small, as far as there is more than a pixel; fewer later leave nothing of the others."""
+    for asked, count in ((1, 1), (3, 3), (20, 5)):
+        with OmeZarrWriter(tmp_path, "x", levels=asked) as writer:
+            writer.put(Frame({"time": 0}, image(1, (20, 33)), {}))
+        assert listed(writer.path) == [str(n) for n in range(count + 1)]
+        with Dataset(writer.path, full_res_only=False) as dataset:
+            expected = image(1, (20, 33))
+            for level in range(count + 1):
+                assert same(dataset.read_image(time=0, resolution_level=level), expected)
+                expected = halve(expected)
+    assert build_levels(writer.path, 2) == 3
+    assert listed(writer.path) == ["0", "1", "2"]
+    assert sorted(entry.name for entry in writer.path.iterdir() if entry.is_dir()) == ["0", "1", "2"]
+    for wrong in (-1, True, "2"):
+        with pytest.raises(ValueError, match="levels is"):
+            OmeZarrWriter(tmp_path, "x", levels=wrong)  # type: ignore[arg-type]
+
+
 def test_rgb_and_positions_and_gaps(tmp_path: Path) -> None:
-    with OmeZarrWriter(tmp_path, "x", multiscale=True) as writer:
+    with OmeZarrWriter(tmp_path, "x", levels=None) as writer:
         for i in range(3):
             writer.put(Frame({"position": i, "time": 2 * i}, image(i, (600, 520), "rgb"), {}))
     dataset = Dataset(writer.path, full_res_only=False)
@@ -100,7 +119,7 @@ def test_saving_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             busy.clear()
             held.clear()
 
-    with OmeZarrWriter(tmp_path, "x", on_saved=on_saved, multiscale=True, queue_size=10) as writer:
+    with OmeZarrWriter(tmp_path, "x", on_saved=on_saved, levels=None, queue_size=10) as writer:
         writer.put(Frame(AXES[0], image(0, SHAPE), {}))
         assert entered.wait(10)
         for i in (1, 2, 3):
@@ -109,6 +128,28 @@ def test_saving_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         gate.set()
         assert done.wait(10)  # before finish
     assert not wrong
+
+
+def test_images_that_wait_to_be_synced_together_hold_no_level_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+    monkeypatch.setattr("aiomm.dataset.omezarr.pyramid.halve", lambda one: (done.set(), halve(one))[1])  # type: ignore[func-returns-value]
+    saved = threading.Event()
+    gate = threading.Event()
+
+    def on_saved(_: list[Frame]) -> None:
+        if saved.is_set():
+            return
+        saved.set()
+        assert gate.wait(30)
+
+    with OmeZarrWriter(tmp_path, "x", levels=None, on_saved=on_saved, durability="interval", sync_interval=3600.0) as writer:
+        writer.put(Frame(AXES[0], image(0, SHAPE), {}))
+        writer.flush()
+        assert saved.wait(10)
+        writer.put(Frame(AXES[1], image(1, SHAPE), {}))  # held for an hour
+        gate.set()
+        assert done.wait(10)
+        assert len(writer.dataset) == 1
 
 
 def test_no_room_for_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +163,7 @@ def test_no_room_for_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     with pytest.raises(StorageError, match=r"every image is saved.*full"):
-        write(tmp_path, multiscale=True)
+        write(tmp_path, levels=None)
     monkeypatch.undo()
     path = tmp_path / "x_1"
     assert listed(path) == ["0"]
@@ -132,7 +173,7 @@ def test_no_room_for_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_given_up(tmp_path: Path) -> None:
-    writer = OmeZarrWriter(tmp_path, "x", multiscale=True)
+    writer = OmeZarrWriter(tmp_path, "x", levels=None)
     writer.put(Frame(AXES[0], image(0, SHAPE), {}))
     writer.give_up()
     with pytest.raises(StorageError, match="given up"):

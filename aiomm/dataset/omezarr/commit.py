@@ -15,6 +15,8 @@ from aiomm.dataset.omezarr.metadata import Steps
 from aiomm.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiomm.dataset.ndtiff.output import OutputIndex
     from aiomm.dataset.omezarr.folder import Groups
     from aiomm.dataset.omezarr.layout import ImagePlan, Layout
@@ -33,7 +35,10 @@ metadata; the end makes it as long as its images say."""
 
 
 class Committer:
-    """Writes slabs in order. One thread at a time."""
+    """Writes slabs in order. One thread at a time.
+
+    ``on_held()`` is called when frames are written and wait to be synced with others.
+    """
 
     def __init__(
         self,
@@ -47,8 +52,10 @@ class Committer:
         durability: Durability,
         interval: float,
         direct: bool,
+        on_held: Callable[[], None],
     ) -> None:
         self._intake = intake
+        self._on_held = on_held
         self._store = store
         self._layout = layout
         self._groups = groups
@@ -70,6 +77,11 @@ class Committer:
     def groups(self) -> bool:
         """Whether frames may be held back to be synced together."""
         return self._interval > 0
+
+    @property
+    def held(self) -> int:
+        """How many frames are written and wait to be synced together."""
+        return len(self._held)
 
     def due(self) -> float | None:
         """In how many seconds the frames held back must be synced; None if there are none."""
@@ -93,6 +105,8 @@ class Committer:
             self._held += entries
             if failure is not None or self.hurry or self._intake.full or not self.due():
                 self.sync()
+            else:
+                self._on_held()
         if failure is not None and failed is not None:
             self._fail(f"cannot write image {failed.frame.axes} to {failed.shard.path}", failure)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.omezarr.store import ShardStore
 
 LARGEST: Final = 512
-"""Images are halved until no side is longer than this."""
+"""Images are halved until no side is longer than this, if nobody says how often."""
 OPEN_SHARDS: Final = 16
 
 
@@ -46,10 +46,10 @@ def halve(image: np.ndarray) -> np.ndarray:
     return halved
 
 
-def level_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Shapes of the reduced levels of an image."""
-    shapes = []
-    while max(shape[:2]) > LARGEST:
+def level_shapes(shape: tuple[int, ...], count: int | None = None) -> list[tuple[int, ...]]:
+    """Shapes of the reduced levels of an image: so many, as far as there is more than a pixel to reduce."""
+    shapes: list[tuple[int, ...]] = []
+    while max(shape[:2]) > (LARGEST if count is None else 1) and (count is None or len(shapes) < count):
         shape = (max(1, shape[0] // 2), max(1, shape[1] // 2), *shape[2:])
         shapes.append(shape)
     return shapes
@@ -64,12 +64,17 @@ class LevelBuilder:
         Where the images are read.
     index_of : callable
         Place of a row in its array.
+    count : int, optional
+        How many levels; see `level_shapes`.
     sync : bool
         Whether levels are put on the device before they are listed.
     """
 
-    def __init__(self, store: ShardStore, index_of: Callable[[int], tuple[int, ...]], *, sync: bool = False) -> None:
+    def __init__(
+        self, store: ShardStore, index_of: Callable[[int], tuple[int, ...]], count: int | None = None, *, sync: bool = False
+    ) -> None:
         self._store = store
+        self._count = count
         self._index_of = index_of
         self._sync = sync
         self._cursor = 0
@@ -94,11 +99,10 @@ class LevelBuilder:
         full = self._store.plan_of(row)
         plans = self._plans.get(full.number)
         if plans is None:
-            shapes = level_shapes(full.shape)
+            shapes = level_shapes(full.shape, self._count)
             plans = self._plans[full.number] = [replace(full, shape=shape, level=n) for n, shape in enumerate(shapes, 1)]
-            for plan in plans:  # what an interrupted build has left
-                with contextlib.suppress(FileNotFoundError):
-                    shutil.rmtree(self._store.path / plan.path / str(plan.level))
+            for folder in level_folders(self._store.path / full.path):  # what an interrupted build has left
+                shutil.rmtree(folder)
         image = self._store.read(row) if plans else None
         for plan in plans:
             assert image is not None
@@ -159,6 +163,12 @@ class LevelBuilder:
                 self._open.popitem()[1].close()
 
 
+def level_folders(group: Path) -> list[Path]:
+    """The folders of an image's reduced levels, listed or not."""
+    found = [entry for entry in group.iterdir() if entry.name.isdecimal() and entry.name != "0" and entry.is_dir()]
+    return sorted(found, key=lambda entry: int(entry.name))
+
+
 def list_levels(group: Path, count: int, *, sync: bool) -> None:
     """Have an image group list its full array and so many reduced ones.
 
@@ -188,13 +198,15 @@ def list_levels(group: Path, count: int, *, sync: bool) -> None:
     replace_json(group / ome.FILE, ome.group(attributes), sync=sync)
 
 
-def build_levels(path: Path) -> int:
+def build_levels(path: Path, count: int | None = None) -> int:
     """Build the reduced levels of a dataset that aiomm wrote, again if there are some.
 
     Parameters
     ----------
     path : Path
         Folder of the dataset.
+    count : int, optional
+        How many; see `level_shapes`.
 
     Returns
     -------
@@ -212,7 +224,7 @@ def build_levels(path: Path) -> int:
     log = parse_log((path / INDEX_NAME).read_bytes(), str(path / INDEX_NAME), keep_indexes=True)
     for plan in store.images:
         list_levels(path / plan.path, 0, sync=False)
-    builder = LevelBuilder(store, log.indexes.__getitem__)
+    builder = LevelBuilder(store, log.indexes.__getitem__, count)
     try:
         for _ in range(min(len(store.index), len(log.indexes))):
             builder.step()
@@ -220,7 +232,7 @@ def build_levels(path: Path) -> int:
     finally:
         builder.give_up()
         store.close()
-    return 1 + max((len(level_shapes(plan.shape)) for plan in store.images), default=0)
+    return 1 + max((len(level_shapes(plan.shape, count)) for plan in store.images), default=0)
 
 
 class Background:

@@ -67,8 +67,10 @@ class OmeZarrWriter(PackingWriter[Slab]):
         How large a shard becomes, if an image is not larger.
     direct : bool
         Whether large writes may go past the page cache.
-    multiscale : bool
-        Whether images larger than 512 pixels get reduced levels: built while nothing waits to be saved, the rest in `finish`.
+    levels : int or None
+        Number of the coarsest reduced level: n is reduced 2**n times, 0 makes none. If None, images get levels until no side is
+        longer than 512 pixels. They are built from what is saved while nothing waits to be written, the rest in `finish`, and
+        listed when they are whole.
 
     Raises
     ------
@@ -92,12 +94,14 @@ class OmeZarrWriter(PackingWriter[Slab]):
         plate: bool | None = None,
         shard_bytes: int = SHARD_BYTES,
         direct: bool = True,
-        multiscale: bool = False,
+        levels: int | None = 0,
     ) -> None:
         if durability not in ("none", "interval", "every"):
             raise ValueError(f"durability is {durability!r}: it must be 'none', 'interval' or 'every'")
         if isinstance(shard_bytes, bool) or not isinstance(shard_bytes, int) or shard_bytes < 1:
             raise ValueError(f"shard_bytes is {shard_bytes!r}: it must be a number of bytes, 1 or more")
+        if isinstance(levels, bool) or not (levels is None or (isinstance(levels, int) and levels >= 0)):
+            raise ValueError(f"levels is {levels!r}: it must be the number of the coarsest level, 0 or more, or None")
         summary = json.loads(encode_json(dict(summary_metadata or {})))
         self._layout = Layout(plate=plate, shard_bytes=shard_bytes)
         self._shards: dict[tuple[int, tuple[int, ...]], ShardFile] = {}
@@ -108,21 +112,21 @@ class OmeZarrWriter(PackingWriter[Slab]):
             self.path: Path = make_folder(Path(directory), name)
             self._store = LiveStore(self.path, summary, self._layout.images, [], slabs)
             self._intake = Intake(
-                self._store.index, queue_size=queue_size, on_saved=self._saved if multiscale else on_saved, on_room=on_room,
+                self._store.index, queue_size=queue_size, on_saved=on_saved if levels == 0 else self._saved, on_room=on_room,
                 on_failed=on_failed, allow_duplicates=allow_duplicates,
             )  # fmt: skip
             groups = Groups(self.path, summary, sync=durability != "none")
             self._commit: Committer = Committer(
                 intake=self._intake, store=self._store, layout=self._layout, groups=groups,
                 index=OutputIndex(self.path / INDEX_NAME), frames=OutputIndex(self.path / FRAMES_NAME),
-                durability=durability, interval=sync_interval, direct=direct,
+                durability=durability, interval=sync_interval, direct=direct, on_held=self._wake,
             )  # fmt: skip
         except OSError as error:
             raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error.strerror or error}") from error
         self.dataset: Dataset = Dataset.of(self._store)
-        if multiscale:
-            builder = LevelBuilder(self._store, self._index_of, sync=durability != "none")
-            self._levels = Background(builder, lambda: len(self._intake) > 0, f"aiomm-omezarr-levels-{self.path.name}")
+        if levels != 0:
+            builder = LevelBuilder(self._store, self._index_of, levels, sync=durability != "none")
+            self._levels = Background(builder, self._busy, f"aiomm-omezarr-levels-{self.path.name}")
         batch = max(1, queue_size // 2)  # so that some are packed while others are written
         self._begin(self._intake, self._store, self._commit, slabs, batch=batch, name=f"aiomm-omezarr-{self.path.name}")
 
@@ -135,8 +139,15 @@ class OmeZarrWriter(PackingWriter[Slab]):
     def _saved(self, frames: list[Frame]) -> None:
         if self._on_saved is not None:
             self._on_saved(frames)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._levels is not None:
             self._levels.wake()
+
+    def _busy(self) -> bool:
+        """Whether an image waits to be written; those that wait to be synced together do not count."""
+        return len(self._intake) > self._commit.held
 
     def _index_of(self, row: int) -> tuple[int, ...]:
         """Place of a saved image in its array."""
