@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiomm.acquire import parameters as check
 from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
 from aiomm.acquire.calls import refuse_end
-from aiomm.acquire.capabilities import needs, read_capabilities
-from aiomm.acquire.engine import Engine
+from aiomm.acquire.capabilities import needs
 from aiomm.acquire.feeder import Feeder, read_list
 from aiomm.acquire.functions import make_functions
+from aiomm.acquire.home import LocalHome
 from aiomm.acquire.hooks import EventQueue, UserFunction
-from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.processing import Processing
 from aiomm.acquire.run import Run
 from aiomm.acquire.sources import open_source
@@ -24,7 +23,7 @@ from aiomm.acquire.status import Status
 from aiomm.acquire.streams import ImageStream, NotificationStream, Policy
 from aiomm.acquire.submission import Submission
 from aiomm.acquire.supervisor import Supervisor
-from aiomm.acquire.target import Target, open_storage
+from aiomm.acquire.target import Target
 from aiomm.core.turns import current_turn
 from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
 from aiomm.suggest import suggest_parameters
@@ -175,7 +174,7 @@ class Acquisition:
             raise ValueError('format="memory" saves nothing: leave out directory=')
         if directory is None and format == "ome-zarr":
             raise ValueError('format="ome-zarr" saves to disk: it needs directory= and name=')
-        self._core = core
+        self._home = LocalHome(core)
         self._directory = None if directory is None else Path(directory).expanduser().absolute()
         self._name = name or "acquisition"
         self._functions = {
@@ -294,12 +293,11 @@ class Acquisition:
     async def _start(self) -> None:
         if self._run is not None:
             raise RuntimeError("this Acquisition is open already, or was: make another one for another dataset")
-        core = self._core
-        run = Run(core, allow_duplicates=self._allow_duplicates)
+        home = self._home
+        run = Run(allow_duplicates=self._allow_duplicates)
         self._run = run
         hooks = frozenset(which for which in HOOK_POINTS if self._functions[f"{which}_hook_fn"] is not None)
-        run.engine = Engine(
-            core,
+        run.engine = home.engine(
             run,
             hooks=hooks,
             limits=self._limits,
@@ -313,18 +311,16 @@ class Acquisition:
         processor_given = self._functions["image_process_fn"] is not None
         functions: dict[str, UserFunction] = {}
         try:
-            functions = make_functions(self._functions, core, EventQueue(run.put), process=self._process, executor=self._executor)
+            functions = make_functions(self._functions, home.owner, EventQueue(run.put), process=self._process, executor=self._executor)
             for function in functions.values():
                 await function.start()
             target = Target(self._directory, self._name, self._format, self._durability, self._queue_size, self._summary)
-            await open_storage(run, target, processed=processor_given)
-            if core.closed:
-                await outlast(in_thread(run.writer.finish))
-                raise ClosedError("the core was closed while this acquisition was opening")
+            await home.open_storage(run, target, processed=processor_given)
         except BaseException:
             self._run = None
             for function in functions.values():
                 await function.aclose(0)
+            await home.aclose()
             raise
         processor = functions.get("image_process_fn")
         if processor is not None:
@@ -337,10 +333,10 @@ class Acquisition:
             self._callbacks.append(NotificationCallback(run, functions["notification_callback_fn"], stream))
         feeder = Feeder(run, functions.get("event_generation_hook_fn"), self._look_ahead)
         supervisor = Supervisor(
-            run, feeder, {which: functions[f"{which}_hook_fn"] for which in hooks}, self._callbacks, list(functions.values())
+            run, home, feeder, {which: functions[f"{which}_hook_fn"] for which in hooks}, self._callbacks, list(functions.values())
         )
         self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._name}")
-        core.users.add(self)
+        home.add(self)
         if self._show_display:
             logger.info("show_display: no viewer is installed; images are not shown")
 
@@ -348,7 +344,7 @@ class Acquisition:
         try:
             await supervisor.supervise()
         finally:
-            self._core.users.discard(self)
+            self._home.discard(self)
 
     def _ready(self) -> Run:
         if self._run is None:
@@ -413,7 +409,7 @@ class Acquisition:
             raise TypeError("plan() needs a dict, a list or a useq sequence: a generator could be read only once")
         listed = await read_list(source)
         wanted = await asyncio.to_thread(needs, listed)
-        caps = await self._core.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
+        caps = await self._home.capabilities(wanted)
         return await asyncio.to_thread(make_plan, listed, caps, self._limits, sequencing=self._sequencing)
 
     def mark_finished(self) -> None:

@@ -9,8 +9,6 @@ from aiomm.acquire.hooks import EventQueue, Kind, UserFunction
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiomm.core.local import LocalCore
-
 KINDS: dict[str, Kind] = {
     "image_process_fn": "processor",
     "event_generation_hook_fn": "hook",
@@ -24,17 +22,15 @@ KINDS: dict[str, Kind] = {
 """The parameters that take a function, and what it is used as."""
 
 
-def make_functions(
-    given: Mapping[str, Any], core: LocalCore, queue: EventQueue, *, process: bool, executor: Any
-) -> dict[str, UserFunction]:
+def make_functions(given: Mapping[str, Any], owner: Any, queue: EventQueue, *, process: bool, executor: Any) -> dict[str, UserFunction]:
     """Make those of an acquisition ready to be called.
 
     Parameters
     ----------
     given
         Parameters of the acquisition, by name; those that take a function are used, unless they are None.
-    core
-        What their ``bridge`` gives.
+    owner
+        A LocalCore, which their ``bridge`` gives, or the Bridge that it is.
     queue
         What they get as ``queue``.
     process
@@ -55,7 +51,7 @@ def make_functions(
             continue
         there = executor if kind == "processor" else None
         apart = process and kind in ("hook", "processor") and there is None
-        made[name] = UserFunction(given[name], kind, name=name, core=core, queue=queue, process=apart, executor=there)
+        made[name] = UserFunction(given[name], kind, name=name, owner=owner, queue=queue, process=apart, executor=there)
     if executor is not None and "image_process_fn" not in made:
         raise ValueError("executor= runs the image processor: give image_process_fn= too")
     return made

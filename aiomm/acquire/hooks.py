@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from aiomm.acquire.callers import Caller, LoopCaller, ThreadCaller
+from aiomm.bridge import Bridge
 from aiomm.errors import HookError, UnsupportedError
 
 Kind = Literal["hook", "processor", "saved", "monitor", "notification"]
@@ -198,8 +199,8 @@ class UserFunction:
         What it is used as: decides its arguments, see `FORMS`.
     name : str
         The parameter it was given as, such as ``"pre_hardware_hook_fn"``, for messages.
-    core : LocalCore
-        What ``bridge.get_core()`` gives.
+    owner : LocalCore or Bridge
+        What its ``bridge`` is made of: ``get_core()`` gives a LocalCore, a Bridge is given itself.
     queue : EventQueue or None
         What it gets as ``queue``.
     process : bool
@@ -232,7 +233,7 @@ class UserFunction:
         kind: Kind,
         *,
         name: str,
-        core: Any,
+        owner: Any,
         queue: EventQueue | None,
         process: bool = False,
         executor: Any = None,
@@ -266,17 +267,22 @@ class UserFunction:
                 raise UnsupportedError(f"{self.label}: executor= is for image processors; hooks run in order, use process=True for them")
             if is_async:
                 raise UnsupportedError(f"{self.label} is a coroutine function, which runs on the event loop; executor= needs a plain def")
-            self._extra = self._views(core, queue, blocking=True)
+            self._extra = self._views(owner, queue, blocking=True)
             self._caller = executor_caller(fn, self.label, executor, workers, extra=self.form[2:])
             return
-        self._extra = self._views(core, queue, blocking=not is_async)
+        self._extra = self._views(owner, queue, blocking=not is_async)
         self._caller = LoopCaller(fn, self.label) if is_async else ThreadCaller(fn, self.label)
 
-    def _views(self, core: Any, queue: EventQueue | None, *, blocking: bool) -> tuple[Any, ...]:
+    def _views(self, owner: Any, queue: EventQueue | None, *, blocking: bool) -> tuple[Any, ...]:
         """Make what follows the acquisition's own arguments."""
         extra: list[Any] = []
         if "bridge" in self.form:
-            extra.append(BlockingLocalBridge(core) if blocking else AsyncLocalBridge(core))
+            if isinstance(owner, Bridge):
+                from aiomm.core.blocking import blocking as blocking_view
+
+                extra.append(blocking_view(owner) if blocking else owner)
+            else:
+                extra.append(BlockingLocalBridge(owner) if blocking else AsyncLocalBridge(owner))
         if "queue" in self.form:
             extra.append(queue)
         return tuple(extra)

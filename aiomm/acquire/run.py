@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from aiomm.acquire.engine import Engine
+    from aiomm.acquire.conductor import Conductor
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.orders import Done, HookCall, Window
     from aiomm.acquire.processing import Processing
     from aiomm.acquire.sources import Source
-    from aiomm.core.local import LocalCore
     from aiomm.dataset import Dataset
     from aiomm.dataset.storage import Frame, Writer
 
@@ -57,17 +56,14 @@ class Run:
 
     Parameters
     ----------
-    core
-        The microscope.
     allow_duplicates
         Whether axes may be acquired again; the last image counts.
     """
 
-    def __init__(self, core: LocalCore, *, allow_duplicates: bool) -> None:
+    def __init__(self, *, allow_duplicates: bool) -> None:
         self.loop = asyncio.get_running_loop()
-        self.core = core
         self.mailbox = Mailbox(self.loop, self._handle, self._after)
-        self.engine: Engine
+        self.engine: Conductor
         self.writer: Writer
         self.dataset: Dataset
         self.folder: Path | None = None

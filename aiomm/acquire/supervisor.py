@@ -16,7 +16,6 @@ import anyio
 
 from aiomm.acquire.calls import call
 from aiomm.acquire.hooks import UserFunction, check_hook_result
-from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.run import current_submission
 from aiomm.core.turns import current_turn
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
     from aiomm.acquire.feeder import Feeder
+    from aiomm.acquire.home import Home
     from aiomm.acquire.run import Run
 
 GRACE_S = 0.3  # what processor, writer and callbacks together get to catch up after an abort or an error
@@ -42,6 +42,8 @@ class Supervisor:
     ----------
     run
         The acquisition.
+    home
+        Where its microscope is.
     feeder
         Feeds the engine.
     hooks
@@ -55,12 +57,14 @@ class Supervisor:
     def __init__(
         self,
         run: Run,
+        home: Home,
         feeder: Feeder,
         hooks: dict[str, UserFunction],
         callbacks: list[SavedCallback | NotificationCallback],
         functions: list[UserFunction],
     ) -> None:
         self._run = run
+        self._home = home
         self._feeder = feeder
         self._hooks = hooks
         self._callbacks = callbacks
@@ -74,20 +78,20 @@ class Supervisor:
         """Everything, to the end. Cancelling this task aborts the acquisition and its clean-up goes on."""
         run = self._run
         try:
-            run.core.thread.spawn(run.engine.routine(), self._engine_ended)
+            self._home.start(run, self._engine_ended)
             async with anyio.create_task_group() as stages:
                 self._start(stages, self._feeder.feed)
                 self._start(stages, self._feeder.feed_back)
                 if self._hooks:
                     self._start(stages, self._serve_hooks)
                 processed = self._start(stages, run.processing.serve) if run.processing is not None else None
-                for callback in self._callbacks:
-                    self._start(stages, callback.serve)
+                for serve in (*self._home.stages(run), *(callback.serve for callback in self._callbacks)):
+                    self._start(stages, serve)
                 await self._until(lambda: run.stopping or (run.finishing and run.idle))
                 run.engine.finish()
                 await self._outlast(self._engine_end)
                 if not self._engine_end.done():
-                    run.core.abandon()  # the engine's clean-up goes on when the device call in progress returns
+                    self._home.abandon()
                 if run.processing is not None and processed is not None:
                     run.processing.closing = True
                     run.frame_bell.ring()
@@ -104,6 +108,7 @@ class Supervisor:
             if not self._writing_ends:
                 await self._finish_writing()
             await self._outlast(asyncio.ensure_future(self._close_functions()))
+            await self._outlast(asyncio.ensure_future(self._home.aclose()))
             run.end()
 
     # ---- stages -------------------------------------------------------------------------------------------------
@@ -189,7 +194,7 @@ class Supervisor:
         """Wait for the writer; after an abort for a moment, then what is not written yet is dropped."""
         run = self._run
         self._writing_ends = True
-        written = in_thread(run.writer.finish)
+        written = self._home.finish_writing(run)
         written.add_done_callback(lambda _: run.bell.ring())
         await self._until(lambda: written.done() or run.aborted)
         if await self._in_time(written.done):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.mailbox import in_thread, outlast
-from aiomm.acquire.metadata import summary_metadata
 from aiomm.dataset.memory import MemoryWriter
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
 from aiomm.dataset.omezarr.writer import OmeZarrWriter
@@ -30,7 +29,7 @@ class Target:
     summary: dict[str, Any]
 
 
-async def open_storage(run: Run, target: Target, *, processed: bool) -> None:
+async def open_storage(run: Run, target: Target, summary: dict[str, Any], *, processed: bool) -> None:
     """Make the writer of a run and its live dataset.
 
     Parameters
@@ -39,6 +38,8 @@ async def open_storage(run: Run, target: Target, *, processed: bool) -> None:
         The acquisition.
     target
         Where, and how.
+    summary
+        The microscope's part of the summary metadata.
     processed
         Whether frames come from an image processor on the loop, or from the hardware thread.
 
@@ -47,9 +48,7 @@ async def open_storage(run: Run, target: Target, *, processed: bool) -> None:
     StorageError
         The folder or its first files cannot be made.
     """
-    clock = run.engine.clock
-    summary = await run.core.run(lambda mmc: summary_metadata(mmc, clock, target.name), reads=True)
-    summary.update(target.summary)
+    summary = {**summary, **target.summary}
     options: dict[str, Any] = {
         "queue_size": target.queue_size,
         "on_saved": run.on_saved,

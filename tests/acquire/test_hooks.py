@@ -25,7 +25,7 @@ class Core:
 
 
 def make(fn, kind="hook", *, core=None, put=lambda events: None, **more):
-    return UserFunction(fn, kind, name="pre_hardware_hook_fn", core=core, queue=EventQueue(put), **more)
+    return UserFunction(fn, kind, name="pre_hardware_hook_fn", owner=core, queue=EventQueue(put), **more)
 
 
 # ---- which arguments it gets ----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def make(fn, kind="hook", *, put=lambda events: None, **more):
     more = more or {"process": True}
     name = "image_process_fn" if kind == "processor" else "pre_hardware_hook_fn"
-    return UserFunction(fn, kind, name=name, core=object(), queue=EventQueue(put), **more)
+    return UserFunction(fn, kind, name=name, owner=object(), queue=EventQueue(put), **more)
 
 
 def open_files():
@@ -557,7 +557,7 @@ def hook(event):
         time.sleep(600)
     return helper(event), os.getpid()
 async def main():
-    function = UserFunction(hook, "hook", name="h", core=None, queue=None, process=True)
+    function = UserFunction(hook, "hook", name="h", owner=None, queue=None, process=True)
     value, pid = await function(7)
     print("value", value, pid != os.getpid(), flush=True)
     try: await function("raise")
@@ -623,7 +623,7 @@ def test_an_interrupt_of_the_terminal_is_not_for_the_worker():
         import asyncio, os
         from aiomm.acquire.hooks import UserFunction
         async def main():
-            function = UserFunction(lambda event: os.getpid(), "hook", name="h", core=None, queue=None, process=True)
+            function = UserFunction(lambda event: os.getpid(), "hook", name="h", owner=None, queue=None, process=True)
             pid = await function(1)
             try:
                 print("ready", flush=True)

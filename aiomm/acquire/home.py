@@ -1,0 +1,102 @@
+"""Where the microscope of an acquisition is, and what follows from that: in this process, or in a running Micro-Manager."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
+from aiomm.acquire.engine import Engine
+from aiomm.acquire.mailbox import in_thread, outlast
+from aiomm.acquire.metadata import summary_metadata
+from aiomm.acquire.target import open_storage
+from aiomm.errors import ClosedError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiomm.acquire.conductor import Conductor
+    from aiomm.acquire.run import Run
+    from aiomm.acquire.target import Target
+    from aiomm.core.local import LocalCore
+
+
+class Home(Protocol):
+    """What an acquisition asks of the place where its microscope is. Everything is called on the loop."""
+
+    owner: Any
+    """What functions get as, or through, their ``bridge``: a LocalCore or a Bridge."""
+
+    def engine(self, run: Run, **options: Any) -> Conductor:
+        """Make the engine of a run; the options are those of `Conductor`, and ``core_log_debug``."""
+
+    async def open_storage(self, run: Run, target: Target, *, processed: bool) -> None:
+        """Make the run's writer and its live dataset; a failure leaves nothing behind."""
+
+    def add(self, user: Any) -> None:
+        """From now on the microscope's closing ends this acquisition first."""
+
+    def discard(self, user: Any) -> None:
+        """It has ended."""
+
+    def start(self, run: Run, on_end: Callable[[Any, BaseException | None], None]) -> None:
+        """Begin to carry out events; ``on_end`` gets (None, error or None) at the end, on any thread."""
+
+    def stages(self, run: Run) -> Sequence[Callable[[], Awaitable[None]]]:
+        """Give what has to run beside the engine, until the acquisition has ended."""
+
+    def finish_writing(self, run: Run) -> asyncio.Future[None]:
+        """Have everything saved that is to be saved, and the dataset closed."""
+
+    def abandon(self) -> None:
+        """Wait no longer for the device call in progress."""
+
+    async def capabilities(self, wanted: Needs) -> Capabilities:
+        """Read what the hardware can do, and of which size its images are."""
+
+    async def aclose(self) -> None:
+        """Let go of what was opened for this acquisition alone; bounded, and done whoever cancels it."""
+
+
+class LocalHome:
+    """A `LocalCore`: the engine is a routine on its hardware thread, aiomm's own writers save."""
+
+    def __init__(self, core: LocalCore) -> None:
+        self.owner = core
+
+    def engine(self, run: Run, **options: Any) -> Conductor:
+        return Engine(self.owner, run, **options)
+
+    async def open_storage(self, run: Run, target: Target, *, processed: bool) -> None:
+        clock = run.engine.clock
+        summary = await self.owner.run(lambda mmc: summary_metadata(mmc, clock, target.name), reads=True)
+        await open_storage(run, target, summary, processed=processed)
+        if self.owner.closed:
+            await outlast(in_thread(run.writer.finish))
+            raise ClosedError("the core was closed while this acquisition was opening")
+
+    def add(self, user: Any) -> None:
+        self.owner.users.add(user)
+
+    def discard(self, user: Any) -> None:
+        self.owner.users.discard(user)
+
+    def start(self, run: Run, on_end: Callable[[Any, BaseException | None], None]) -> None:
+        assert isinstance(run.engine, Engine)
+        self.owner.thread.spawn(run.engine.routine(), on_end)
+
+    def stages(self, run: Run) -> Sequence[Callable[[], Awaitable[None]]]:
+        return ()
+
+    def finish_writing(self, run: Run) -> asyncio.Future[None]:
+        return in_thread(run.writer.finish)
+
+    def abandon(self) -> None:
+        self.owner.abandon()  # the engine's clean-up goes on when the device call in progress returns
+
+    async def capabilities(self, wanted: Needs) -> Capabilities:
+        found: Capabilities = await self.owner.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
+        return found
+
+    async def aclose(self) -> None:
+        """Nothing was opened for it: the core is the user's."""
