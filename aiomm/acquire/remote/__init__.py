@@ -1,0 +1,1 @@
+"""Acquisitions on Micro-Manager's own engine, over the bridge."""
