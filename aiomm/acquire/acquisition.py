@@ -24,6 +24,7 @@ from aiomm.acquire.streams import ImageStream, NotificationStream, Policy
 from aiomm.acquire.submission import Submission
 from aiomm.acquire.supervisor import Supervisor
 from aiomm.acquire.target import Target
+from aiomm.acquire.tiling import Tiling
 from aiomm.core.turns import current_turn
 from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
 from aiomm.suggest import suggest_parameters
@@ -74,7 +75,12 @@ class Acquisition:
         Show the images; without a viewer this is one line in the log.
     storage_monitor_callback_fn : callable, optional
         ``(axes)``, called for each saved image.
-    tile_overlap, max_multi_res_index, magellan_acq_index, magellan_explore
+    tile_overlap : int or (int, int), optional
+        Pixels by which neighbouring tiles overlap, along x and y. Each image is then a tile with the axes ``row`` and
+        ``column``; the stage goes where the pixel-size affine transform says, and NDTiff is saved with reduced levels.
+    max_multi_res_index : int, optional
+        Number of the coarsest level: n is reduced 2**n times, 0 makes none; as many as it takes if None.
+    magellan_acq_index, magellan_explore
         Refused for now, with the reason.
     process : bool
         Run hooks and the image processor in worker processes.
@@ -174,6 +180,8 @@ class Acquisition:
             raise ValueError('format="memory" saves nothing: leave out directory=')
         if directory is None and format == "ome-zarr":
             raise ValueError('format="ome-zarr" saves to disk: it needs directory= and name=')
+        self._overlap = check.overlap(tile_overlap)
+        self._levels = check.levels(max_multi_res_index, tiled=self._overlap is not None, format=format, on_disk=directory is not None)
         self._home = LocalHome(core)
         self._directory = None if directory is None else Path(directory).expanduser().absolute()
         self._name = name or "acquisition"
@@ -314,7 +322,12 @@ class Acquisition:
             functions = make_functions(self._functions, home.owner, EventQueue(run.put), process=self._process, executor=self._executor)
             for function in functions.values():
                 await function.start()
-            target = Target(self._directory, self._name, self._format, self._durability, self._queue_size, self._summary)
+            if self._overlap is not None:
+                run.tiling = Tiling(await home.core(), self._overlap)
+                await run.tiling.check()
+            target = Target(
+                self._directory, self._name, self._format, self._durability, self._queue_size, self._summary, self._overlap, self._levels
+            )
             await home.open_storage(run, target, processed=processor_given)
         except BaseException:
             self._run = None
@@ -403,11 +416,13 @@ class Acquisition:
         """
         from aiomm.acquire.plan import make_plan
 
-        self._ready()
+        run = self._ready()
         source = open_source(events)
         if source.scope != "list":
             raise TypeError("plan() needs a dict, a list or a useq sequence: a generator could be read only once")
         listed = await read_list(source)
+        if run.tiling is not None:
+            listed = await run.tiling.preview(listed)
         wanted = await asyncio.to_thread(needs, listed)
         caps = await self._home.capabilities(wanted)
         return await asyncio.to_thread(make_plan, listed, caps, self._limits, sequencing=self._sequencing)

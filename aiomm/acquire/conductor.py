@@ -397,7 +397,7 @@ class Conductor:
             return group.events
         try:
             answers = result if isinstance(result, list | tuple) else [result]
-            return tuple(AcquisitionEvent.from_dict(answer) for answer in answers)
+            return tuple(self._outlet.place([AcquisitionEvent.from_dict(answer) for answer in answers]))
         except (EventError, TypeError) as error:
             raise HookError(f"{which}_hook_fn returned an event that cannot be used: {error}") from error
 

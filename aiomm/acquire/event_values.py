@@ -28,6 +28,8 @@ SYNONYMS = {
 
 # How the user wrote what is stored in one form only; `to_dict` gives it back in the same way.
 CHANNEL, INFERRED, TOP_ROW, TOP_COL, TOP_COLUMN, AXES_COL, TIMEOUT_MS = (1 << i for i in range(7))
+# Which of x and y are not the user's: they follow row and column, see `Tiling`.
+TILE_X, TILE_Y = 1 << 7, 1 << 8
 
 INF = math.inf
 
@@ -44,6 +46,12 @@ class Inferred(str):
 
 class InferredInt(int):
     """The same for ``row`` and ``column`` that the user wrote outside ``axes``."""
+
+    __slots__ = ()
+
+
+class InferredFloat(float):
+    """The same for ``x`` and ``y`` that follow ``row`` and ``column`` of a tile."""
 
     __slots__ = ()
 

@@ -14,11 +14,14 @@ from aiomm.acquire.event_values import (
     INF,
     INFERRED,
     OTHERS,
+    TILE_X,
+    TILE_Y,
     TIMEOUT_MS,
     TOP_COL,
     TOP_COLUMN,
     TOP_ROW,
     Inferred,
+    InferredFloat,
     InferredInt,
     axis_value,
     fail,
@@ -153,6 +156,10 @@ class AcquisitionEvent:
             value = getattr(self, key)
             if value is not None:
                 result[key] = value
+        if dialect & TILE_X:
+            result["x"] = InferredFloat(result["x"])
+        if dialect & TILE_Y:
+            result["y"] = InferredFloat(result["y"])
         if self.stage_positions:
             result["stage_positions"] = [list(entry) for entry in self.stage_positions]
         if self.properties:
@@ -209,8 +216,12 @@ def fill(event: AcquisitionEvent, mapping: Mapping[str, Any]) -> None:
             config_group = parse_config_group(value)
         elif key == "x":
             event.x = value if type(value) is float and -INF < value < INF else number(key, value)
+            if type(value) is InferredFloat:
+                event.dialect |= TILE_X
         elif key == "y":
             event.y = value if type(value) is float and -INF < value < INF else number(key, value)
+            if type(value) is InferredFloat:
+                event.dialect |= TILE_Y
         elif key in OTHERS:
             OTHERS[key](event, key, value)
         elif key in ("row", "col", "column"):

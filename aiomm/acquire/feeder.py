@@ -212,6 +212,8 @@ class Feeder:
     async def _send(self, submission: Submission, events: list[AcquisitionEvent], lane: deque[Window]) -> Window:
         """Hand a window to the engine, through the generation hook; its axes are reserved first."""
         run = self._run
+        if run.tiling is not None:
+            events = await run.tiling.place_all(events, submission.events)
         if self._hook is not None:
             events = await self._generate(submission, events)
         if submission.cancelling:
@@ -247,7 +249,7 @@ class Feeder:
                 self._run.note("event_skipped", event.axes)
                 continue
             try:
-                kept += [AcquisitionEvent.from_dict(answer) for answer in answers]
+                kept += self._run.place([AcquisitionEvent.from_dict(answer) for answer in answers])
             except EventError as error:
                 failure = HookError(f"event_generation_hook_fn returned an event that cannot be used: {error}")
                 failure.__cause__ = error

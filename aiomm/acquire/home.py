@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.conductor import Conductor
     from aiomm.acquire.run import Run
     from aiomm.acquire.target import Target
+    from aiomm.core import Core
     from aiomm.core.local import LocalCore
 
 
@@ -26,6 +27,9 @@ class Home(Protocol):
 
     owner: Any
     """What functions get as, or through, their ``bridge``: a LocalCore or a Bridge."""
+
+    async def core(self) -> Core:
+        """Give the microscope itself."""
 
     def engine(self, run: Run, **options: Any) -> Conductor:
         """Make the engine of a run; the options are those of `Conductor`, and ``core_log_debug``."""
@@ -63,6 +67,9 @@ class LocalHome:
 
     def __init__(self, core: LocalCore) -> None:
         self.owner = core
+
+    async def core(self) -> Core:
+        return self.owner
 
     def engine(self, run: Run, **options: Any) -> Conductor:
         return Engine(self.owner, run, **options)

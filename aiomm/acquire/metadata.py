@@ -159,7 +159,7 @@ def summary_metadata(mmc: Any, clock: Clock, name: str) -> dict[str, Any]:
     summary["PixelSize_um"] = mmc.getPixelSizeUm()
     summary.update((key, read()) for key, read in roles.items())
     affine = mmc.getPixelSizeAffine()
-    summary["AffineTransform"] = "_".join(str(affine[i]) for i in (0, 1, 3, 4)) if any(affine) else "Undefined"
+    summary["AffineTransform"] = "_".join(str(affine[i]) for i in (0, 3, 1, 4)) if any(affine) else "Undefined"
     state = mmc.getSystemStateCache()
     settings = (state.getSetting(i) for i in range(state.size()))
     summary["SystemStateCache"] = {f"{s.getDeviceLabel()}-{s.getPropertyName()}": s.getPropertyValue() for s in settings}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.submission import Submission
@@ -70,6 +70,9 @@ class Outlet(Protocol):
 
     def run_hook(self, call: HookCall) -> None:
         """Have the loop run a hook; it sets the engine's signal when ``call.done``."""
+
+    def place(self, events: Sequence[AcquisitionEvent]) -> Sequence[AcquisitionEvent]:
+        """Say where tiles are; EventError for what is to be a tile and is none."""
 
     def claim(self, events: Iterable[AcquisitionEvent]) -> None:
         """Reserve the axes of events; DuplicateImageError if an image or event has them."""

@@ -31,6 +31,32 @@ def at_least_one(name: str, value: Any) -> int:
     return int(value)
 
 
+def overlap(value: Any) -> tuple[int, int] | None:
+    """Read ``tile_overlap``: pixels along x and y, or None."""
+    if value is None:
+        return None
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or any(isinstance(one, bool) or not hasattr(one, "__index__") or int(one) < 0 for one in pair):
+        raise ValueError(f"tile_overlap must be a number of pixels, 0 or more, or two of them (x, y), not {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def levels(value: Any, *, tiled: bool, format: str, on_disk: bool) -> int | None:
+    """Read ``max_multi_res_index``: how many reduced levels to make; None for as many as it takes."""
+    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 0):
+        raise ValueError(f"max_multi_res_index must be the number of the coarsest level, 0 or more, not {value!r}")
+    if value is not None and not tiled and format != "ome-zarr":
+        raise ValueError(
+            "max_multi_res_index= needs tile_overlap=: NDTiff has reduced levels of tiles only "
+            '(format="ome-zarr" has them of any images; tile_overlap=0 is for tiles that do not overlap)'
+        )
+    if value and not on_disk:
+        raise ValueError("max_multi_res_index= needs directory=: images that are kept in memory have no reduced levels")
+    if value is None:
+        return None if tiled else 0
+    return int(value)
+
+
 def refuse_java_only(parameters: dict[str, Any], *, on_core: bool) -> None:
     """Refuse what needs a running Micro-Manager, or comes later.
 
@@ -60,7 +86,5 @@ def refuse_java_only(parameters: dict[str, Any], *, on_core: bool) -> None:
         raise UnsupportedError("port= chooses a running Micro-Manager, and core= is a microscope in this process: give one of them")
     if parameters["bridge_timeout"] != DEFAULT_TIMEOUT_MS:
         raise UnsupportedError("bridge_timeout= is for a running Micro-Manager; a microscope in this process has no bridge to wait for")
-    if parameters["tile_overlap"] is not None or parameters["max_multi_res_index"] is not None:
-        raise UnsupportedError("tile_overlap= and max_multi_res_index= (XY tiling with a pyramid) are not made yet")
     if parameters["magellan_acq_index"] is not None or parameters["magellan_explore"]:
         raise UnsupportedError("magellan_acq_index= and magellan_explore= need Micro-Magellan in a running Micro-Manager; not made yet")

@@ -24,7 +24,7 @@ from aiomm.acquire.submission import Image, Submission
 from aiomm.errors import AcquisitionAborted, AcquisitionFinished, DuplicateImageError, QueueFull, StorageError, SubmissionCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from aiomm.acquire.conductor import Conductor
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.orders import Done, HookCall, Window
     from aiomm.acquire.processing import Processing
     from aiomm.acquire.sources import Source
+    from aiomm.acquire.tiling import Tiling
     from aiomm.dataset import Dataset
     from aiomm.dataset.storage import Frame, Writer
 
@@ -68,6 +69,7 @@ class Run:
         self.dataset: Dataset
         self.folder: Path | None = None
         self.processing: Processing | None = None
+        self.tiling: Tiling | None = None
         self.bell = Bell()  # rings whenever something changed
         self.hook_bell = Bell()
         self.frame_bell = Bell()
@@ -126,6 +128,10 @@ class Run:
     def run_hook(self, call: HookCall) -> None:
         """Have the loop run a hook. Any thread."""
         self.mailbox.post(("hook", call))
+
+    def place(self, events: Sequence[AcquisitionEvent]) -> Sequence[AcquisitionEvent]:
+        """Say where the tiles are that a hook has returned. Any thread."""
+        return events if self.tiling is None else self.tiling.place(events)
 
     def claim(self, events: Iterable[AcquisitionEvent]) -> None:
         """Reserve the axes of events. Any thread.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.dataset.memory import MemoryWriter
+from aiomm.dataset.ndtiff.pyramid import PyramidWriter
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
 from aiomm.dataset.omezarr.writer import OmeZarrWriter
 
@@ -27,6 +28,8 @@ class Target:
     durability: Durability
     queue_size: int
     summary: dict[str, Any]
+    overlap: tuple[int, int] | None = None  # of tiles, x and y in pixels
+    levels: int | None = 0  # reduced ones; None: as many as it takes
 
 
 async def open_storage(run: Run, target: Target, summary: dict[str, Any], *, processed: bool) -> None:
@@ -49,6 +52,8 @@ async def open_storage(run: Run, target: Target, summary: dict[str, Any], *, pro
         The folder or its first files cannot be made.
     """
     summary = {**summary, **target.summary}
+    if target.overlap is not None:
+        summary["GridPixelOverlapX"], summary["GridPixelOverlapY"] = target.overlap
     options: dict[str, Any] = {
         "queue_size": target.queue_size,
         "on_saved": run.on_saved,
@@ -60,11 +65,16 @@ async def open_storage(run: Run, target: Target, summary: dict[str, Any], *, pro
     def make() -> None:
         if target.directory is None:
             run.writer = MemoryWriter(summary, **options)
+            return
+        where, options["durability"] = (target.directory, target.name, summary), target.durability
+        writer: OmeZarrWriter | PyramidWriter | NDTiffWriter
+        if target.format == "ome-zarr":
+            writer = OmeZarrWriter(*where, levels=target.levels, **options)
+        elif target.overlap is not None:
+            writer = PyramidWriter(*where, overlap=target.overlap, max_multi_res_index=target.levels, **options)
         else:
-            kind = OmeZarrWriter if target.format == "ome-zarr" else NDTiffWriter
-            writer = kind(target.directory, target.name, summary, durability=target.durability, **options)
-            run.writer = writer
-            run.folder = writer.path
+            writer = NDTiffWriter(*where, **options)
+        run.writer, run.folder = writer, writer.path
 
     made = in_thread(make)
     cancelled = await outlast(made)
