@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.dataset.encode import AXIS_LIMIT
+from aiomm.dataset.columns import ABSENT as ABSENT
+from aiomm.dataset.columns import Column, Labels, columns_of, in_order_seen, mixed
+from aiomm.dataset.finders import Grid, Keys, make_grid
 from aiomm.dataset.growth import Growth
 
 if TYPE_CHECKING:
@@ -16,43 +17,12 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.storage import Axes
 
-ABSENT = -(1 << 63)
-"""The code of an axis that an image does not have."""
-
-USUAL = ("channel", "z", "time", "position", "row", "column")
-"""The axes that `Index.find_usual` takes, in this order."""
-
-_PLAIN: Final = frozenset({int, str, type(None), *(np.dtype(code).type for code in "bhilqBHILQU")})
-"""Types of which values can be told apart as they are; the others take the slow way, which refuses them."""
-
 _RANK = {"row": 0, "column": 1, "position": 2, "time": 3, "channel": 4, "z": 6}
 
 
 def canonical_order(names: Iterable[str]) -> list[str]:
     """Sort axis names: row, column, position, time, channel, others as they came, z."""
     return sorted(names, key=lambda name: _RANK.get(name, 5))
-
-
-def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
-    """Values of each key by row; None where a row does not have it."""
-    return {name: [axes.get(name) for axes in rows] for name in dict.fromkeys(itertools.chain.from_iterable(rows))}
-
-
-class _Keys:
-    """Values -> row, for one set of axes. Replaced whole when an axis is added, so that readers see one or the other."""
-
-    __slots__ = ("names", "nothing", "rows")
-
-    def __init__(self, names: Sequence[str]) -> None:
-        others = [name for name in names if name not in USUAL]
-        self.names = (*USUAL, *others)
-        self.nothing = (None,) * len(others)
-        self.rows: dict[tuple[Any, ...], int] = {}  # values of the names; None: an axis that the image does not have
-
-    def add(self, columns: Mapping[str, Sequence[Any]], first: int, end: int) -> None:
-        """Add rows, given as the values of each axis."""
-        values = (columns[name] if name in columns else itertools.repeat(None, end - first) for name in self.names)
-        self.rows.update(zip(zip(*values, strict=True), range(first, end), strict=True))
 
 
 class Index:
@@ -69,10 +39,9 @@ class Index:
         self._strings: dict[str, dict[str, int]] = {}  # of axes with strings: value -> code
         self._labels: dict[str, list[str]] = {}  # and back
         self._types: dict[str, type] = {}
-        self._keys: _Keys | None = _Keys(())
+        self._finder: Keys | Grid | None = Keys(())  # None: made when somebody looks an image up
         self._building = threading.Lock()
         self._values: dict[str, tuple[int, list[Any]]] = {}  # sorted values, as of a number of rows
-        self._duplicates = 0
         self.growth = Growth()
         """Told when there are more rows, and when there will be no more."""
 
@@ -86,7 +55,7 @@ class Index:
             Naming the row, if an axis has integers and strings, or neither.
         """
         index = cls()
-        index._keys = None  # built when somebody looks an image up
+        index._finder = None
         index.extend(rows)
         return index
 
@@ -117,7 +86,7 @@ class Index:
         row = self._count
         if not axes.keys() <= self._column.keys():
             self._add_axes({name: type(value) for name, value in axes.items()})
-        keys = self._current_keys()
+        keys = self._growing()
         codes = [ABSENT] * len(self._names)
         for name, value in axes.items():
             if isinstance(value, str):
@@ -132,11 +101,9 @@ class Index:
                 codes[self._column[name]] = value
         self._grow(row + 1)
         self._codes[row] = codes
-        key = tuple(map(axes.get, keys.names))
-        if key in keys.rows:
-            self._duplicates += 1
+        key = keys.key(axes)
         self._count = row + 1  # published before the key, so that a row found by its key is always readable
-        keys.rows[key] = row
+        keys.put(key, row)
         return row
 
     def extend(self, rows: Sequence[Any]) -> None:
@@ -149,60 +116,41 @@ class Index:
         """
         self.extend_columns(columns_of(rows), len(rows))
 
-    def extend_columns(self, columns: dict[str, Sequence[Any]], count: int) -> None:
-        """Add ``count`` rows, given as the values of each axis; None where a row does not have the axis. See `extend`."""
+    def extend_columns(self, columns: Mapping[str, Column], count: int) -> None:
+        """Add ``count`` rows, given as columns. See `extend`."""
         if not count:
             return
         new: dict[str, type] = {}
-        absent: set[str] = set()  # axes that some rows do not have
-        for name, values in columns.items():
-            kinds = set(map(type, values))
-            if type(None) in kinds:
-                kinds.discard(type(None))
-                absent.add(name)
-            old = self._types.get(name)
-            if kinds not in ({int}, {str}) or (old is not None and kinds != {old}):
-                names = sorted(kind.__name__ for kind in kinds | ({old} if old else set()))
-                raise TypeError(f"axis {name!r} has values of types {names}; an axis is all integers or all strings")
+        for name, column in columns.items():
+            kind = str if isinstance(column, Labels) else int
+            old = self._types.get(name, kind)
+            if kind is not old:
+                raise mixed(name, {kind, old})
             if name not in self._column:
-                new[name] = next(iter(kinds))
-        codes = np.full((count, len(self._names) + len(new)), ABSENT, dtype=np.int64)
-        places = {**self._column, **{name: len(self._names) + i for i, name in enumerate(new)}}
-        labels: dict[str, list[str]] = {}
-        for name, values in columns.items():
-            if (new.get(name) or self._types[name]) is str:
-                table: dict[Any, int] = dict(self._strings.get(name, {}))
-                known = len(table)
-                for value in dict.fromkeys(values):
-                    if value is not None and value not in table:
-                        table[value] = len(table)
-                labels[name] = list(table)[known:]
-                table[None] = ABSENT
-                codes[:, places[name]] = list(map(table.__getitem__, values))
-            elif name in absent:
-                codes[:, places[name]] = [ABSENT if value is None else value for value in values]
-            else:
-                codes[:, places[name]] = values
-            if (codes[:, places[name]] <= -AXIS_LIMIT).sum() > (values.count(None) if name in absent else 0) or (
-                codes[:, places[name]] >= AXIS_LIMIT
-            ).any():
-                raise ValueError(f"axis {name!r} has integers beyond 2**62")
-        first, end = self._count, self._count + count
+                new[name] = kind
+        columns = {name: in_order_seen(column) if isinstance(column, Labels) else column for name, column in columns.items()}
         if new:
             self._add_axes(new)
-        for name, more in labels.items():
-            table = self._strings[name]
-            self._labels[name].extend(more)
-            table.update({value: len(table) + i for i, value in enumerate(more)})
+        first, end = self._count, self._count + count
         self._grow(end)
-        self._codes[first:end] = codes
+        for name, column in columns.items():
+            self._codes[first:end, self._column[name]] = self._number(name, column) if isinstance(column, Labels) else column
         with self._building:
             self._count = end
-            keys = self._keys
-            if keys is not None:
-                before = len(keys.rows)
-                keys.add(columns, first, end)
-                self._duplicates += count - (len(keys.rows) - before)
+            if isinstance(self._finder, Keys):
+                self._finder.add(columns, first, end)
+            elif self._finder is not None:
+                self._finder = self._build_keys(self._names)
+
+    def _number(self, name: str, column: Labels) -> np.ndarray:
+        """Codes of strings, new ones too."""
+        table = self._strings[name]
+        for value in column.names:
+            if value not in table:
+                self._labels[name].append(value)  # before the code is known to anybody
+                table[value] = len(table)
+        numbers = np.array([*map(table.__getitem__, column.names), ABSENT], np.int64)
+        return numbers[np.where(column.codes == ABSENT, -1, column.codes)]
 
     def _grow(self, count: int) -> None:
         """Make room for so many rows."""
@@ -224,41 +172,33 @@ class Index:
         names = self._names + new
         self._codes = codes
         with self._building:
-            keys = None if self._keys is None else self._build_keys(names)
+            finder = None if self._finder is None else self._build_keys(names)
             self._names = names
             self._column = {name: i for i, name in enumerate(names)}
-            self._keys = keys
+            self._finder = finder
 
-    def _build_keys(self, names: list[str]) -> _Keys:
-        codes = self._codes
-        keys = _Keys(names)
-        count = self._count
-        columns: dict[str, list[Any]] = {}
-        for i, name in enumerate(names):
-            column = codes[:count, i]
-            values: list[Any]
-            if name in self._strings:
-                labels = [*self._labels[name], None]
-                values = [labels[code] for code in np.where(column == ABSENT, -1, column).tolist()]
-            else:
-                values = column.tolist()
-                shared: dict[Any, Any] = {}
-                values = list(map(shared.setdefault, values, values))
-                if ABSENT in shared:
-                    values = [None if value == ABSENT else value for value in values]
-            columns[name] = values
-        keys.add(columns, 0, count)
-        self._duplicates = count - len(keys.rows)
+    def _columns(self, names: list[str]) -> dict[str, Column]:
+        codes = self._codes[: self._count]
+        return {name: Labels(self._labels[name], codes[:, i]) if name in self._strings else codes[:, i] for i, name in enumerate(names)}
+
+    def _build_keys(self, names: list[str]) -> Keys:
+        keys = Keys(names)
+        keys.add(self._columns(names), 0, self._count)
         return keys
 
-    def _current_keys(self) -> _Keys:
-        keys = self._keys
-        if keys is None:
-            with self._building:  # one thread builds, so that no row appended meanwhile is lost
-                keys = self._keys
-                if keys is None:
-                    self._keys = keys = self._build_keys(self._names)
+    def _growing(self) -> Keys:
+        finder = self._finder
+        if isinstance(finder, Keys):
+            return finder
+        with self._building:
+            self._finder = keys = self._build_keys(self._names)
         return keys
+
+    def _make_finder(self) -> Keys | Grid:
+        with self._building:  # one thread makes it, so that no row added meanwhile is lost
+            if self._finder is None:
+                self._finder = make_grid(self._columns(self._names), self._count) or self._build_keys(self._names)
+            return self._finder
 
     # ---- any thread ---------------------------------------------------------------------------------------------
 
@@ -274,23 +214,14 @@ class Index:
 
     def find(self, axes: Axes) -> int:
         """Row of the image with exactly these axes (checked values); -1 if there is none."""
-        keys = self._current_keys()
-        key = tuple(map(axes.get, keys.names))
-        if len(axes) + key.count(None) != len(key):
-            return -1  # it has an axis that no image has
-        return keys.rows.get(key, -1)
+        return (self._finder or self._make_finder()).find(axes)
 
-    def find_usual(self, values: tuple[Any, ...]) -> int:
-        """Row of the image with exactly these values of the `USUAL` axes, None for no such axis; -1 if there is none.
+    def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
+        """Row of the image with exactly these values, None for no such axis; -1 if there is none.
 
         Values may be anything. For an image at random this is the quickest way; -1 does not say that there is none.
         """
-        keys = self._keys or self._current_keys()
-        try:
-            row = keys.rows.get(values + keys.nothing if keys.nothing else values, -1)
-            return row if _PLAIN.issuperset(map(type, values)) else -1  # 1.0 and True are equal to 1
-        except TypeError:  # no value that could be a key
-            return -1
+        return (self._finder or self._make_finder()).find_usual(channel, z, time, position, row, column)
 
     def axes_of(self, row: int) -> Axes:
         """Axes of a row, in canonical order."""
@@ -323,11 +254,7 @@ class Index:
     def winners(self) -> np.ndarray:
         """Rows that count, ascending: the last one of each image."""
         count = self._count
-        keys = self._current_keys()
-        if not self._duplicates:
-            return np.arange(count)
-        rows = list(keys.rows.values())
-        return np.sort(np.array([row for row in rows if row < count], dtype=np.int64))
+        return (self._finder or self._make_finder()).winners(count)
 
     def column(self, name: str) -> np.ndarray:
         """Codes of one axis by row; `ABSENT` where an image does not have it."""

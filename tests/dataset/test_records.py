@@ -38,7 +38,7 @@ def check(rows: list[dict[str, Any]], names: list[str], spaces: bool = False) ->
     assert table[:, 1:].tolist() == wanted
 
 
-@pytest.mark.parametrize("window", [64, 1000, 2**18])
+@pytest.mark.parametrize("window", [64, 1000, 2**20])
 @pytest.mark.parametrize("spaces", [False, True])
 def test_records_of_every_kind(window: int, spaces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "WINDOW", window)
@@ -68,6 +68,57 @@ def test_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
             rows.append({name: rng.choice(["a", "b}", ""]) if name in ("channel", "n:") else rng.randrange(-3, 99) for name in chosen})
         order = ["time", "channel", "n:", "{", "µ", "z"]
         check([dict(sorted(axes.items(), key=lambda item: order.index(item[0]))) for axes in rows], ["x.tif"] * count)
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd"),
+    [
+        (b'{"z":10}', b'{"z":07}'),
+        (b'{"z":10}', b'{"z":-7}'),
+        (b'{"z":-1}', b'{"z":-0}'),
+        (b'{"z":10}', b'{"z":1 }'),
+        (b'{"z":10}', b'{"z":1.}'),
+        (b'{"z":10}', b'{"z":1:}'),
+        (b'{"z":10}', b'{"zz":1}'),
+        (b'{"z":10}', b'{"\\u007a":1}'),
+        (b'{"channel":"abc"}', b'{"channel":"\\"\\\\"}'),
+        (b'{"channel":"abcdefgh"}', b'{"channel":"\\u00b5m"}'),
+        (b'{"channel":"abc"}', b'{"channel":"\xc2\xb5m"}'),
+        (b'{"channel":"abc"}', b'{"channel":"ab\\"}'),
+        (b'{"channel":"abc"}', b'{"channel":"a"c"}'),
+        (b'{"channel":"abc"}', b'{"channel":"a\nc"}'),
+        (b'{"channel":"abc"}', b'{"channel":"ab\0"}'),
+        (b'{"channel":"abcdef"}', b'{"channel":"","z":1}'),
+        (b'{"channel":"abcdefgh"}', b'{"channel":"a","b":"c"}'),
+        (b'{"channel":"abc"}', b'{"channel": "ab"}'),
+        (b'{"z":1,"time":2}', b'{"z":1,"z":2222}'),
+        (b'{"z":1}', b"{}"),
+        (b'{"z":999999999999999999}', b'{"z":1000000000000000000}'),
+    ],
+)
+def test_one_text_among_others_is_what_json_says(usual: bytes, odd: bytes) -> None:
+    """Nothing that has the length and most bytes of its neighbours is taken for one of them."""
+    data = b"".join([record(usual)] * 20 + [record(odd)] + [record(usual)] * 20)
+    try:
+        want = json.loads(odd)
+    except ValueError:
+        with pytest.raises(DatasetFormatError, match="record 20: the axes are not JSON"):
+            read_index(data, "index")
+        return
+    if type(want.get("z", 0)) is not int:
+        with pytest.raises(DatasetFormatError, match="record 20: axis 'z'"):
+            read_index(data, "index")
+        return
+    index, _, _ = read_index(data, "index")
+    assert index.axes_of(20) == want
+    assert index.axes_of(19) == index.axes_of(21) == json.loads(usual)
+
+
+def test_strings_keep_the_order_in_which_they_were_saved() -> None:
+    """Though those of one length are parsed together."""
+    names = ["Cy5", "DAPI", "FITC", "Cy3", "TRITC"]
+    index, _, _ = read_index(b"".join(record({"time": i // 5, "channel": names[i % 5]}) for i in range(500)), "index")
+    assert index.strings("channel") == names
 
 
 def test_a_second_part_is_parsed_where_the_first_ended() -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from aiomm.dataset.encode import AXIS_LIMIT
-from aiomm.dataset.index import Index, columns_of
+from aiomm.dataset.index import Index
 from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.texts import parse_texts
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-WINDOW = 2**18
+    from aiomm.dataset.columns import Column
+
+WINDOW = 2**20
 """How many bytes are parsed at once: what they become in between is larger, and soon let go."""
 
 MOST_AXES = 100
@@ -30,8 +32,8 @@ _PLACE = ndtiff.LOCATION.size
 class Batch(NamedTuple):
     """Some records that follow one another."""
 
-    columns: dict[str, Sequence[Any]]
-    """Values of each axis by record, as JSON has them, None where a record does not have it; for `Index.extend_columns`."""
+    columns: dict[str, Column]
+    """Values of each axis by record."""
     table: np.ndarray
     """(n, 7) uint32: the rows of a `Table`."""
     end: int
@@ -92,13 +94,7 @@ def add_to(index: Index, batch: Batch, where: str) -> None:
         raise DatasetFormatError(f"{where}: it has more than {MOST_AXES} axes; the index is damaged")
     try:
         index.extend_columns(batch.columns, len(batch.table))
-    except (TypeError, ValueError, OverflowError) as error:
-        for name, values in batch.columns.items():
-            for row, value in enumerate(values, len(index)):
-                kind = type(value)
-                if not (kind is str or value is None or (kind is int and -AXIS_LIMIT < value < AXIS_LIMIT)):
-                    problem = f"axis {name!r} is {value!r:.60}, neither an integer nor a string"
-                    raise DatasetFormatError(f"{where}: record {row}: {problem}") from None
+    except TypeError as error:
         raise DatasetFormatError(f"{where}: {error}") from None
 
 
@@ -115,26 +111,28 @@ def batches(data: bytes, files: FileNames, where: str, position: int = 0, first:
     more = True
     while more and position < len(data):
         stop = min(position + WINDOW, len(data))
-        texts, tables, position = _alike(data, position, stop, files)
-        rest, table, position, more = _one_by_one(data, position, stop, files, where)
-        texts += rest
-        table = np.concatenate((tables, table))
+        begins, ends, table, position = _alike(data, position, stop, files)
+        more_begins, more_ends, more_table, position, more = _one_by_one(data, position, stop, files, where)
+        table = np.concatenate((table, more_table))
         if len(table):
             _check_places(table, where, first)
-            yield Batch(_parse_axes(texts, where, first), np.ascontiguousarray(table[:, (0, 1, 2, 3, 4, 6, 7)]), position)
+            begins, ends = np.concatenate((begins, more_begins)), np.concatenate((ends, more_ends))
+            yield Batch(_parse_axes(data, begins, ends, where, first), np.ascontiguousarray(table[:, (0, 1, 2, 3, 4, 6, 7)]), position)
             first += len(table)
 
 
+_NONE = np.zeros(0, np.int64)
+Parsed = tuple[np.ndarray, np.ndarray, np.ndarray, int]
+"""Where axes begin, where they end, the places, the byte after the last record."""
+
 _EMPTY = np.zeros((0, 9), np.uint32)
-Parsed = tuple[list[bytes], np.ndarray, int]
 
 
 def _alike(data: bytes, position: int, stop: int, files: FileNames) -> Parsed:
     """Parse records that all name one file, as far as they are plainly whole; stops early where in doubt.
-
     The file's name parts the records; that each says as many bytes of axes as there are between two names proves it.
     """
-    nothing: Parsed = [], _EMPTY, position
+    nothing = _NONE, _NONE, _EMPTY, position
     if position + 4 > stop:
         return nothing
     begin = position + 4 + _U32.unpack_from(data, position)[0]
@@ -170,12 +168,15 @@ def _alike(data: bytes, position: int, stop: int, files: FileNames) -> Parsed:
     table = np.empty((count, 9), np.uint32)
     table[:, 0] = files.number(mark[4:])
     table[:, 1:] = np.ndarray((len(window) - _PLACE + 1, 8), "<u4", raw, 0, (1, 4))[tails]
-    return [parts[0][4:], *(part[_PLACE + 4 :] for part in parts[1:count])], table, position + int(tails[-1]) + _PLACE
+    return heads[:count] + (position + 4), texts[:count] + position, table, position + int(tails[-1]) + _PLACE
 
 
-def _one_by_one(data: bytes, position: int, stop: int, files: FileNames, where: str) -> tuple[list[bytes], np.ndarray, int, bool]:
-    """Parse the records that begin before ``stop``; the last value says whether more may follow."""
-    texts: list[bytes] = []
+def _one_by_one(
+    data: bytes, position: int, stop: int, files: FileNames, where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, bool]:
+    """Parse the records that begin before ``stop``; see `_alike`; the last value says whether more may follow."""
+    begins: list[int] = []
+    ends: list[int] = []
     numbers: list[int] = []
     tails: list[bytes] = []
     size, more = len(data), True
@@ -201,16 +202,17 @@ def _one_by_one(data: bytes, position: int, stop: int, files: FileNames, where: 
             if after > size:
                 more = False  # cut short
             else:
-                texts.append(data[begin:end])
+                begins.append(begin)
+                ends.append(end)
                 numbers.append(files.number(data[end + 4 : after - _PLACE]))
                 tails.append(data[after - _PLACE : after])
                 position = after
-    if not texts:
-        return texts, _EMPTY, position, more
-    table = np.empty((len(texts), 9), np.uint32)
+    if not begins:
+        return _NONE, _NONE, _EMPTY, position, more
+    table = np.empty((len(begins), 9), np.uint32)
     table[:, 0] = numbers
     table[:, 1:] = np.frombuffer(b"".join(tails), "<u4").reshape(-1, 8)
-    return texts, table, position, more
+    return np.array(begins), np.array(ends), table, position, more
 
 
 def _check_places(table: np.ndarray, where: str, first: int) -> None:
@@ -225,39 +227,23 @@ def _check_places(table: np.ndarray, where: str, first: int) -> None:
             raise DatasetFormatError(f"{where}: record {first + row} has a {name} that the format does not know: {table[row, 1:].tolist()}")
 
 
-_FLAT = bytes.maketrans(b"{}:", b"  ,")
+def _parse_axes(data: bytes, begins: np.ndarray, ends: np.ndarray, where: str, first: int) -> dict[str, Column]:
+    def one(row: int) -> dict[str, int | str]:
+        return _parse_one(data[begins[row] : ends[row]], first + row, where)
+
+    return parse_texts(data, begins, ends, one, MOST_AXES, where)
 
 
-def _parse_axes(texts: list[bytes], where: str, first: int) -> dict[str, Sequence[Any]]:
-    """Values of each axis. Nearly always all texts have the same axes in the same order: then it is one list to parse."""
-    joined, count = b",".join(texts), len(texts)
-    axes = texts[0].count(b":")
-    if (
-        axes and b"null" not in joined and (joined.count(b"{"), joined.count(b"}"), joined.count(b":")) == (count, count, count * axes)
-    ):  # none in a string
-        try:
-            flat: list[Any] = json.loads(b"[" + joined.translate(_FLAT) + b"]")
-        except (ValueError, RecursionError):
-            flat = []
-        if len(flat) == 2 * axes * count:
-            names = flat[: 2 * axes : 2]
-            begin = texts[0][: texts[0].find(b":") + 1]
-            if (
-                len(set(map(repr, names))) == axes
-                and joined.count(begin) == count  # so that each text begins where its turn is
-                and all(type(name) is str and flat[2 * i :: 2 * axes] == [name] * count for i, name in enumerate(names))
-            ):
-                return {name: flat[2 * i + 1 :: 2 * axes] for i, name in enumerate(names)}
-    return columns_of([_parse_one(text, row, where) for row, text in enumerate(texts, first)])
-
-
-def _parse_one(text: bytes, row: int, where: str) -> Any:
+def _parse_one(text: bytes, row: int, where: str) -> dict[str, int | str]:
     try:
         axes = ndtiff.load_json(text)
     except (ValueError, RecursionError) as error:
         raise DatasetFormatError(f"{where}: record {row}: the axes are not JSON: {error}") from None
     if not isinstance(axes, dict):
         raise DatasetFormatError(f"{where}: record {row}: the axes are not a JSON object")
-    if None in axes.values():
-        raise DatasetFormatError(f"{where}: record {row}: an axis is null, neither an integer nor a string: {axes}")
+    for name, value in axes.items():
+        if value is None:
+            raise DatasetFormatError(f"{where}: record {row}: an axis is null, neither an integer nor a string: {axes}")
+        if type(value) is not str and not (type(value) is int and -AXIS_LIMIT < value < AXIS_LIMIT):
+            raise DatasetFormatError(f"{where}: record {row}: axis {name!r} is {value!r:.60}, neither an integer nor a string")
     return axes

@@ -1,0 +1,149 @@
+"""Find a row by the values of its axes: with an array where images lie densely, with a dict where they do not or are added."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from aiomm.dataset.columns import Column, Labels, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiomm.dataset.storage import Axes
+
+USUAL = ("channel", "z", "time", "position", "row", "column")
+"""The axes that ``find_usual`` takes, in this order."""
+
+SPARE: Final = 4
+"""How many places an array may have for each row."""
+
+_PLAIN: Final = frozenset({int, str, type(None), *(np.dtype(code).type for code in "bhilqBHILQU")})
+"""Types of which values can be told apart as they are: 1.0 and True are equal to 1."""
+
+
+class Keys:
+    """Rows by all their values, for one set of axes. One thread adds, any thread reads."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        others = [name for name in names if name not in USUAL]
+        self._names = (*USUAL, *others)
+        self._nothing = (None,) * len(others)
+        self._rows: dict[tuple[Any, ...], int] = {}  # values of the names; None: an axis that the image does not have
+        self._duplicates = 0
+
+    def add(self, columns: Mapping[str, Column], first: int, end: int) -> None:
+        """Add rows."""
+        before = len(self._rows)
+        values = (values_of(columns[name]) if name in columns else itertools.repeat(None, end - first) for name in self._names)
+        self._rows.update(zip(zip(*values, strict=True), range(first, end), strict=True))
+        self._duplicates += end - first - (len(self._rows) - before)
+
+    def key(self, axes: Axes) -> tuple[Any, ...]:
+        """What `put` takes for these axes; counts an image saved again."""
+        key = tuple(map(axes.get, self._names))
+        self._duplicates += key in self._rows
+        return key
+
+    def put(self, key: tuple[Any, ...], row: int) -> None:
+        """Add a row."""
+        self._rows[key] = row
+
+    def find(self, axes: Axes) -> int:
+        """Row of the image with exactly these axes (checked values); -1 if there is none."""
+        key = tuple(map(axes.get, self._names))
+        if len(axes) + key.count(None) != len(key):
+            return -1  # it has an axis that no image has
+        return self._rows.get(key, -1)
+
+    def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
+        """As `Index.find_usual`."""
+        values = (channel, z, time, position, row, column)
+        try:
+            found = self._rows.get(values + self._nothing if self._nothing else values, -1)
+            return found if _PLAIN.issuperset(map(type, values)) else -1
+        except TypeError:  # no value that could be a key
+            return -1
+
+    def winners(self, count: int) -> np.ndarray:
+        """Of the first rows those that count, ascending."""
+        if not self._duplicates:
+            return np.arange(count)
+        rows = list(self._rows.values())
+        return np.sort(np.array([row for row in rows if row < count], dtype=np.int64))
+
+
+class Grid:
+    """Rows by the place of their values, one place for each combination of values: small, so that it stays in the processor's cache.
+
+    Parameters
+    ----------
+    steps : sequence of dict
+        For each of the `USUAL` axes, how far each value is from the first place; of None, for images that do not have the axis.
+    rows : numpy.ndarray
+        int32: row by place, -1 where there is none.
+    """
+
+    def __init__(self, steps: Sequence[dict[Any, int]], rows: np.ndarray) -> None:
+        self._channel, self._z, self._time, self._position, self._row, self._column = steps
+        self._all = rows
+        self._rows: Any = memoryview(rows)  # type: ignore[arg-type]
+
+    def find(self, axes: Axes) -> int:
+        """Row of the image with exactly these axes (checked values); -1 if there is none."""
+        values = list(map(axes.get, USUAL))
+        return self.find_usual(*values) if len(axes) + values.count(None) == len(USUAL) else -1
+
+    def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
+        """As `Index.find_usual`."""
+        try:
+            place = (
+                self._time[time] + self._z[z] + self._channel[channel] + self._position[position] + self._row[row] + self._column[column]
+            )
+        except (KeyError, TypeError):
+            return -1
+        plain = _PLAIN
+        if (
+            type(channel) in plain
+            and type(z) in plain
+            and type(time) in plain
+            and type(position) in plain
+            and type(row) in plain
+            and type(column) in plain
+        ):
+            return self._rows[place]  # type: ignore[no-any-return]
+        return -1
+
+    def winners(self, count: int) -> np.ndarray:
+        """Of the first rows those that count, ascending."""
+        return np.sort(self._all[(self._all >= 0) & (self._all < count)]).astype(np.int64)
+
+
+def make_grid(columns: Mapping[str, Column], count: int) -> Grid | None:
+    """Make the `Grid` of so many rows; None if they lie too loosely, or have other axes."""
+    if not columns.keys() <= set(USUAL):
+        return None
+    steps: list[dict[Any, int]] = []
+    places = np.zeros(count, np.int64)
+    size = 1
+    for name in USUAL:
+        column = columns.get(name)
+        if column is None or not count:
+            steps.append({None: 0})
+            continue
+        codes, ranks = np.unique(column.codes if isinstance(column, Labels) else column, return_inverse=True)
+        steps.append(
+            {
+                value: rank * size
+                for rank, value in enumerate(values_of(Labels(column.names, codes) if isinstance(column, Labels) else codes))
+            }
+        )
+        places += ranks * size
+        size *= len(codes)
+        if size > SPARE * count:
+            return None
+    rows = np.full(size, -1, np.int32)
+    rows[places] = np.arange(count)  # of equal places the last one stays
+    return Grid(steps, rows)
