@@ -16,7 +16,7 @@ from aiomm.bridge.members import Members, check_entry
 from aiomm.bridge.port import Port
 from aiomm.bridge.proxy import JavaClass, JavaObject, check_usable, make_class
 from aiomm.bridge.registry import proxy_class
-from aiomm.bridge.streams import PullSocket
+from aiomm.bridge.streams import PullSocket, PushSocket
 from aiomm.bridge.wire import Signature
 from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, OverloadError, ServerLostError, ServerNotFoundError
 
@@ -205,7 +205,7 @@ class Session:
         """The server is about to leave a port."""
         self._closing.add(number)
 
-    async def _ports_closed(self) -> None:
+    async def ports_closed(self) -> None:
         """Wait a little until ports that ended do not listen any more.
 
         The server gives a number again before its socket has left it, and says nothing when that fails.
@@ -318,7 +318,7 @@ class Session:
 
     async def kept(self, classpath: str, signature: Signature, values: Sequence[Any]) -> JavaObject:
         """Make an object that Java must not collect before `let_go`, whatever happens to its proxy, the call or the bridge."""
-        await self._ports_closed()  # what is made may take one
+        await self.ports_closed()  # what is made may take one
         shadow = await self.main.call(wire.constructor(classpath, signature, values), None, f"new {classpath}", keep=True)
         made = self._as_object(shadow, classpath, self.main)
         self.main.live.discard(made.hash_code)
@@ -328,15 +328,19 @@ class Session:
         """Let an object of `kept` be released like others."""
         self.main.live.add(obj.hash_code)
 
-    def pull_socket(self) -> PullSocket:
+    def pull_socket(self, *, hwm: int = 1000, lost: Callable[[], None] | None = None) -> PullSocket:
         """Make a socket for a stream from the server."""
-        return PullSocket(self._context)
+        return PullSocket(self._context, hwm=hwm, lost=lost)
+
+    def push_socket(self, *, hwm: int = 1000, lost: Callable[[], None] | None = None) -> PushSocket:
+        """Make a socket for a stream to the server."""
+        return PushSocket(self._context, hwm=hwm, lost=lost)
 
     async def _moved(self, obj: JavaObject) -> JavaObject:
         """Get an object that exists already at a port of its own: the server makes such ports for what it makes itself alone."""
         why: BaseException | None = None
         for _ in range(_PORTS_TRIED):
-            await self._ports_closed()
+            await self.ports_closed()
             shadow = await self.main.ask(wire.get_class("java.util.Objects", True), "a port of its own")
             try:
                 line = await self._line_for(shadow)
@@ -360,7 +364,7 @@ class Session:
     async def placed(self, message: dict[str, Any], what: str, *, control: bool = True) -> JavaObject:
         """Send a request that makes an object at this port or at one of its own."""
         if message.get("new-port"):
-            await self._ports_closed()
+            await self.ports_closed()
         value = await (self.main.ask(message, what) if control else self.main.call(message, self.call_timeout, what))
         return await self._located(value, what)
 

@@ -11,7 +11,7 @@ from aiomm.bridge.watch import Link, LinkError, connected
 from aiomm.errors import BridgeError, BridgeTimeoutError, ClosedError, ServerLostError, ServerNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 __all__ = ["PullSocket", "PushSocket"]
@@ -24,9 +24,10 @@ class _Stream:
 
     _kind: int
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, hwm: int = 1000) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, hwm: int = 1000, lost: Callable[[], None] | None = None) -> None:
         self._context = context
         self._hwm = hwm
+        self._tell_lost = lost
         self._link: Link | None = None
         self._where = ""
         self._closed = False
@@ -58,6 +59,8 @@ class _Stream:
     def _lose(self, seen: str) -> None:
         self._lost = seen
         self._wake()
+        if self._tell_lost is not None and not self._closed:
+            self._tell_lost()
 
     def _noticed(self) -> None:
         if self._link is not None:
@@ -98,6 +101,8 @@ class PullSocket(_Stream):
         Makes the socket.
     hwm
         How many messages wait here at most; then the server has to wait.
+    lost
+        Called on the loop as soon as the server is gone, also while nobody receives.
     """
 
     _kind = zmq.PULL
@@ -158,6 +163,8 @@ class PushSocket(_Stream):
         Makes the socket.
     hwm
         How many messages wait here at most; then `send` waits.
+    lost
+        Called on the loop as soon as the peer that was there is gone.
     """
 
     _kind = zmq.PUSH

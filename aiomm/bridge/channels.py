@@ -1,0 +1,107 @@
+"""Streams beside the calls of a bridge: what Java objects push here, and what they pull from here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiomm.bridge.core_events import FORWARD
+from aiomm.bridge.proxy import line_of
+from aiomm.errors import BridgeError, ServerNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiomm.bridge.proxy import JavaObject
+    from aiomm.bridge.session import Session
+    from aiomm.bridge.streams import PullSocket, PushSocket
+
+__all__ = ["Channels", "channels_of"]
+
+_AGAIN = 0.005  # s between two attempts to use a port that somebody is about to leave
+
+
+class Channels:
+    """Makes the sockets for streams of one bridge; the server chooses the ports of both directions."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def timeout(self) -> float:
+        """Of connecting and control messages, in s."""
+        return self._session.timeout
+
+    async def free(self) -> None:
+        """Wait a little until ports that were left do not listen any more: what Java makes next may take them."""
+        await self._session.ports_closed()
+
+    def left(self, port: int) -> None:
+        """Java is about to leave a port at which it listened."""
+        self._session.closing(port)
+
+    async def pull(self, port: int, *, queue: int = 1000, lost: Callable[[], None] | None = None) -> PullSocket:
+        """Connect to where Java listens, within the control timeout.
+
+        Parameters
+        ----------
+        port
+            Java's.
+        queue
+            How many messages wait here at most.
+        lost
+            Called on the loop as soon as Java's side is gone.
+
+        Raises
+        ------
+        ServerNotFoundError
+            Nothing listens there.
+        """
+        session = self._session
+        session.check()
+        socket = session.pull_socket(hwm=queue, lost=lost)
+        try:
+            await socket.connect(session.host, port, timeout=session.timeout)
+        except BaseException as error:
+            socket.close()
+            if isinstance(error, ServerNotFoundError):
+                raise ServerNotFoundError(f"{error}. {FORWARD}") from None
+            raise
+        return socket
+
+    async def push(self, port: int, *, queue: int = 1000, lost: Callable[[], None] | None = None) -> PushSocket:
+        """Listen where Java will connect to; while somebody else does, tries again until the control timeout.
+
+        Parameters
+        ----------
+        port
+            That Java has chosen.
+        queue
+            How many messages wait here at most.
+        lost
+            Called on the loop as soon as Java's side is gone.
+
+        Raises
+        ------
+        BridgeError
+            The port is taken.
+        """
+        session = self._session
+        session.check()
+        deadline = session.loop.time() + session.timeout
+        while True:
+            socket = session.push_socket(hwm=queue, lost=lost)
+            try:
+                socket.bind(port)
+            except BridgeError:
+                socket.close()
+                if session.loop.time() + _AGAIN >= deadline:
+                    raise
+            else:
+                return socket
+            await asyncio.sleep(_AGAIN)
+
+
+def channels_of(obj: JavaObject) -> Channels:
+    """Give the streams of the bridge that an object came over."""
+    return Channels(line_of(obj).session)
