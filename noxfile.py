@@ -63,6 +63,13 @@ def campaign(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def peer_hazards(session: nox.Session) -> None:
+    """What hangs or goes wrong with pycromanager, and with aiomm; ``-- --peer-python`` names an interpreter that has pycromanager."""
+    session.install(EVERYTHING, *group("test"))
+    session.run("python", "-m", "tests.campaigns.peer_hazards", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """aiomm and its peers in turn in one run; prints ratios."""
     session.install(EVERYTHING, *group("bench"))
