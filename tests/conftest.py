@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-pytest_plugins = ["tests.jvm.host"]
+pytest_plugins = ["tests.jvm.host", "tests.support.homes"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -189,6 +189,8 @@ class JavaHost:
         self._reader: threading.Thread | None = None
         self._lines: deque[str] = deque(maxlen=400)
         self._spoke = threading.Event()
+        self.door = 0
+        """Where tests reach the microscope beside Micro-Manager's server; see ``Door.java``."""
 
     @property
     def port(self) -> int:
@@ -249,6 +251,8 @@ class JavaHost:
         assert process.stdout is not None
         for line in process.stdout:
             self._lines.append(line.rstrip("\n"))
+            if line.startswith("DOOR "):
+                self.door = int(line.split()[1])
             if line.startswith("READY "):
                 self._spoke.set()
         self._spoke.set()
@@ -298,7 +302,7 @@ class JavaHost:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build before the first test, where no test's timeout runs; the fixtures report what went wrong."""
-    wanted = {"java_host", "own_java_host"}
+    wanted = {"java_host", "own_java_host", "home"}
     if session.config.option.collectonly or missing_tools() is not None:
         return
     if any(wanted.intersection(getattr(item, "fixturenames", ())) for item in session.items):

@@ -1,9 +1,9 @@
-"""Rigs for tests of acquisitions: a LocalCore on simulated devices, with every call to MMCore recorded."""
+"""Rigs for tests of acquisitions: simulated devices, with every call to MMCore recorded; `tests.support.homes` has them on both homes."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import mm_test_adapters
@@ -24,20 +24,27 @@ SHUTTER = "White Light Shutter"
 class Rig:
     """A core and what it is made of."""
 
-    mmc: RecordingCore
-    core: aiomm.LocalCore
+    mmc: Any
+    """A RecordingCore or a JavaMicroscope."""
+    core: Any
     directory: Path
+    where: dict[str, Any] = field(default_factory=dict)
+    """What tells an acquisition where its microscope is."""
+    java: bool = False
+
+    def __post_init__(self) -> None:
+        self.where = self.where or {"core": self.core}
 
     def acquisition(self, **options: Any) -> aiomm.Acquisition:
         """Save NDTiff in the test's own folder."""
-        return aiomm.Acquisition(str(self.directory), "rig", core=self.core, show_display=False, **options)
+        return aiomm.Acquisition(str(self.directory), "rig", show_display=False, **{**self.where, **options})
 
     def memory(self, **options: Any) -> aiomm.Acquisition:
         """Keep images in memory."""
-        return aiomm.Acquisition(core=self.core, show_display=False, **options)
+        return aiomm.Acquisition(show_display=False, **{**self.where, **options})
 
 
-def load_demo(mmc: RecordingCore, size: int = 64) -> None:
+def load_demo(mmc: Any, size: int = 64) -> None:
     """Load the DemoCamera configuration, with small, quick images."""
     mmc.recording = False
     mmc.setDeviceAdapterSearchPaths([mm_test_adapters.device_adapter_path()])

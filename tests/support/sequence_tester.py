@@ -7,6 +7,7 @@ taken (or the first start), and of every change in between. So a saved image pro
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -69,11 +70,18 @@ class Settings:
         return [value for d, k, value in self.history if (d, k) == (device, key)]
 
 
+def _unpacked(record: bytes) -> Any:
+    """The record of an image: the adapter writes msgpack, the simulated core of the JVM host the same as JSON."""
+    if record[:1] == b"[":
+        return json.loads(record.rstrip(b"\0"))
+    unpacker = msgpack.Unpacker(raw=False)
+    unpacker.feed(record)
+    return unpacker.unpack()
+
+
 def decode(image: np.ndarray) -> Settings:
     """Read an image of the SequenceTester camera, (y, x) uint8, in the mode MachineReadable."""
-    unpacker = msgpack.Unpacker(raw=False)
-    unpacker.feed(image.tobytes())
-    packet, camera, _, _, start, now, history = unpacker.unpack()
+    packet, camera, _, _, start, now, history = _unpacked(image.tobytes())
     name, serial, in_sequence, _, frame = camera
     state = {(device, key): value for (device, key), (_, value) in now}
     x, y = state.get((XY, "XPositionSteps")), state.get((XY, "YPositionSteps"))

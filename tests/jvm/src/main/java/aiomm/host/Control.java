@@ -27,6 +27,7 @@ public final class Control {
     FAILURES.clear();
     MICROSCOPE.listeners.clear();
     MICROSCOPE.restore();
+    Calls.reset();
     JOURNAL.clear();
     CALLS.clear();
   }
@@ -89,6 +90,21 @@ public final class Control {
   /** How often this core method was called, refused and held calls included. */
   public int calls(String method) {
     return CALLS.getOrDefault(method, 0);
+  }
+
+  /** Give a device a hardware sequence of up to so many values; the name is a property's, or XY. */
+  public void lengthen(String label, String name, int limit) throws Exception {
+    MICROSCOPE.lengthen(label, name, limit);
+  }
+
+  /** The type of a device, as DeviceType names it. */
+  public String typeOf(String label) throws Exception {
+    return MICROSCOPE.find(label).type.toString();
+  }
+
+  /** Where a test's own process watches and bends core calls; see Door. */
+  public int door() throws Exception {
+    return Door.port();
   }
 
   /** Fire the core's event that all properties changed. */

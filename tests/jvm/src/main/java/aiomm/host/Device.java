@@ -12,6 +12,11 @@ final class Device {
   final DeviceType type;
   final Map<String, Property> properties = new LinkedHashMap<>();
   final Map<String, Sequence> sequences = new LinkedHashMap<>();
+  /** How many values some sequences may have, where that is this device's own affair. */
+  final Map<String, Integer> lengths = new LinkedHashMap<>();
+  String library = "Simulated";
+  String name;
+  String parent = "";
   double x;
   double y;
   double delayMs;
@@ -20,6 +25,7 @@ final class Device {
   Device(String label, DeviceType type) {
     this.label = label;
     this.type = type;
+    name = "Simulated" + type.toString().replace("Device", "");
   }
 
   Property add(String name, Object value) {

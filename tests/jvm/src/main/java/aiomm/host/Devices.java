@@ -32,11 +32,23 @@ abstract class Devices {
   volatile boolean sequenceable;
   volatile double moveMs;
 
-  void load() {
+  /** Nothing but Core is left. */
+  void clear() {
     devices.clear();
     groups.clear();
     pixelSizes.clear();
     pixelSizeUm.clear();
+    Device core = device("Core", DeviceType.CoreDevice);
+    core.add("AutoShutter", 1).allowed("0", "1");
+    core.add("Initialize", 1).allowed("0", "1");
+    core.add("TimeoutMs", 5000);
+    ROLES.values().forEach(role -> core.add(role, ""));
+    core.add("ChannelGroup", "");
+  }
+
+  void load() {
+    clear();
+    Device core = devices.remove("Core"); // it comes last
     for (String camera : new String[] {"Camera", "Camera 2"}) {
       Device made = device(camera, DeviceType.CameraDevice);
       made.add("Binning", 1).allowed("1", "2", "4", "8");
@@ -68,18 +80,13 @@ abstract class Devices {
     for (String name : Frame.TRUTH) {
       truth.add(name, "").readOnly();
     }
-    Device core = device("Core", DeviceType.CoreDevice);
-    core.add("AutoShutter", 1).allowed("0", "1");
-    core.add("Initialize", 1).allowed("0", "1");
-    core.add("TimeoutMs", 5000);
-
-    ROLES.values().forEach(role -> core.add(role, ""));
+    devices.put("Core", core);
     core.properties.get("Camera").value = "Camera";
     core.properties.get("Shutter").value = "Shutter";
     core.properties.get("Focus").value = "Z";
     core.properties.get("XYStage").value = "XY";
     core.properties.get("SLM").value = "SLM";
-    core.add("ChannelGroup", "Channel");
+    core.properties.get("ChannelGroup").value = "Channel";
     for (String channel : new String[] {"DAPI", "FITC", "Cy5", "Rhodamine"}) {
       preset("Channel", channel, "LED", "Color", channel);
     }
@@ -151,7 +158,8 @@ abstract class Devices {
 
   void store(Device device, String property, String value) {
     device.properties.get(property).value = value;
-    if (device.type == DeviceType.StateDevice) {
+    if (device.type == DeviceType.StateDevice && device.properties.containsKey("Label")
+        && (property.equals("State") || property.equals("Label"))) {
       List<String> labels = device.properties.get("Label").allowed;
       if (property.equals("State")) {
         device.properties.get("Label").value = labels.get((int) Double.parseDouble(value));
@@ -211,11 +219,11 @@ abstract class Devices {
   }
 
   public String getDeviceLibrary(String label) throws Exception {
-    return find(label).type == DeviceType.CoreDevice ? "" : "Simulated";
+    return find(label).type == DeviceType.CoreDevice ? "" : find(label).library;
   }
 
   public String getDeviceName(String label) throws Exception {
-    return "Simulated" + find(label).type.toString().replace("Device", "");
+    return find(label).name;
   }
 
   public String getDeviceDescription(String label) throws Exception {
@@ -223,8 +231,51 @@ abstract class Devices {
   }
 
   public String getParentLabel(String label) throws Exception {
+    return find(label).parent;
+  }
+
+  public void setParentLabel(String label, String parent) throws Exception {
+    find(label).parent = parent;
+  }
+
+  public void loadDevice(String label, String library, String name) throws Exception {
+    if (devices.containsKey(label)) {
+      throw new Exception("The label \"" + label + "\" is in use");
+    }
+    devices.put(label, Catalog.make(label, library, name));
+  }
+
+  public void initializeDevice(String label) throws Exception {
     find(label);
-    return "";
+  }
+
+  public void setDeviceAdapterSearchPaths(Natives.Vector paths) {}
+
+  /** Devices become what Core uses where nothing has been chosen, as when a configuration is loaded. */
+  void takeRoles() {
+    Device core = devices.get("Core");
+    for (Device device : devices.values()) {
+      String role = ROLES.get(device.type);
+      if (role != null && core.text(role).isEmpty()) {
+        core.properties.get(role).value = device.label;
+      }
+    }
+  }
+
+  public void defineStateLabel(String label, int state, String name) throws Exception {
+    Device device = find(label);
+    Device.Property labels = find(label, "Label");
+    labels.allowed = new ArrayList<>(labels.allowed);
+    labels.allowed.set(state, name);
+    labels.value = labels.allowed.get((int) Double.parseDouble(device.text("State")));
+  }
+
+  public void definePixelSizeConfig(String id, String device, String property, String value) {
+    pixelSizes.computeIfAbsent(id, i -> new Natives.Configuration()).addSetting(new Natives.Setting(device, property, value, false));
+  }
+
+  public void setPixelSizeUm(String id, double um) {
+    pixelSizeUm.put(id, um);
   }
 
   public Natives.Vector getDevicePropertyNames(String label) throws Exception {
@@ -370,7 +421,7 @@ abstract class Devices {
   }
 
   public String getCurrentConfig(String group) throws Exception {
-    return current(group(group));
+    return group.isEmpty() ? "" : current(group(group));
   }
 
   public String getCurrentConfigFromCache(String group) throws Exception {
@@ -444,7 +495,9 @@ abstract class Devices {
   }
 
   public double getPixelSizeUm() {
-    return pixelSizeUm.getOrDefault(current(pixelSizes), 0.0) * Double.parseDouble(devices.get("Camera").text("Binning"));
+    Device camera = devices.get(roleLabel(DeviceType.CameraDevice));
+    double binning = camera != null && camera.properties.containsKey("Binning") ? Double.parseDouble(camera.text("Binning")) : 1;
+    return pixelSizeUm.getOrDefault(current(pixelSizes), 0.0) * binning;
   }
 
   public double getPixelSizeUm(boolean cached) {

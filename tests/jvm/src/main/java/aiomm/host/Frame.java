@@ -83,7 +83,7 @@ final class Frame {
     Map<String, String> tags = new LinkedHashMap<>();
     tags.put("Camera", truth.get("Camera"));
     tags.put("ElapsedTime-ms", String.valueOf(System.nanoTime() / 1000000.0));
-    tags.put("ImageNumber", truth.get("Counter"));
+    tags.put("ImageNumber", truth.getOrDefault("Frame", truth.get("Counter")));
     tags.put("Exposure-ms", truth.get("Exposure"));
     return tags;
   }

@@ -43,6 +43,7 @@ public final class Host {
         Map.of(CMMCore.class, core, Studio.class, desktop, MagellanAPI.class, desktop));
     new ZMQServer(Set.of(Host.class.getClassLoader()), existing::get, new String[] {}, System.out::println, port);
     listening(local, port);
+    System.out.println("DOOR " + Door.port());
     System.out.println("READY " + port);
     System.out.flush();
   }

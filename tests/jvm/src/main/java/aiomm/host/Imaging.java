@@ -1,20 +1,24 @@
 package aiomm.host;
 
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Deque;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import mmcorej.DeviceType;
 
 /** The part of the simulated core that takes images: cameras, shutter, the circular buffer, sequences. */
 abstract class Imaging extends Devices {
+  static final String NO_IMAGE = "Circular buffer is empty.";
   private final Map<String, int[]> rois = new ConcurrentHashMap<>();
   private final Map<String, Thread> running = new ConcurrentHashMap<>();
   private final Deque<Frame> buffer = new ArrayDeque<>();
   private final Object bufferLock = new Object();
   private Frame last;
-  private volatile Frame snapped;
+  private volatile Frame[] snapped;
+  final Settings settings = new Settings();
   private long buffered;
   private volatile boolean overflowed;
   private long bufferMb = 256;
@@ -23,10 +27,11 @@ abstract class Imaging extends Devices {
   volatile boolean fast;
 
   @Override
-  void load() {
-    super.load();
+  void clear() {
+    super.clear();
     rois.clear();
     snapped = null;
+    settings.clear();
   }
 
   private Device camera() throws Exception {
@@ -37,10 +42,32 @@ abstract class Imaging extends Devices {
     return (int) Double.parseDouble(device.text(property));
   }
 
+  /** The cameras behind one: those of a Multi Camera, or it alone. */
+  private List<Device> behind(Device camera) {
+    List<Device> found = new ArrayList<>();
+    for (int i = 1; i <= 4 && camera.properties.containsKey("Physical Camera " + i); i++) {
+      Device physical = devices.get(camera.text("Physical Camera " + i));
+      if (physical != null) {
+        found.add(physical);
+      }
+    }
+    return found.isEmpty() ? List.of(camera) : found;
+  }
+
+  private Device first() throws Exception {
+    return behind(camera()).get(0);
+  }
+
+  private static int chip(Device camera, String axis) {
+    return integer(camera, camera.properties.containsKey("ImageMode") ? axis.equals("X") ? "ImageWidth" : "ImageHeight"
+        : "OnCameraCCD" + axis + "Size");
+  }
+
   private int[] roi(Device camera) {
-    int binning = integer(camera, "Binning");
+    Device chip = behind(camera).get(0);
+    int binning = integer(chip, "Binning");
     return rois.getOrDefault(camera.label,
-        new int[] {0, 0, Math.max(1, integer(camera, "OnCameraCCDXSize") / binning), Math.max(1, integer(camera, "OnCameraCCDYSize") / binning)});
+        new int[] {0, 0, Math.max(1, chip(chip, "X") / binning), Math.max(1, chip(chip, "Y") / binning)});
   }
 
   /** The number of images taken since the host started. */
@@ -53,23 +80,30 @@ abstract class Imaging extends Devices {
     dropAfter = images < 0 ? Integer.MAX_VALUE : images;
   }
 
-  private synchronized Frame take(Device camera, boolean shutterOpen) throws Exception {
+  private synchronized Frame take(Device camera, boolean shutterOpen, int frame) throws Exception {
     Map<String, String> truth = new LinkedHashMap<>();
-    Device xy = devices.get("XY");
+    Device z = devices.get(roleLabel(DeviceType.StageDevice));
+    Device xy = devices.get(roleLabel(DeviceType.XYStageDevice));
     Device led = devices.get("LED");
+    Device.Property color = led == null ? null : led.properties.get("Color");
     truth.put("Counter", String.valueOf(counter++));
-    truth.put("Z", devices.get("Z").text("Position"));
-    truth.put("X", String.valueOf(xy.x));
-    truth.put("Y", String.valueOf(xy.y));
+    truth.put("Z", z == null ? "0" : z.text("Position"));
+    truth.put("X", String.valueOf(xy == null ? 0 : xy.x));
+    truth.put("Y", String.valueOf(xy == null ? 0 : xy.y));
     truth.put("Exposure", camera.text("Exposure"));
-    truth.put("Channel", led.text("Color"));
-    truth.put("Gain", camera.text("Gain"));
-    truth.put("Intensity", led.text("Intensity"));
+    truth.put("Channel", color == null ? "" : color.value);
+    truth.put("Gain", camera.properties.containsKey("Gain") ? camera.text("Gain") : "0");
+    truth.put("Intensity", color == null ? "0" : led.text("Intensity"));
     truth.put("Shutter", shutterOpen ? "1" : "0");
     truth.put("Camera", camera.label);
     truth.put("SLM", String.valueOf(slmShown()));
+    truth.put("Frame", String.valueOf(Math.max(frame, 0)));
     int[] roi = roi(camera);
-    int channel = led.properties.get("Color").allowed.indexOf(led.text("Color"));
+    if (camera.properties.containsKey("ImageMode") && camera.text("ImageMode").equals("MachineReadable")) {
+      byte[] pixels = settings.image(devices.values(), camera, frame >= 0, Math.max(frame, 0), roi[2] * roi[3]);
+      return new Frame(pixels, pixels.length, truth);
+    }
+    int channel = color == null ? 0 : color.allowed.indexOf(color.value);
     return Frame.take(camera.text("PixelType"), roi[2], roi[3], truth, channel);
   }
 
@@ -90,7 +124,10 @@ abstract class Imaging extends Devices {
   }
 
   private void expose(Device camera) throws InterruptedException {
-    double ms = Double.parseDouble(camera.text("Exposure"));
+    double ms = 0;
+    for (Device each : behind(camera)) {
+      ms = Math.max(ms, Double.parseDouble(each.text("Exposure")));
+    }
     if (!fast && ms > 0) {
       Thread.sleep((long) ms, (int) (ms % 1 * 1e6));
     }
@@ -104,23 +141,30 @@ abstract class Imaging extends Devices {
     boolean closes = automatic(true);
     boolean open = open();
     expose(camera);
-    snapped = take(camera, open);
+    List<Frame> frames = new ArrayList<>();
+    for (Device each : behind(camera)) {
+      frames.add(take(each, open, -1));
+    }
+    snapped = frames.toArray(new Frame[0]);
     if (closes) {
       automatic(false);
     }
   }
 
   public Object getImage() throws Exception {
-    Frame frame = snapped;
-    if (frame == null) {
-      throw new Exception("There is no image: call snapImage first");
-    }
-    Frame.LAST.set(frame.truth);
-    return frame.pixels;
+    return getImage(0);
   }
 
   public Object getImage(long channel) throws Exception {
-    return getImage();
+    Frame[] frames = snapped;
+    if (frames == null) {
+      throw new Exception("There is no image: call snapImage first");
+    }
+    if (channel >= frames.length) {
+      throw new Exception("There are only " + frames.length + " camera channels");
+    }
+    Frame.LAST.set(frames[(int) channel].truth);
+    return frames[(int) channel].pixels;
   }
 
   public long getImageWidth() throws Exception {
@@ -132,25 +176,26 @@ abstract class Imaging extends Devices {
   }
 
   public long getBytesPerPixel() throws Exception {
-    String type = camera().text("PixelType");
+    String type = first().text("PixelType");
     return type.equals("8bit") ? 1 : type.equals("16bit") ? 2 : 4;
   }
 
   public long getImageBitDepth() throws Exception {
-    String type = camera().text("PixelType");
-    return type.equals("16bit") ? integer(camera(), "BitDepth") : type.equals("32bit") ? 32 : 8;
+    String type = first().text("PixelType");
+    return type.equals("16bit") ? integer(first(), "BitDepth") : type.equals("32bit") ? 32 : 8;
   }
 
   public long getNumberOfComponents() throws Exception {
-    return camera().text("PixelType").equals("32bitRGB") ? 4 : 1;
+    return first().text("PixelType").equals("32bitRGB") ? 4 : 1;
   }
 
-  public long getNumberOfCameraChannels() {
-    return 1;
+  public long getNumberOfCameraChannels() throws Exception {
+    return roleLabel(DeviceType.CameraDevice).isEmpty() ? 0 : behind(camera()).size();
   }
 
-  public String getCameraChannelName(long channel) {
-    return "";
+  public String getCameraChannelName(long channel) throws Exception {
+    List<Device> cameras = behind(camera());
+    return cameras.size() == 1 ? "" : cameras.get((int) channel).label;
   }
 
   public int getImageBufferSize() throws Exception {
@@ -175,8 +220,8 @@ abstract class Imaging extends Devices {
 
   public void setROI(String camera, int x, int y, int width, int height) throws Exception {
     Device device = find(camera);
-    if (x < 0 || y < 0 || width < 1 || height < 1 || x + width > integer(device, "OnCameraCCDXSize")
-        || y + height > integer(device, "OnCameraCCDYSize")) {
+    if (x < 0 || y < 0 || width < 1 || height < 1 || x + width > chip(device, "X")
+        || y + height > chip(device, "Y")) {
       throw new Exception("ROI " + x + ", " + y + ", " + width + " x " + height + " is not on the chip");
     }
     rois.put(camera, new int[] {x, y, width, height});
@@ -195,7 +240,7 @@ abstract class Imaging extends Devices {
   }
 
   public double getExposure(String camera) throws Exception {
-    return Double.parseDouble(find(camera).text("Exposure"));
+    return Double.parseDouble(behind(find(camera)).get(0).text("Exposure"));
   }
 
   public void setExposure(double ms) throws Exception {
@@ -203,7 +248,9 @@ abstract class Imaging extends Devices {
   }
 
   public void setExposure(String camera, double ms) throws Exception {
-    setProperty(camera, "Exposure", ms);
+    for (Device each : behind(find(camera))) {
+      setProperty(each.label, "Exposure", ms);
+    }
   }
 
   // Shutter
@@ -263,9 +310,13 @@ abstract class Imaging extends Devices {
   private void sequence(Device camera, int images, boolean stopOnOverflow, boolean closes) {
     try {
       for (int i = 0; i < images && !Thread.currentThread().isInterrupted(); i++) {
-        trigger();
+        trigger(camera);
         expose(camera);
-        if (!keep(take(camera, open())) && stopOnOverflow) {
+        boolean kept = true;
+        for (Device each : behind(camera)) {
+          kept &= keep(take(each, open(), i));
+        }
+        if (!kept && stopOnOverflow) {
           break;
         }
         if (fast) {
@@ -284,8 +335,13 @@ abstract class Imaging extends Devices {
   }
 
   /** A camera's trigger moves every hardware sequence that runs to its next value. */
-  private void trigger() throws Exception {
+  private void trigger(Device camera) throws Exception {
+    List<Device> cameras = behind(camera);
     for (Device device : devices.values()) {
+      Device source = device.properties.containsKey("TriggerSourceDevice") ? devices.get(device.text("TriggerSourceDevice")) : null;
+      if (source != null && !cameras.contains(source)) {
+        continue;
+      }
       for (Map.Entry<String, Device.Sequence> entry : device.sequences.entrySet()) {
         if (entry.getValue().running) {
           apply(device, entry.getKey(), entry.getValue().step());
@@ -302,6 +358,7 @@ abstract class Imaging extends Devices {
       Device.Property property = device.properties.get(name);
       property.value = property.text(value);
     }
+    settings.note(device);
   }
 
   private boolean keep(Frame frame) {
@@ -331,6 +388,14 @@ abstract class Imaging extends Devices {
     }
   }
 
+  void stopAll() throws Exception {
+    for (String camera : new ArrayList<>(running.keySet())) {
+      Thread thread = running.remove(camera);
+      thread.interrupt();
+      thread.join();
+    }
+  }
+
   public boolean isSequenceRunning() throws Exception {
     return isSequenceRunning(camera().label);
   }
@@ -350,7 +415,7 @@ abstract class Imaging extends Devices {
         bufferLock.wait(1); // the engine asks again and again
       }
       if (buffer.isEmpty()) {
-        throw new Exception("Circular buffer is empty.");
+        throw new Exception(NO_IMAGE);
       }
       Frame frame = buffer.removeFirst();
       buffered -= frame.bytes;
@@ -369,7 +434,7 @@ abstract class Imaging extends Devices {
   public Object getLastImageMD(Natives.Metadata tags) throws Exception {
     synchronized (bufferLock) {
       if (last == null) {
-        throw new Exception("Circular buffer is empty.");
+        throw new Exception(NO_IMAGE);
       }
       return out(last, tags);
     }
@@ -389,9 +454,14 @@ abstract class Imaging extends Devices {
     }
   }
 
-  private static Object out(Frame frame, Natives.Metadata tags) {
+  private Object out(Frame frame, Natives.Metadata tags) throws Exception {
     if (tags != null) {
       tags.tags.putAll(frame.tags());
+      List<Device> cameras = behind(camera());
+      if (cameras.size() > 1) {
+        int index = cameras.indexOf(devices.get(frame.truth.get("Camera")));
+        tags.tags.put("Multi Camera-CameraChannelIndex", String.valueOf(index));
+      }
     }
     Frame.LAST.set(frame.truth);
     return frame.pixels;

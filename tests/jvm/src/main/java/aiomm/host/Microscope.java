@@ -23,9 +23,7 @@ public final class Microscope extends Imaging {
 
   /** Put the devices back as they are when the host starts. */
   void restore() throws Exception {
-    for (String camera : new String[] {"Camera", "Camera 2"}) {
-      stopSequenceAcquisition(camera);
-    }
+    stopAll();
     load();
     setCircularBufferMemoryFootprint(256);
     dropAfter(-1);
@@ -48,8 +46,22 @@ public final class Microscope extends Imaging {
     if (!new java.io.File(file).isFile()) {
       throw new Exception("Configuration file \"" + file + "\" does not exist");
     }
-    load();
+    if (!Catalog.load(this, file)) {
+      load();
+    }
     tell(MMEventCallback::onSystemConfigurationLoaded);
+  }
+
+  @Override
+  public void loadDevice(String label, String library, String name) throws Exception {
+    super.loadDevice(label, library, name);
+    settings.wanted |= library.equals("SequenceTester");
+  }
+
+  public void unloadAllDevices() throws Exception {
+    stopAll();
+    clear();
+    clearCircularBuffer();
   }
 
   public void reset() throws Exception {
@@ -295,6 +307,9 @@ public final class Microscope extends Imaging {
 
   @Override
   void changed(Device device, String property) {
+    if (property.equals("Position") || property.equals("State") || property.equals("Exposure")) {
+      settings.note(device);
+    }
     if (device.type == DeviceType.StageDevice) {
       double um = Double.parseDouble(device.text("Position"));
       tell(listener -> listener.onStagePositionChanged(device.label, um));
@@ -317,6 +332,7 @@ public final class Microscope extends Imaging {
     moving(device);
     device.x = x;
     device.y = y;
+    settings.note(device);
     tell(listener -> listener.onXYStagePositionChanged(label, x, y));
   }
 
@@ -391,22 +407,47 @@ public final class Microscope extends Imaging {
     }
   }
 
+  /** How long a hardware sequence may be, 0 where there can be none. The name is a property's, or XY. */
+  private int length(Device device, String name) throws Exception {
+    if (device.lengths.containsKey(name)) {
+      return device.lengths.get(name);
+    }
+    if (device.properties.containsKey("TriggerSequenceMaxLength")) {
+      boolean triggered = !device.text("TriggerSourceDevice").isEmpty();
+      boolean steps = device.type == DeviceType.StageDevice || device.type == DeviceType.StateDevice && name.equals("State");
+      return triggered && steps ? (int) Double.parseDouble(device.text("TriggerSequenceMaxLength")) : 0;
+    }
+    if (device.properties.containsKey("UseSequences") && name.equals("Position")) {
+      return device.text("UseSequences").equals("Yes") ? 1024 : 0;
+    }
+    Device.Property property = device.properties.get(name);
+    boolean able = device.library.equals("Simulated") && (property == null || property.sequenceable || name.equals("Exposure"));
+    return sequenceable && able ? sequenceLimit : 0;
+  }
+
+  /** Give a device a hardware sequence of up to so many values, whatever it says of itself. */
+  void lengthen(String label, String name, int limit) throws Exception {
+    find(label).lengths.put(name, limit);
+  }
+
   private void keep(Device device, String name, List<Object> values) throws Exception {
-    if (!sequenceable) {
+    int limit = length(device, name);
+    if (limit == 0) {
       throw new Exception("Device \"" + device.label + "\" takes no hardware sequences");
     }
-    if (values.size() > sequenceLimit) {
-      throw new Exception("A sequence of " + values.size() + " is too long for \"" + device.label + "\": at most " + sequenceLimit);
+    if (values.size() > limit) {
+      throw new Exception("A sequence of " + values.size() + " is too long for \"" + device.label + "\": at most " + limit);
     }
     device.sequences.put(name, new Device.Sequence(values));
   }
 
   public boolean isPropertySequenceable(String label, String property) throws Exception {
-    return sequenceable && find(label, property).sequenceable;
+    return getPropertySequenceMaxLength(label, property) > 0;
   }
 
   public int getPropertySequenceMaxLength(String label, String property) throws Exception {
-    return isPropertySequenceable(label, property) ? sequenceLimit : 0;
+    find(label, property);
+    return length(find(label), property);
   }
 
   public void loadPropertySequence(String label, String property, Natives.Vector values) throws Exception {
@@ -425,7 +466,7 @@ public final class Microscope extends Imaging {
   }
 
   public boolean isStageSequenceable(String label) throws Exception {
-    return sequenceable && stage(label) != null;
+    return getStageSequenceMaxLength(label) > 0;
   }
 
   public boolean isStageLinearSequenceable(String label) {
@@ -433,7 +474,7 @@ public final class Microscope extends Imaging {
   }
 
   public int getStageSequenceMaxLength(String label) throws Exception {
-    return isStageSequenceable(label) ? sequenceLimit : 0;
+    return length(stage(label), "Position");
   }
 
   public void loadStageSequence(String label, Natives.Vector values) throws Exception {
@@ -449,11 +490,11 @@ public final class Microscope extends Imaging {
   }
 
   public boolean isXYStageSequenceable(String label) throws Exception {
-    return sequenceable && xyStage(label) != null;
+    return getXYStageSequenceMaxLength(label) > 0;
   }
 
   public int getXYStageSequenceMaxLength(String label) throws Exception {
-    return isXYStageSequenceable(label) ? sequenceLimit : 0;
+    return length(xyStage(label), "XY");
   }
 
   public void loadXYStageSequence(String label, Natives.Vector x, Natives.Vector y) throws Exception {
@@ -473,11 +514,11 @@ public final class Microscope extends Imaging {
   }
 
   public boolean isExposureSequenceable(String camera) throws Exception {
-    return sequenceable && find(camera).type == DeviceType.CameraDevice;
+    return getExposureSequenceMaxLength(camera) > 0;
   }
 
   public int getExposureSequenceMaxLength(String camera) throws Exception {
-    return isExposureSequenceable(camera) ? sequenceLimit : 0;
+    return find(camera).type == DeviceType.CameraDevice ? length(find(camera), "Exposure") : 0;
   }
 
   public void loadExposureSequence(String camera, Natives.Vector values) throws Exception {

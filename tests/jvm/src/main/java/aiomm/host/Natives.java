@@ -66,7 +66,7 @@ public final class Natives {
       throw missing(plain.substring(0, split), plain.substring(split + 1));
     }
     if (arguments[0] instanceof Microscope) {
-      Control.called(plain.substring(split + 1), tail(arguments));
+      return Calls.through(plain.substring(split + 1), tail(arguments));
     }
     return invoke(arguments[0], plain.substring(0, split), plain.substring(split + 1), tail(arguments));
   }
