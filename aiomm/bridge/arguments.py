@@ -316,6 +316,8 @@ def convert(value: Any, java_type: str) -> Any:
     JavaValueError
         It does not fit: ``int 300 does not fit byte (-128..127)``.
     """
+    if type(value) is str and java_type == _STRING:  # the common case
+        return value
     target = canonical(java_type)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge import overloads, wire
@@ -10,7 +11,7 @@ from aiomm.bridge.java_types import BOXES
 from aiomm.errors import JavaValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiomm.bridge.members import Members
     from aiomm.bridge.wire import Signature
@@ -19,7 +20,12 @@ __all__ = ["Method", "opening"]
 
 _IMAGES = frozenset({"getImage", "getLastImage", "popNextImage"})
 _SCALARS = frozenset({*BOXES, *BOXES.values(), "java.lang.String"})
-_NUMBERS = frozenset({bool, float, int})
+_AS_JSON: dict[type, Callable[[Any], str]] = {
+    bool: {False: "false", True: "true"}.__getitem__,
+    float: float.__repr__,
+    int: int.__repr__,
+    str: encode_basestring_ascii,
+}
 
 
 class Method:
@@ -35,7 +41,7 @@ class Method:
         Whether arrays that it returns are pixels of the core, which are unsigned.
     """
 
-    __slots__ = ("_only", "_static", "_tails", "java_class", "pixels", "signatures", "what")
+    __slots__ = ("_only", "_static", "java_class", "pixels", "signatures", "what")
 
     def __init__(self, members: Members, signatures: tuple[Signature, ...]) -> None:
         self.java_class = members.java_class
@@ -43,15 +49,14 @@ class Method:
         self.what = f"{members.java_class}.{signatures[0].name}"
         self.pixels = signatures[0].name in _IMAGES and "mmcorej.CMMCore" in members.interfaces
         self._static = members.is_class
-        self._tails: dict[Signature, bytes] = {}
-        # Of one overload with that many scalars there is no doubt, here or in the server.
-        self._only: dict[int, Signature] = {}
+        # Of one overload with that many scalars there is no doubt, here or in the server: its request is written but for the values.
+        self._only: dict[int, tuple[Signature, bytes]] = {}
         spread = any(one.arguments and one.arguments[-1].endswith("[]") for one in signatures)
         for one in signatures:
             count = len(one.arguments)
             alone = sum(len(other.arguments) == count for other in signatures) == 1
-            if not count or (alone and not spread and _SCALARS.issuperset(one.arguments)):
-                self._only.setdefault(count, one)
+            if count not in self._only and (not count or (alone and not spread and _SCALARS.issuperset(one.arguments))):
+                self._only[count] = one, self._tail(one)
 
     def choose(self, args: tuple[Any, ...]) -> tuple[Signature, Sequence[Any]]:
         """Give the overload and the values to send.
@@ -64,42 +69,54 @@ class Method:
         only = self._only.get(len(args))
         if only is not None:
             try:
-                return only, list(map(overloads.convert, args, only.arguments))
+                return only[0], list(map(overloads.convert, args, only[0].arguments))
             except JavaValueError:
                 pass  # what follows says it better
         return overloads.choose(self.signatures, args, what=self.what)
 
-    def written(self, head: bytes, signature: Signature, values: Sequence[Any]) -> list[bytes] | None:
-        """Write the request of a call with nothing but numbers and plain text, or None if it is another.
+    def written(self, head: bytes, args: tuple[Any, ...]) -> tuple[Signature, Sequence[Any], list[bytes]] | None:
+        """Choose, and write the request of a call with nothing but numbers and plain text; None if it is another.
 
-        `wire` would write the same; here all of it but the values is written once.
+        `wire` would write the same.
 
         Parameters
         ----------
         head : bytes
             From `opening`, for the object.
-        signature, values
-            From `choose`.
+        args : tuple
+            The arguments.
         """
-        if self._only.get(len(values)) is not signature:
+        only = self._only.get(len(args))
+        if only is None:
             return None
-        for value in values:
-            if type(value) not in _NUMBERS and not (type(value) is str and value.isascii()):
-                return None
-        tail = self._tails.get(signature)
-        if tail is None:
-            types = json.dumps(signature.arguments)
-            tail = self._tails[signature] = (
-                f',"static":{json.dumps(self._static)},"name":{json.dumps(signature.name)},"argument-types":{types},'
-                f'"argument-deserialization-types":{types},"arguments":'
-            ).encode()
-        return [head + tail + (json.dumps(values).encode() + b"}" if values else b"[]}")]
+        signature, tail = only
+        if not args:
+            return signature, (), [head + tail + b"]}"]
+        try:
+            values = list(map(overloads.convert, args, signature.arguments))
+            texts = [_AS_JSON[type(value)](value) for value in values]
+        except (JavaValueError, KeyError):
+            return None
+        written = ",".join(texts)
+        if "\\u" in written:  # text that is not ASCII, or looks so here: `wire` takes a closer look at it
+            return None
+        return signature, values, [head + tail + written.encode() + b"]}"]
 
     def plain(self, signature: Signature, values: Sequence[Any]) -> bool:
         """Whether one message does it: nothing has to be made before, and the server surely takes this overload."""
-        if self._only.get(len(values)) is signature:
+        only = self._only.get(len(values))
+        if only is not None and only[0] is signature:
             return True
         return overloads.sure(self.signatures, signature, values) and wire.beside_binary(list(values)) is None
+
+    def _tail(self, signature: Signature) -> bytes:
+        """Give what stands between `opening` and the values."""
+        types = json.dumps(signature.arguments)
+        text = (
+            f',"static":{json.dumps(self._static)},"name":{json.dumps(signature.name)},"argument-types":{types},'
+            f'"argument-deserialization-types":{types},"arguments":['
+        )
+        return text.encode()
 
 
 def opening(hash_code: str) -> bytes:

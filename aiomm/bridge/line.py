@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from asyncio import get_running_loop
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.bridge import wire
@@ -37,8 +39,6 @@ class Line:
     ----------
     live : set of str
         Hash codes of the objects that the server keeps here for us.
-    calls : int
-        Requests that are under way or waiting.
     ended : bool
         The server has closed this port, or is about to.
     """
@@ -49,17 +49,21 @@ class Line:
         self.port: Port = session.port(number, self.lost, main=main)
         self.main = main
         self.live: set[str] = set()
-        self.calls = 0
         self.ended = False
         self._loop = session.loop
-        self._count = 0
-        self._running: set[int] = set()
+        self._tickets = count()
+        self._running: dict[int, bool] = {}  # by ticket, whether it is a control message
         self._patient: list[tuple[set[int], asyncio.Timeout]] = []
         self._dropped: deque[str] = deque()
         self._waking = False
         self._stopped = False
         self._releasing: asyncio.Task[None] | None = None
         self._waiters: dict[str, asyncio.Future[None]] = {}
+
+    @property
+    def calls(self) -> int:
+        """Requests that are under way or waiting."""
+        return len(self._running)
 
     # ---- calling ------------------------------------------------------------------------------------------------
 
@@ -95,18 +99,16 @@ class Line:
     async def exchange(self, frames: Request, timeout: float | None, what: str, *, keep: bool = False, control: bool = False) -> Any:
         """Send a request that is written already; otherwise like `call`."""
         session = self.session
-        session.check()
+        if session.error is not None or get_running_loop() is not self._loop:
+            session.check()
         if session.debug:
             log.debug("to port %d: %s", self.number, wire.summarise(frames))
-        self._count = ticket = self._count + 1
-        self.calls += 1
-        if not control:
-            self._running.add(ticket)
+        ticket = next(self._tickets)
+        self._running[ticket] = control
         try:
             reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late)
         finally:
-            self.calls -= 1
-            self._running.discard(ticket)
+            del self._running[ticket]
             if self._patient:
                 self._free(ticket)
         if session.debug:
@@ -120,16 +122,16 @@ class Line:
     async def ask(self, message: Mapping[str, Any], what: str, *, order: Literal["big", "native"] = "big") -> Any:
         """Send a control message. The control timeout counts from when the calls of ours before it have ended: those may take long."""
         timeout = self.session.timeout
-        if not self._running:
+        before = {ticket for ticket, control in self._running.items() if not control}
+        if not before:
             return await self.call(message, timeout, what, order=order, control=True)
         try:
             async with asyncio.timeout(None) as limit:
-                before = (set(self._running), limit)
-                self._patient.append(before)
+                self._patient.append((before, limit))
                 try:
                     return await self.call(message, None, what, order=order, control=True)
                 finally:
-                    self._patient.remove(before)
+                    self._patient.remove((before, limit))
         except BridgeError:
             raise
         except TimeoutError:

@@ -196,13 +196,15 @@ class Port:
         call = Call(frames, future, what, late, last, once_sent)
         if timeout is not None:
             call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
-        if self._current is None and not self._waiting and self._doubt is None:
+        current = self._current
+        if current is None and not self._waiting and self._doubt is None:
             self._send(call)
             self._look_again()
         else:
             self._waiting[call] = None
-            self._pump()
-            self._look_again()
+            if current is None or current.abandoned:
+                self._pump()
+                self._look_again()
         try:
             return await future
         except (asyncio.CancelledError, GeneratorExit):
@@ -380,7 +382,8 @@ class Port:
                 self._take_other(key, frames)
             self._pump()
             if self._current is None and not self._probes:
-                self._idle.set()
+                if self._closed:
+                    self._idle.set()
                 return
             if self._link is None or not _get(socket, _EVENTS) & _POLLIN:
                 return

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from aiomm.bridge.client import Bridge
     from aiomm.bridge.line import Line
-    from aiomm.bridge.request import Request
     from aiomm.bridge.wire import Shadow, Signature
 
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "check_usable", "line_of", "make_class"]
@@ -144,7 +143,9 @@ class JavaObject(Handle):
 
     async def call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
         """Call one overload with values that are converted already; see `aiomm.bridge.overloads.convert`."""
-        return await self._send(signature, values, Method(self._members, (signature,)))
+        line = self._checked()
+        value = await self._send(signature, values, Method(self._members, (signature,)))
+        return await line.session.give(value, line) if type(value) is wire.Shadow else wire.convert_return(value, signature.returns)
 
     def _find(self, name: str) -> Method | None:
         methods = type(self)._methods
@@ -157,30 +158,42 @@ class JavaObject(Handle):
         return method
 
     async def _run(self, method: Method, args: tuple[Any, ...]) -> Any:
-        check_usable(args)
-        signature, values = method.choose(args)
-        value = await self._send(signature, values, method)
-        return iteration.unsigned(value) if method.pixels else value
-
-    async def _send(self, signature: Signature, values: Sequence[Any], method: Method) -> Any:
         line = self._checked()
-        static, timeout = self._members.is_class, line.session.call_timeout
-        frames: Request | None = method.written(self._head, signature, values)
-        if frames is not None or method.plain(signature, values):
+        written = method.written(self._head, args)
+        if written is None:
+            check_usable(args)
+            signature, values = method.choose(args)
+            value = await self._send(signature, values, method)
+        else:  # most calls of a core: between them and the port stands nothing that is not needed
+            signature, values, frames = written
             try:
-                if frames is None:
-                    frames = wire.encode(wire.run_method(self, static, signature, values))
-                value = await line.exchange(frames, timeout, signature.name)
+                value = await line.exchange(frames, line.session.call_timeout, signature.name)
             except JavaException as error:
                 if not _refused(error):
                     raise
-                value = await line.follow(reflection.call(self, static, signature, values, ()), timeout, signature.name)
-        else:
-            others = method.signatures if wire.beside_binary(list(values)) is None else ()
-            value = await line.follow(reflection.call(self, static, signature, values, others), timeout, signature.name)
+                value = await self._reflected(signature, values, ())
         if type(value) is wire.Shadow:
             return await line.session.give(value, line)
-        return wire.convert_return(value, signature.returns)
+        value = wire.convert_return(value, signature.returns)
+        return iteration.unsigned(value) if method.pixels else value
+
+    async def _send(self, signature: Signature, values: Sequence[Any], method: Method) -> Any:
+        """Call with any values, and give what came back."""
+        if not method.plain(signature, values):
+            return await self._reflected(signature, values, method.signatures if wire.beside_binary(list(values)) is None else ())
+        line = self._checked()
+        try:
+            message = wire.run_method(self, self._members.is_class, signature, values)
+            return await line.call(message, line.session.call_timeout, signature.name)
+        except JavaException as error:
+            if not _refused(error):
+                raise
+            return await self._reflected(signature, values, ())
+
+    async def _reflected(self, signature: Signature, values: Sequence[Any], others: Sequence[Signature]) -> Any:
+        line = self._checked()
+        plan = reflection.call(self, self._members.is_class, signature, values, others)
+        return await line.follow(plan, line.session.call_timeout, signature.name)
 
     def _checked(self) -> Line:
         if self._released:

@@ -14,7 +14,7 @@ import numpy as np
 
 from aiomm.bridge.frames import SENT_TYPES, beside_binary, decode, encode, read_json, read_object, shown, view
 from aiomm.bridge.handle import Handle
-from aiomm.bridge.java_types import ARRAYS, BOXES, notation, unboxed
+from aiomm.bridge.java_types import ARRAYS, BOXES, FLOATS, notation
 from aiomm.errors import JavaException, JavaValueError, ProtocolError
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def convert_return(value: Any, java_type: str | None) -> Any:
     java_type : str or None
         Declared type; None leaves the value as it is.
     """
-    if type(value) is int and java_type is not None and unboxed(java_type) in {"double", "float"}:
+    if type(value) is int and java_type in _FLOATS:
         return float(value)
     return value
 
@@ -374,6 +374,7 @@ def natural_type(value: Any) -> str:
     return "java.lang.Object"
 
 
+_FLOATS: Final = frozenset({*FLOATS, *(BOXES[name] for name in FLOATS)})
 _KNOWN: Final = frozenset({*BOXES, *BOXES.values(), *ARRAYS, "boolean[]", "java.lang.String", "java.lang.Object"})
 _NUMPY_BOXES: Final = {
     "b1": "java.lang.Boolean",
