@@ -1,22 +1,140 @@
-"""Events as Java's engine reads them, and back."""
+"""Events as Micro-Manager's engine reads them, and back."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from aiomm.errors import EventError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiomm.acquire.events import AcquisitionEvent
 
-__all__ = ["decode_events", "encode_event"]
+__all__ = ["NO_CAMERA", "decode_events", "encode_event", "excuse"]
+
+NO_CAMERA: Final = "none: aiomm skips this image"
+"""A camera that does not exist: Java fails before it exposes."""
+
+_INT_LIMIT: Final = 2**31
+_NUMBERS: Final = ("exposure", "z", "x", "y", "min_start_time", "timeout")
 
 
 def encode_event(event: AcquisitionEvent, *, camera: bool = False) -> dict[str, Any]:
-    """Write an event as Java reads it."""
-    raise NotImplementedError
+    """Write an event as Java reads it. What Java does not know (``keep_shutter_open``, the clock) is left out, ``min_start_time`` too.
+
+    Parameters
+    ----------
+    event
+        That takes an image; the engine exposes always.
+    camera
+        Whether Java is to choose the event's camera.
+
+    Returns
+    -------
+    dict
+        Plain values; ``slm_pattern`` is an array of uint8, or int32 for a colour SLM.
+
+    Raises
+    ------
+    EventError
+        Java cannot take it; the message says what would be right.
+    """
+    if not event.acquire:
+        raise EventError("an event without an image cannot be sent to Micro-Manager's engine, which exposes always", key="axes")
+    result: dict[str, Any] = {"axes": {name: _place(name, value) for name, value in event.axes.items()}}
+    if event.config is not None:
+        result["config_group"] = list(event.config)
+    for key in ("exposure", "z", "x", "y", "timeout"):
+        value = getattr(event, key)
+        if value is not None:
+            result[key] = float(value)
+    if event.stage_positions:
+        result["stage_positions"] = [[label, float(position)] for label, position in event.stage_positions]
+    if event.properties:
+        devices = [device for device, _, _ in event.properties]
+        if doubled := next((device for device in devices if devices.count(device) > 1), None):
+            raise EventError(
+                f"properties: there are several of device {doubled!r}, and Micro-Manager's engine sets only one of them",
+                key="properties",
+                value=event.properties,
+            )
+        result["properties"] = [list(entry) for entry in event.properties]
+    if event.slm_pattern is not None:
+        result["slm_pattern"] = _pattern(event.slm_pattern)
+        label = next((label for label, _ in event.stage_positions if "@" in label), None)
+        if label is not None:
+            raise EventError(
+                f"stage_positions: Micro-Manager's engine cannot take the label {label!r} beside an slm_pattern, because of its '@'",
+                key="stage_positions",
+                value=label,
+            )
+    if camera and event.camera is not None:
+        result["camera"] = event.camera
+    if event.tags:
+        for name, value in event.tags.items():
+            if not isinstance(value, str):
+                raise EventError(f"tags[{name!r}] is {value!r:.80}: Micro-Manager's engine takes text only: {str(value)!r:.80}", key="tags")
+        result["tags"] = dict(event.tags)
+    return result
+
+
+def _place(name: str, value: int | str) -> int | str:
+    if isinstance(value, int) and not -_INT_LIMIT <= value < _INT_LIMIT:
+        raise EventError(f"axes[{name!r}] is {value}: Micro-Manager's engine takes integers below 2**31", key="axes", value=value)
+    return value
+
+
+def _pattern(pattern: bytes | np.ndarray) -> np.ndarray:
+    if isinstance(pattern, bytes):
+        return np.frombuffer(pattern, np.uint8)
+    flat = np.ascontiguousarray(pattern, np.uint8)
+    return flat.reshape(-1).view(np.int32) if flat.ndim == 3 else flat.reshape(-1)
 
 
 def decode_events(message: Mapping[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Read Java's events as dicts in the dialect of aiomm's events."""
-    raise NotImplementedError
+    """Read what Java says of an event, or of those of a sequence, as dicts for `AcquisitionEvent.from_dict`.
+
+    Numbers are floats again, which Java writes without their point where they are whole. An ``slm_pattern`` stays if Java could write it.
+    """
+    events = message if isinstance(message, list) else message["events"] if "events" in message else [message]
+    return [_decoded(event) for event in events]
+
+
+def _decoded(event: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {"axes": dict(event.get("axes", {}))}
+    for key, value in event.items():
+        if key in _NUMBERS:
+            result[key] = float(value)
+        elif key == "stage_positions":
+            result[key] = [[label, float(position)] for label, position in value]
+        elif key == "slm_pattern":
+            if isinstance(value, np.ndarray):
+                result[key] = value.view(np.uint8)
+        elif key != "axes":
+            result[key] = value
+    return result
+
+
+def excuse(message: dict[str, Any], *, exposes: bool) -> dict[str, Any]:
+    """Answer a hook's question when nobody does any more.
+
+    Parameters
+    ----------
+    message
+        What Java asked.
+    exposes
+        Whether Java would expose after this answer: then it gets a camera that does not exist, so that it fails first.
+    """
+    if not exposes:
+        return {key: value for key, value in message.items() if key != "slm_pattern"}
+    events = message.get("events")
+    if isinstance(events, list):
+        return {"events": [{**_without_pattern(event), "camera": NO_CAMERA} for event in events]}
+    return {**_without_pattern(message), "camera": NO_CAMERA}
+
+
+def _without_pattern(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in event.items() if key != "slm_pattern"}
