@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiomm.bridge.streams import PullSocket, PushSocket
 
-__all__ = ["HookPipe", "ImagePipe", "Notice", "Notices"]
+__all__ = ["HookPipe", "ImagePipe", "Notice", "Notices", "write_image"]
 
 Events = list[dict[str, Any]] | dict[str, Any]
 
@@ -222,9 +222,13 @@ class ImagePipe:
         TypeError, ValueError
             Pixels or metadata that cannot be saved.
         """
+        await self.send_written(write_image(pixels, metadata))
+
+    async def send_written(self, frames: list[bytes | memoryview]) -> None:
+        """Give Java an image that `write_image` has written."""
         if self._finished:
             raise ClosedError("no image can be saved after the last one")
-        await self._push.send(write_image(pixels, metadata))
+        await self._push.send(frames)
 
     async def finish(self) -> None:
         """Say that no more will be sent; Java saves what it has, and closes. Again and again does no harm."""

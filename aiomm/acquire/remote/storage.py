@@ -1,24 +1,62 @@
-"""`JavaWriter`: a writer whose images Micro-Manager saves."""
+"""`JavaWriter`: a writer whose images Micro-Manager saves, and the live dataset on what it saves."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.acquire.remote.pipes import write_image
+from aiomm.dataset.dataset import Dataset
+from aiomm.dataset.encode import check_axes, check_pixels
+from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.live import FollowedStore
+from aiomm.dataset.storage import Frame
+from aiomm.errors import ClosedError, DatasetFormatError, DuplicateImageError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from aiomm.acquire.remote.pipes import ImagePipe
-    from aiomm.dataset import Dataset
-    from aiomm.dataset.storage import Frame, OnFailed, OnSaved
+    from aiomm.dataset.storage import Axes, OnFailed, OnSaved
 
 __all__ = ["JavaWriter"]
 
+NO_PIXELS = np.zeros((0, 0), np.uint8)
+"""Of frames whose pixels never came here."""
+
+_Key = frozenset[tuple[str, Any]]
+
 
 class JavaWriter:
-    """Follows what Micro-Manager saves; hands it images to save."""
+    """Follows what Micro-Manager's storage saves, and hands it images to save. Every method but `serve` is thread-safe.
 
-    dataset: Dataset
+    A frame is known by its axes. Java saves it by itself (`expect`), or after it was sent there (`try_put`); both are saved when Java has
+    told so (`saved`). Java takes pixels and metadata from the same message, so nothing of a frame that was sent is kept.
+
+    Parameters
+    ----------
+    path
+        Folder of the dataset.
+    summary
+        Java's summary metadata.
+    queue_size
+        How many frames may be put and not saved yet.
+    on_saved
+        Gets frames as they are saved, with their rows. An image that nobody expected comes as a frame whose ``token`` is None, without
+        pixels and metadata: those are in the dataset.
+    on_room
+        Called when there is room after `try_put` has said no.
+    on_failed
+        Gets the error and the frames that are not saved when Java tells what cannot be understood.
+    allow_duplicates
+        Whether an image may be put again; the last one counts.
+    """
 
     def __init__(
         self,
@@ -31,40 +69,223 @@ class JavaWriter:
         on_failed: OnFailed | None = None,
         allow_duplicates: bool = False,
     ) -> None:
-        raise NotImplementedError
+        tiled = "GridPixelOverlapX" in summary
+        folder = path / ndtiff.FULL_RESOLUTION if tiled else path
+        self.path = path
+        self._store = FollowedStore(folder, summary, ndtiff.VERSION, "Micro-Manager's index")
+        self.dataset: Dataset = Dataset.of(self._store, path)
+        self._limit = queue_size
+        self._on_saved, self._on_room, self._on_failed = on_saved, on_room, on_failed
+        self._allow_duplicates = allow_duplicates
+        self._lock = threading.RLock()
+        self._freed = threading.Condition(self._lock)
+        self._expected: dict[_Key, deque[Frame]] = {}
+        self._count = 0  # frames in it
+        self._put = 0  # of them, those that were put
+        self._were_put: set[int] = set()
+        self._queue: deque[list[bytes | memoryview]] = deque()
+        self._records: list[bytes] = []
+        self._refused = False
+        self._ended = self._given_up = self._closed = False
+        self._error: StorageError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bell: asyncio.Event | None = None
+
+    # ---- frames to come -----------------------------------------------------------------------------------------
 
     def expect(self, frame: Frame) -> None:
-        """Java will save an image with these axes by itself."""
-        raise NotImplementedError
+        """Java will save an image with these axes by itself, with an axis ``camera`` more where several cameras take one event."""
+        with self._lock:
+            self._enter(frame)
 
     def try_put(self, frame: Frame) -> bool:
-        """Take an image for Java to save."""
-        raise NotImplementedError
+        """Take a frame for Java to save, or say False: ``queue_size`` frames are put and not saved yet.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The frame cannot be stored; the message names what is wrong.
+        DuplicateImageError
+            There is an image with these axes.
+        StorageError
+            What Java saves cannot be followed any more.
+        ClosedError
+            Nothing more is taken.
+        """
+        check_pixels(frame.pixels, frame.bit_depth)
+        frame.axes = check_axes(frame.axes)
+        if not isinstance(frame.metadata, dict):
+            raise TypeError(f"metadata must be a dict, not {type(frame.metadata).__name__}")
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if self._ended or self._given_up or self._closed:
+                raise ClosedError("the writer was finished and takes no more images")
+            if self._put >= self._limit:
+                self._refused = True
+                return False
+            if not self._allow_duplicates and (frozenset(frame.axes.items()) in self._expected or self._store.index.find(frame.axes) >= 0):
+                raise DuplicateImageError(
+                    f"there is an image with axes {frame.axes} already (allow_duplicates=True lets the last one count)"
+                )
+            depth = {} if frame.bit_depth is None else {"BitDepth": frame.bit_depth}
+            try:
+                written = write_image(frame.pixels, {**frame.metadata, **depth, "Axes": frame.axes})
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"metadata of image {frame.axes}: {error}") from None
+            self._store.index.declare(frame.axes)
+            self._enter(frame)
+            self._put += 1
+            self._were_put.add(id(frame))
+            self._queue.append(written)
+        self._ring()
+        return True
 
     def put(self, frame: Frame, timeout: float | None = None) -> None:
-        """Take an image for Java to save; there must be room."""
-        raise NotImplementedError
+        """Take a frame; wait while there is no room. ``TimeoutError`` after ``timeout`` seconds. Not on the event loop."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.try_put(frame):
+            left = None if deadline is None else deadline - time.monotonic()
+            with self._freed:
+                free = self._freed.wait_for(lambda: self._put < self._limit or self._closed or self._given_up, left)
+            if not free:
+                raise TimeoutError(f"no room for an image: {self._limit} are put and not yet saved")
 
-    async def serve(self, pipe: ImagePipe) -> None:
-        """Send what `try_put` took, until `finish` or `give_up`."""
-        raise NotImplementedError
-
-    def saved(self, record: bytes) -> None:
-        """Java has saved an image; its index record."""
-        raise NotImplementedError
+    def _enter(self, frame: Frame) -> None:
+        self._expected.setdefault(frozenset(frame.axes.items()), deque()).append(frame)
+        self._count += 1
 
     @property
     def outstanding(self) -> list[Frame]:
-        """Frames that are not saved yet."""
-        raise NotImplementedError
+        """Frames that are expected or put, and not saved yet."""
+        with self._lock:
+            return [frame for frames in self._expected.values() for frame in frames]
+
+    def __len__(self) -> int:
+        return self._count
+
+    # ---- to Java ------------------------------------------------------------------------------------------------
+
+    async def serve(self, pipe: ImagePipe) -> None:
+        """Send Java the frames that are put, in order, until `end` and the last of them, or `give_up`; then say that it was the last.
+
+        Raises
+        ------
+        ServerLostError
+            Java is gone.
+        """
+        self._loop, self._bell = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            while not self._given_up:
+                self._bell.clear()
+                while self._queue:
+                    await pipe.send_written(self._queue.popleft())
+                if self._ended and not self._queue:
+                    break
+                await self._bell.wait()
+        finally:
+            self._loop = self._bell = None
+        await pipe.finish()
+
+    def end(self) -> None:
+        """Nothing more will be put: `serve` ends when all was sent."""
+        self._ended = True
+        self._ring()
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Nothing waits here that could be hurried."""
 
     def give_up(self) -> None:
         """Send nothing more."""
-        raise NotImplementedError
+        with self._lock:
+            self._given_up = True
+            self._queue.clear()
+            self._freed.notify_all()
+        self._ring()
+
+    def _ring(self) -> None:
+        loop, bell = self._loop, self._bell
+        if loop is not None and bell is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(bell.set)
+
+    # ---- from Java ----------------------------------------------------------------------------------------------
+
+    def saved(self, record: bytes) -> None:
+        """Take what Java tells of an image that it has saved: the image's record in the index. On the loop.
+
+        Images told of one right after the other are reported together.
+        """
+        self._records.append(record)
+        if len(self._records) == 1:
+            asyncio.get_running_loop().call_soon(self._take_records)
+
+    def _take_records(self) -> None:
+        with self._lock:
+            records, self._records = self._records, []
+            if not records or self._error is not None or self._closed:
+                return
+            first = len(self._store.index)
+            error: DatasetFormatError | None = None
+            try:
+                data = b"".join(records)
+                if self._store.add(data) != len(data):
+                    raise DatasetFormatError("Micro-Manager's index: a record is cut short")
+            except DatasetFormatError as why:
+                error = why
+            frames = [self._arrived(row) for row in range(first, len(self._store.index))]
+            refused = self._refused and self._put < self._limit
+            if refused:
+                self._refused = False
+            self._freed.notify_all()
+        self._store.index.growth.tell()
+        if frames and self._on_saved is not None:
+            self._on_saved(frames)
+        if error is not None:
+            self._fail(error)
+        elif refused and self._on_room is not None:
+            self._on_room()
+
+    def _arrived(self, row: int) -> Frame:
+        """Give the frame whose image is in a row."""
+        axes = self._store.index.axes_of(row)
+        frame = self._leave(axes)
+        if frame is None and "camera" in axes:
+            frame = self._leave({name: value for name, value in axes.items() if name != "camera"})
+            if frame is not None:
+                frame.axes = axes
+        if frame is None:
+            frame = Frame(axes, NO_PIXELS, {})
+        frame.row = row
+        return frame
+
+    def _leave(self, axes: Axes) -> Frame | None:
+        key = frozenset(axes.items())
+        waiting = self._expected.get(key)
+        if not waiting:
+            return None
+        frame = waiting.popleft()
+        if not waiting:
+            del self._expected[key]
+        self._count -= 1
+        if id(frame) in self._were_put:
+            self._were_put.discard(id(frame))
+            self._put -= 1
+        return frame
+
+    def _fail(self, why: DatasetFormatError) -> None:
+        with self._lock:
+            self._error = StorageError(f"what Micro-Manager saves cannot be followed: {why}")
+            lost = self.outstanding
+            self._freed.notify_all()
+        if self._on_failed is not None:
+            self._on_failed(self._error, lost)
 
     def finish(self) -> None:
-        """Nothing more will be saved."""
-        raise NotImplementedError
+        """Nothing more will be saved; the dataset says so. Raises the ``StorageError`` if there was one."""
+        self._take_records()
+        with self._lock:
+            self._closed = True
+            self._freed.notify_all()
+        self._store.finish()
+        if self._error is not None:
+            raise self._error
