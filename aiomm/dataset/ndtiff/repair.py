@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from aiomm.dataset.damage import KEPT, RepairReport, keep, who_writes
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.display import sync_folder
 from aiomm.dataset.ndtiff.levels import levels_for
@@ -16,92 +15,23 @@ from aiomm.dataset.ndtiff.output import UNNAMED, write_at
 from aiomm.dataset.ndtiff.pyramid import level_folders, rebuild_pyramid
 from aiomm.dataset.ndtiff.reader import level_folder, open_folder
 from aiomm.dataset.ndtiff.salvage import Image, Record, Tiff, axes_of, records_in
-from aiomm.errors import DatasetError, DatasetFormatError, StorageError, UnsupportedError
+from aiomm.errors import DatasetError, DatasetFormatError, StorageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiomm.dataset.storage import Axes
 
-BACKUP: Final = ndtiff.INDEX_NAME + ".before-repair"
+BACKUP: Final = ndtiff.INDEX_NAME + KEPT
 _STACK = re.compile(r"(.*NDTiffStack)(?:_(\d+))?\.tif")
 
 
-@dataclass
-class RepairReport:
-    """What `repair` found, and what it does about it.
-
-    Attributes
-    ----------
-    path : Path
-        Folder of the dataset.
-    images : int
-        How many records the index has in the end; an image saved twice counts twice.
-    recovered : int
-        How many of them were not in the index.
-    lost : int
-        How many records are taken out of the index, because their image is not there.
-    actions : list of str
-        What is to do, or was done, one sentence each.
-    problems : list of str
-        What cannot be repaired.
-    applied : bool
-        Whether it was done.
-    """
-
-    path: Path
-    images: int = 0
-    recovered: int = 0
-    lost: int = 0
-    actions: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    applied: bool = False
-
-    @property
-    def needed(self) -> bool:
-        """Whether there is, or was, anything to do."""
-        return bool(self.actions)
-
-    def __str__(self) -> str:
-        if not self.needed:
-            lines = [f"{self.path}: nothing to repair, {self.images} images are whole"]
-        else:
-            head = f"{self.path}: {'repaired' if self.applied else 'to be repaired'}, {self.images} images whole"
-            lines = [f"{head}, {self.recovered} of them recovered, {self.lost} lost"]
-        return "\n".join([*lines, *(f"  {text}" for text in self.actions), *(f"  cannot be repaired: {text}" for text in self.problems)])
-
-
-def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
-    """Find what is damaged in an NDTiff dataset, and repair it unless it is a dry run.
-
-    Whole images that the index does not have, because it was lost, cut or damaged, come back into it; records of images
-    that are not there leave it; files that were never ended are ended; resolution levels that may miss something are
-    made again. The old index stays beside the new one, as ``NDTiff.index.before-repair``. Pixels and metadata are
-    never changed. Nobody may write to the dataset meanwhile.
-
-    Parameters
-    ----------
-    path : path
-        Folder of the dataset.
-    dry_run : bool
-        Only find out and report.
-
-    Raises
-    ------
-    DatasetFormatError
-        There is no NDTiff dataset of version 2 or 3.
-    UnsupportedError
-        It is an OME-Zarr dataset.
-    StorageError
-        The dataset is being written to, or a file cannot be changed.
-    """
-    base = Path(path).absolute()
-    if not base.is_dir():
-        raise DatasetFormatError(f"{base}: " + ("this is a file; a dataset is a folder" if base.exists() else "there is no such folder"))
+def repair_ndtiff(base: Path, *, dry_run: bool) -> RepairReport:
+    """Repair an NDTiff dataset; see `aiomm.dataset.repair`."""
     full = base / ndtiff.FULL_RESOLUTION
     tiled = full.is_dir()
-    if not tiled and ((base / "zarr.json").is_file() or (base / ".zgroup").is_file()):
-        raise UnsupportedError(f"{base} is an OME-Zarr dataset: repair is for NDTiff; an OME-Zarr dataset of a killed aiomm opens as it is")
     report = RepairReport(base)
-    writer = _who_writes(full if tiled else base)
+    writer = who_writes(full if tiled else base)
     if writer is not None:
         raise StorageError(f"{base} is being written to, by process {writer}; repair it when the writer has ended")
     folder = _Folder(full if tiled else base)
@@ -280,7 +210,7 @@ class _Folder:
                 file.flush()
                 os.fsync(file.fileno())
             if self._old is not None:
-                self._back_up()
+                keep(self._index, self._old)
             part.replace(self._index)
         for name in self._tiffs:
             if name in self._patches or name in self._ends:
@@ -288,20 +218,6 @@ class _Folder:
         for file_ in self._leftover:
             file_.unlink()
         sync_folder(self.path)
-
-    def _back_up(self) -> None:
-        number, backup = 1, self.path / BACKUP
-        while True:
-            try:
-                with backup.open("xb") as file:
-                    file.write(self._old or b"")
-                    file.flush()
-                    os.fsync(file.fileno())
-            except FileExistsError:
-                number += 1
-                backup = self.path / f"{BACKUP}-{number}"
-            else:
-                return
 
     def _change(self, path: Path, patches: dict[int, int], end: int | None) -> None:
         with path.open("r+b") as file:
@@ -312,21 +228,6 @@ class _Folder:
             if end is not None:
                 os.ftruncate(file.fileno(), end)
             os.fsync(file.fileno())
-
-
-def _who_writes(folder: Path) -> str | None:
-    """Number of a process of this machine that has a file of the dataset open for writing, where the system tells (Linux)."""
-    inside = str(folder.resolve()) + os.sep
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended, or belongs to somebody else
-            for number in os.listdir(process / "fd"):  # noqa: PTH208
-                with contextlib.suppress(OSError):
-                    target = os.readlink(f"{process}/fd/{number}")  # noqa: PTH115
-                    if target.startswith(inside):
-                        flags = re.search(r"^flags:\s*([0-7]+)", (process / "fdinfo" / number).read_text(), re.MULTILINE)
-                        if flags is not None and int(flags[1], 8) & (os.O_WRONLY | os.O_RDWR):
-                            return process.name
-    return None
 
 
 def _levels_need_it(base: Path, full: _Folder, report: RepairReport) -> bool:

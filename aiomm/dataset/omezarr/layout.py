@@ -47,13 +47,26 @@ class AxisSlots:
         """Find the place of a value; a new one gets one."""
         at = self._slots.get(value)
         if at is None:
-            at = len(self.values)
-            if isinstance(value, int) and 0 <= value < at + self._ahead and (value >= at or self.values[value] is None):
-                at = value
-            self.values += [None] * (at + 1 - len(self.values))
-            self.values[at] = value
-            self._slots[value] = at
+            at = self.next(value)
+            self.put(value, at)
         return at
+
+    def next(self, value: int | str) -> int:
+        """Find the place that a new value will get."""
+        end = len(self.values)
+        if isinstance(value, int) and 0 <= value < end + self._ahead and (value >= end or self.values[value] is None):
+            return value
+        return end
+
+    def put(self, value: int | str, at: int) -> None:
+        """Give a value the place that it has."""
+        self.values += [None] * (at + 1 - len(self.values))
+        self.values[at] = value
+        self._slots[value] = at
+
+    def get(self, value: int | str) -> int | None:
+        """Find the place of a value; None if it has none."""
+        return self._slots.get(value)
 
     @property
     def plain(self) -> bool:
@@ -176,6 +189,30 @@ def parse_well(name: object) -> tuple[str, str] | None:
     return (match[1], match[2]) if match and int(match[2]) else None
 
 
+def split_axes(axes: Axes, *, grey: bool) -> tuple[tuple[str, ...], tuple[tuple[str, int | str], ...]]:
+    """Tell the axes of an image's array from those that choose its group."""
+    names = tuple(name for name in DIMENSIONS if name in axes)
+    if len(names) != len(axes) and "channel" not in axes and grey:
+        custom = min((name for name in axes if name not in DIMENSIONS and name not in PLACES), default=None)
+        names = names if custom is None else in_order((*names, custom))
+    if len(names) == len(axes):
+        return names, ()
+    return names, tuple((name, value) for name, value in sorted(axes.items()) if name not in names)
+
+
+def parent_of(kind: str, place: Axes) -> str:
+    """Path of what a new group comes into; its own name there is the next free number."""
+    if kind != "plate":
+        return "extra" if kind == "image" else ""
+    well = parse_well(place.get("position"))
+    return "extra" if well is None else f"{well[0]}/{well[1]}"
+
+
+def new_slots(name: str) -> AxisSlots:
+    """Make the places along an axis."""
+    return AxisSlots(AHEAD if name in ("time", "z") else NEAR)
+
+
 class Layout:
     """Chooses groups for images as they come.
 
@@ -203,13 +240,7 @@ class Layout:
 
     def place(self, axes: Axes, pixels: np.ndarray, bit_depth: int | None) -> tuple[ImagePlan, tuple[int, ...]]:
         """Find the group of an image and its index there; plan what is new."""
-        names = tuple(name for name in DIMENSIONS if name in axes)
-        if len(names) != len(axes) and "channel" not in axes and pixels.ndim == 2:
-            custom = min((name for name in axes if name not in DIMENSIONS and name not in PLACES), default=None)
-            names = names if custom is None else in_order((*names, custom))
-        others: tuple[tuple[str, int | str], ...] = ()
-        if len(names) != len(axes):
-            others = tuple((name, value) for name, value in sorted(axes.items()) if name not in names)
+        names, others = split_axes(axes, grey=pixels.ndim == 2)
         key = (others, names, pixels.shape, pixels.dtype.itemsize)
         plan = self._found.get(key)
         if plan is None:
@@ -220,7 +251,7 @@ class Layout:
             self.images.append(plan)
             self._found[key] = plan
             for name in names:
-                self.slots.setdefault(name, AxisSlots(AHEAD if name in ("time", "z") else NEAR))
+                self.slots.setdefault(name, new_slots(name))
         return plan, tuple(self.slots[name].slot(axes[name]) for name in names)
 
     def find(self, plan: ImagePlan, axes: Axes) -> tuple[int, ...]:
@@ -228,9 +259,8 @@ class Layout:
         return tuple(self.slots[name].slot(axes[name]) for name in plan.names)
 
     def _new_path(self, place: Axes) -> str:
-        position = place.get("position")
-        well = parse_well(position)
         if self.kind is None:
+            well = parse_well(place.get("position"))
             if self._plate and well is None:
                 self.kind = "series"
             else:
@@ -238,10 +268,7 @@ class Layout:
                 self.kind = "plate" if wells else "series" if place else "image"
             if self.kind == "image":
                 return ""
-        if self.kind == "plate":
-            parent = "extra" if well is None else f"{well[0]}/{well[1]}"
-        else:
-            parent = "extra" if self.kind == "image" else ""
+        parent = parent_of(self.kind, place)
         number = self._counts.get(parent, 0)
         self._counts[parent] = number + 1
         return f"{parent}/{number}" if parent else str(number)

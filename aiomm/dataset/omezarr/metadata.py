@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.dataset.omezarr.layout import parse_well
+import numpy as np
+
+from aiomm.dataset.omezarr.layout import ImagePlan, parse_well
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aiomm.dataset.omezarr.layout import AxisSlots, ImagePlan
+    from aiomm.dataset.omezarr.layout import AxisSlots
+    from aiomm.dataset.storage import Axes
 
 VERSION: Final = "0.5"
 FILE: Final = "zarr.json"
@@ -104,6 +107,25 @@ def array(plan: ImagePlan, shape: Sequence[int]) -> dict[str, Any]:
         "dimension_names": list(names),
         "attributes": {},
     }
+
+
+def parse_array(content: Any, number: int, path: str, place: Axes, names: tuple[str, ...]) -> ImagePlan | None:
+    """Read ``zarr.json`` of the full array of a group with these axes; None if it is not as `array` makes it."""
+    try:
+        sharding = content["codecs"][0]["configuration"]
+        chunk, shard = sharding["chunk_shape"], content["chunk_grid"]["configuration"]["chunk_shape"]
+        colours = (3,) if sharding["codecs"][0]["name"] == "transpose" else ()
+        dtype = np.dtype(content["data_type"])
+        if dtype not in (np.uint8, np.uint16) or not all(type(n) is int and 0 < n < 2**40 for n in (*chunk, *shard)):
+            return None
+        plan = ImagePlan(number, path, place, names, (*chunk[-2:], *colours), dtype, (), 8 * dtype.itemsize)
+        lengths = dict(zip(plan.leading, shard, strict=False))
+        if colours:
+            lengths["channel"] //= 3
+        plan.box = tuple(lengths[name] for name in names)
+        return plan if array(plan, content["shape"]) == content else None
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
 
 
 def image(

@@ -1,0 +1,94 @@
+"""What repair of every format shares: what it reports, who still writes, how an old file is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+KEPT: Final = ".before-repair"
+"""Behind the name of a file that is kept."""
+
+
+@dataclass
+class RepairReport:
+    """What `repair` found, and what it does about it.
+
+    Attributes
+    ----------
+    path : Path
+        Folder of the dataset.
+    images : int
+        How many records the index has in the end; an image saved twice counts twice.
+    recovered : int
+        How many of them were not in the index.
+    lost : int
+        How many records are taken out of the index, because their image is not there.
+    actions : list of str
+        What is to do, or was done, one sentence each.
+    problems : list of str
+        What cannot be repaired.
+    applied : bool
+        Whether it was done.
+    """
+
+    path: Path
+    images: int = 0
+    recovered: int = 0
+    lost: int = 0
+    actions: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    applied: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is, or was, anything to do."""
+        return bool(self.actions)
+
+    def __str__(self) -> str:
+        if not self.needed:
+            lines = [f"{self.path}: nothing to repair, {self.images} images are whole"]
+        else:
+            head = f"{self.path}: {'repaired' if self.applied else 'to be repaired'}, {self.images} images whole"
+            lines = [f"{head}, {self.recovered} of them recovered, {self.lost} lost"]
+        return "\n".join([*lines, *(f"  {text}" for text in self.actions), *(f"  cannot be repaired: {text}" for text in self.problems)])
+
+
+def who_writes(folder: Path) -> str | None:
+    """Number of a process of this machine that has a file of the dataset open for writing, where the system tells (Linux)."""
+    inside = str(folder.resolve()) + os.sep
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended, or belongs to somebody else
+            for number in os.listdir(process / "fd"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    target = os.readlink(f"{process}/fd/{number}")  # noqa: PTH115
+                    if target.startswith(inside):
+                        flags = re.search(r"^flags:\s*([0-7]+)", (process / "fdinfo" / number).read_text(), re.MULTILINE)
+                        if flags is not None and int(flags[1], 8) & (os.O_WRONLY | os.O_RDWR):
+                            return process.name
+    return None
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write what a file had beside it, under a name that is free.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    number, copy = 1, path.with_name(path.name + KEPT)
+    while True:
+        try:
+            with copy.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            number += 1
+            copy = path.with_name(f"{path.name}{KEPT}-{number}")
+        else:
+            return

@@ -1,0 +1,52 @@
+"""Repair a dataset: find out what kind it is, and what of it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.repair import repair_ndtiff
+from aiomm.dataset.omezarr import metadata as ome
+from aiomm.dataset.omezarr.repair import is_ours, repair_omezarr
+from aiomm.errors import DatasetFormatError, UnsupportedError
+
+if TYPE_CHECKING:
+    import os
+
+    from aiomm.dataset.damage import RepairReport
+
+
+def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
+    """Find what is damaged in a dataset, and repair it unless it is a dry run.
+
+    Whole images that the index or the log does not have, because it was lost, cut or damaged, come back into it; records of
+    images that are not there leave it; files that were never ended are ended, metadata that is torn is made again;
+    resolution levels that may miss something are made again. What is replaced stays beside the new one, with
+    ``.before-repair`` behind its name. Pixels are never changed. Nobody may write to the dataset meanwhile.
+
+    Parameters
+    ----------
+    path : path
+        Folder of the dataset.
+    dry_run : bool
+        Only find out and report.
+
+    Raises
+    ------
+    DatasetFormatError
+        There is no NDTiff dataset of version 2 or 3, and no OME-Zarr dataset of aiomm.
+    UnsupportedError
+        It is an OME-Zarr dataset of somebody else.
+    StorageError
+        The dataset is being written to, or a file cannot be changed.
+    """
+    base = Path(path).absolute()
+    if not base.is_dir():
+        raise DatasetFormatError(f"{base}: " + ("this is a file; a dataset is a folder" if base.exists() else "there is no such folder"))
+    if not (base / ndtiff.FULL_RESOLUTION).is_dir():
+        if is_ours(base):
+            return repair_omezarr(base, dry_run=dry_run)
+        if (base / ome.FILE).is_file() or (base / ".zgroup").is_file():
+            raise UnsupportedError(f"{base} is an OME-Zarr dataset that aiomm did not write: there is nothing to repair it by")
+    return repair_ndtiff(base, dry_run=dry_run)
