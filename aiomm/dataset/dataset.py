@@ -287,7 +287,8 @@ class Dataset(Contents):
         verbose : bool
             Accepted for older scripts; nothing is printed, whatever it says.
         res_level : int or None
-            Resolution level; None gives a list of all that are open. Stitched levels show the same part of the sample.
+            Resolution level; None gives a list of all that are open. Stitched levels show the same part of the sample;
+            those whose tiles cannot be joined are left out of the list: OME-Zarr's, if too little overlap is left of them.
         **slices : int or str
             Values to fix axes at.
 
@@ -302,13 +303,14 @@ class Dataset(Contents):
         MissingImageError
             An axis or a value does not exist, or there are no images.
         ValueError
-            An axis with several values is left out, or images differ in size.
+            An axis with several values is left out, images differ in size, or the tiles of this level cannot be joined.
         """
         if stitched:
             given = arrays.plain_slices(self._store.index, slices)
             if res_level is None:
                 return tiles.make_pyramid(self._levels, axes, given, self.get_channel_names)
-            return tiles.make_array(self._level(res_level), tiles.overlap_at(self._store, res_level), axes, given, self.get_channel_names)
+            store = self._level(res_level)
+            return tiles.make_array(store, tiles.overlap_at(self._levels, res_level), axes, given, self.get_channel_names)
         if res_level is None:
             return [self.as_array(axes, res_level=level, **slices) for level in range(len(self._levels))]
         return arrays.make_array(self._level(res_level), self._grid(axes, res_level, slices))

@@ -28,9 +28,26 @@ def overlap_of(summary: Mapping[str, Any]) -> tuple[int, int]:
     return tuple(int(value) if isinstance(value, (int, float)) and value > 0 else 0 for value in (y, x))  # type: ignore[return-value]
 
 
-def overlap_at(full: Store, level: int) -> tuple[int, int]:
-    """Pixels that neighbouring tiles of a level share; only those of full resolution do."""
-    return (0, 0) if level else overlap_of(full.summary)
+def overlap_at(levels: Sequence[Store], level: int) -> tuple[int, int]:
+    """Pixels that neighbouring tiles of a level share, along y and x.
+
+    NDTiff's tiles of a level are made of tiles without their overlap; OME-Zarr reduces each tile with it.
+
+    Raises
+    ------
+    ValueError
+        Tiles were reduced with an overlap of which no whole pixels are left: they cannot be joined.
+    """
+    full, scale = levels[0], 2**level
+    if level and levels[level].index is not full.index:
+        return 0, 0
+    shared = overlap_of(full.summary)
+    if any(cut % scale for pixels in shared for cut in (pixels // 2, pixels)):
+        raise ValueError(
+            f"tiles that overlap by {shared[1]} x {shared[0]} pixels and were reduced {scale} times cannot be joined: half of the overlap "
+            f"would have to be a multiple of {scale}; full resolution (res_level=0) can be joined"
+        )
+    return shared[0] // scale, shared[1] // scale
 
 
 class Mosaic:
@@ -197,13 +214,18 @@ def make_array(
 def make_pyramid(levels: Sequence[Store], axes: Sequence[str] | None, slices: Mapping[str, Any], names: ChannelNames) -> list[da.Array]:
     """Make the joined tiles of every level, each cropped to what full resolution shows.
 
-    Pixel y of level n is the mean of the pixels from y * 2**n of level 0.
+    Pixel y of level n is the mean of the pixels from y * 2**n of level 0; a level of which that cannot be is left out, and
+    those above it.
     """
     made: list[da.Array] = []
     start, size = (0, 0), (0, 0)
     for level, store in enumerate(levels):
         mosaic = Mosaic(store, axes, slices, names)
-        source = mosaic.source(store, overlap_at(store, level))
+        try:
+            overlap = overlap_at(levels, level)
+        except ValueError:
+            break
+        source = mosaic.source(store, overlap)
         array = _lazy(source)
         leading = mosaic.rows.ndim - 2
         begins = (mosaic.start[0] * source.tile[0], mosaic.start[1] * source.tile[1])

@@ -15,7 +15,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from aiomm.dataset import calibration
 from aiomm.dataset.arrays import ImageSource, make_source, plan_grid
 from aiomm.dataset.omezarr.metadata import group
-from aiomm.dataset.tiles import overlap_of
+from aiomm.dataset.tiles import overlap_at
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -173,21 +173,24 @@ def make_store(levels: Sequence[Images], axes: Sequence[str] | None, slices: Map
     values, grid = plan_grid(full.index, axes, slices, channels)
     tiled = all(full.index.types.get(name) is int and name in values for name in ("row", "column"))
     tiled = tiled and "GridPixelOverlapX" in full.summary  # else rows and columns may be anything
-    overlap = overlap_of(full.summary) if tiled else (0, 0)
     others = [name for name in values if name not in _OURS and not (tiled and name in ("row", "column"))]
     used = [levels[0], *(levels[1:] if tiled else ())]
     lengths = {name: values[name] for name in (*others, *_OURS) if name in values}
     made = []
     for i, store in enumerate(used):
         try:
-            made.append(_level(store, i, lengths, tiled, overlap, slices, channels))
+            overlap = overlap_at(used, i) if tiled else (0, 0)
+        except ValueError:
+            break  # its tiles cannot be joined
+        try:
+            made.append(_level(store, lengths, tiled, overlap, slices, channels))
         except MissingImageError:
             break  # a level that has nothing of this yet, and so have those above
     return _Describer(full, made, lengths, others, values, grid, channels).store()
 
 
 def _level(
-    store: Images, number: int, lengths: Mapping[str, list[Any]], tiled: bool, overlap: tuple[int, int], slices: Any, channels: ChannelNames
+    store: Images, lengths: Mapping[str, list[Any]], tiled: bool, overlap: tuple[int, int], slices: Any, channels: ChannelNames
 ) -> Level:
     """Lay a level's images out on the values of full resolution, tiles from the first row and column on."""
     names = [*lengths, *(("row", "column") if tiled else ())]
@@ -216,8 +219,8 @@ def _level(
     rows = rows.reshape(wide)
     source = make_source(store, rows)
     height, width = source.shape[rows.ndim : rows.ndim + 2]
-    top, left = (cut // 2 for cut in overlap) if number == 0 else (0, 0)
-    tile = (height - overlap[0], width - overlap[1]) if number == 0 else (height, width)
+    top, left = (cut // 2 for cut in overlap)
+    tile = (height - overlap[0], width - overlap[1])
     if min(tile) < 1:
         raise ValueError(f"tiles of {height}x{width} overlap by {overlap}: nothing is left of them")
     return Level(source, rows >= 0, (slice(top, top + tile[0]), slice(left, left + tile[1])), tile, first)
