@@ -91,6 +91,7 @@ async def prepare(bridge: Any, case: Case) -> None:
     for key in ("OnCameraCCDXSize", "OnCameraCCDYSize"):
         await core.set_property("Camera", key, str(case.size))
     await core.set_property("Camera", "PixelType", "16bit")
+    await core.set_circular_buffer_memory_footprint(1024)  # a sequence of any case fits: the camera waits for nobody
     await core.set_exposure(0 if case.fast else case.n * 1000)
     control = await bridge.construct_java_object("aiomm.host.Control")
     await control.fast(case.fast)
@@ -101,7 +102,7 @@ def measure(cases: list[Case], names: list[str], rounds: int, pythons: dict[str,
     import aiomm
     from tests.jvm.host import JavaHost
 
-    host = JavaHost(jvm_args=("-XX:TieredStopAtLevel=4", "-Xmx3g"))  # as a Micro-Manager runs: both compilers
+    host = JavaHost(jvm_args=("-XX:TieredStopAtLevel=4", "-Xmx4g"))  # as a Micro-Manager runs: both compilers
     host.start()
     results: dict[str, Any] = {case.key: {name: [] for name in names} for case in cases}
     contestants: dict[str, Contestant] = {}
