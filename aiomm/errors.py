@@ -197,7 +197,17 @@ class ServerNotFoundError(BridgeError):
 
 
 class ServerLostError(BridgeError, ConnectionError):
-    """The server died or its connection broke; whether a call that was waiting has run is not known."""
+    """The server died or its connection broke; whether a call that was waiting has run is not known.
+
+    Attributes
+    ----------
+    lost_images : list of dict
+        Of an acquisition that it has ended: the axes of the images that were under way and are not saved.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.lost_images: list[dict[str, int | str]] = []
 
 
 class BridgeTimeoutError(BridgeError, TimeoutError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ from aiomm.acquire.calls import refuse_end
 from aiomm.acquire.capabilities import needs
 from aiomm.acquire.feeder import Feeder, read_list
 from aiomm.acquire.functions import make_functions
-from aiomm.acquire.home import LocalHome
+from aiomm.acquire.home import Home, make_home
 from aiomm.acquire.hooks import EventQueue, UserFunction
 from aiomm.acquire.processing import Processing
 from aiomm.acquire.run import Run
@@ -86,16 +87,16 @@ class Acquisition:
         Run hooks and the image processor in worker processes.
     saving_queue_size : int
         How many images may wait in memory for the writer, and as many for the image processor.
-    bridge_timeout, port
-        For a running Micro-Manager; refused with ``core=``.
+    bridge_timeout, port : int
+        Of a running Micro-Manager: for connecting and control messages, in ms; of its server.
     debug : bool
         Log what happens.
     core_log_debug : bool
         Have MMCore write debug messages to its log.
-    core : LocalCore
-        The microscope.
-    bridge
-        A running Micro-Manager; not made yet.
+    core : LocalCore or BridgedCore
+        The microscope: in this process, or what ``await bridge.get_core()`` gives.
+    bridge : Bridge
+        The microscope of a running Micro-Manager; without ``core`` and ``bridge``, the Micro-Manager at ``port``.
     image_saved_fn : callable, optional
         ``(axes, dataset)`` or ``(axes, dataset, queue)``, called for each saved image.
     notification_callback_fn : callable, optional
@@ -167,8 +168,7 @@ class Acquisition:
         allow_duplicates: bool = False,
         summary_metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        check.refuse_java_only(locals(), on_core=core is not None)
-        assert core is not None
+        where = check.check_home(locals())
         check.one_of("format", format, check.FORMATS)
         check.one_of("on_error", on_error, ("raise", "continue"))
         check.one_of("durability", durability, ("none", "interval", "every"))
@@ -182,7 +182,6 @@ class Acquisition:
             raise ValueError('format="ome-zarr" saves to disk: it needs directory= and name=')
         self._overlap = check.overlap(tile_overlap)
         self._levels = check.levels(max_multi_res_index, tiled=self._overlap is not None, format=format, on_disk=directory is not None)
-        self._home = LocalHome(core)
         self._directory = None if directory is None else Path(directory).expanduser().absolute()
         self._name = name or "acquisition"
         self._functions = {
@@ -195,7 +194,9 @@ class Acquisition:
             "image_saved_fn": image_saved_fn,
             "notification_callback_fn": notification_callback_fn,
         }
-        self._show_display = show_display
+        self._hooks = frozenset(which for which in HOOK_POINTS if self._functions[f"{which}_hook_fn"] is not None)
+        self._make_home = partial(make_home, where, port, bridge_timeout, hooks=self._hooks, show_viewer=show_display, debug=debug)
+        self._home: Home
         self._process = process
         self._executor = executor
         self._queue_size = check.at_least_one("saving_queue_size", saving_queue_size)
@@ -301,24 +302,24 @@ class Acquisition:
     async def _start(self) -> None:
         if self._run is not None:
             raise RuntimeError("this Acquisition is open already, or was: make another one for another dataset")
-        home = self._home
+        home = self._home = self._make_home()
         run = Run(allow_duplicates=self._allow_duplicates)
         self._run = run
-        hooks = frozenset(which for which in HOOK_POINTS if self._functions[f"{which}_hook_fn"] is not None)
-        run.engine = home.engine(
-            run,
-            hooks=hooks,
-            limits=self._limits,
-            on_error=self._on_error,
-            clock_scope=self._clock,
-            sequencing=self._sequencing,
-            core_log_debug=self._core_log_debug,
-        )
-        if self._debug:
-            run.log_notes()
         processor_given = self._functions["image_process_fn"] is not None
         functions: dict[str, UserFunction] = {}
         try:
+            await home.open()
+            run.engine = home.engine(
+                run,
+                hooks=self._hooks,
+                limits=self._limits,
+                on_error=self._on_error,
+                clock_scope=self._clock,
+                sequencing=self._sequencing,
+                core_log_debug=self._core_log_debug,
+            )
+            if self._debug:
+                run.log_notes()
             functions = make_functions(self._functions, home.owner, EventQueue(run.put), process=self._process, executor=self._executor)
             for function in functions.values():
                 await function.start()
@@ -346,12 +347,10 @@ class Acquisition:
             self._callbacks.append(NotificationCallback(run, functions["notification_callback_fn"], stream))
         feeder = Feeder(run, functions.get("event_generation_hook_fn"), self._look_ahead)
         supervisor = Supervisor(
-            run, home, feeder, {which: functions[f"{which}_hook_fn"] for which in hooks}, self._callbacks, list(functions.values())
+            run, home, feeder, {which: functions[f"{which}_hook_fn"] for which in self._hooks}, self._callbacks, list(functions.values())
         )
         self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._name}")
         home.add(self)
-        if self._show_display:
-            logger.info("show_display: no viewer is installed; images are not shown")
 
     async def _supervise(self, supervisor: Supervisor) -> None:
         try:

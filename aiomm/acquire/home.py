@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
@@ -9,6 +10,7 @@ from aiomm.acquire.engine import Engine
 from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.metadata import summary_metadata
 from aiomm.acquire.target import open_storage
+from aiomm.core import LocalCore
 from aiomm.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from aiomm.acquire.conductor import Conductor
     from aiomm.acquire.run import Run
     from aiomm.acquire.target import Target
+    from aiomm.bridge import Bridge
     from aiomm.core import Core
-    from aiomm.core.local import LocalCore
+
+logger = logging.getLogger("aiomm")
 
 
 class Home(Protocol):
@@ -27,6 +31,9 @@ class Home(Protocol):
 
     owner: Any
     """What functions get as, or through, their ``bridge``: a LocalCore or a Bridge."""
+
+    async def open(self) -> None:
+        """Connect; before anything else here."""
 
     async def core(self) -> Core:
         """Give the microscope itself."""
@@ -65,8 +72,12 @@ class Home(Protocol):
 class LocalHome:
     """A `LocalCore`: the engine is a routine on its hardware thread, aiomm's own writers save."""
 
-    def __init__(self, core: LocalCore) -> None:
+    def __init__(self, core: LocalCore, *, show_viewer: bool) -> None:
         self.owner = core
+        self._show_viewer = show_viewer
+
+    async def open(self) -> None:
+        """The core is there."""
 
     async def core(self) -> Core:
         return self.owner
@@ -81,6 +92,8 @@ class LocalHome:
         if self.owner.closed:
             await outlast(in_thread(run.writer.finish))
             raise ClosedError("the core was closed while this acquisition was opening")
+        if self._show_viewer:
+            logger.info("show_display: no viewer is installed; images are not shown")
 
     def add(self, user: Any) -> None:
         self.owner.users.add(user)
@@ -107,3 +120,26 @@ class LocalHome:
 
     async def aclose(self) -> None:
         """Nothing was opened for it: the core is the user's."""
+
+
+def make_home(
+    where: LocalCore | Bridge | None, port: int, timeout: float, *, hooks: frozenset[str], show_viewer: bool, debug: bool
+) -> Home:
+    """Make the home of an acquisition; on the loop.
+
+    Parameters
+    ----------
+    where
+        A core in this process, an open bridge, or None: a bridge to ``port`` is opened for this acquisition.
+    port, timeout
+        Of the server, and for control messages (ms).
+    hooks
+        Which hooks there are.
+    show_viewer, debug
+        Whether images are shown; whether Micro-Manager's engine logs what it does.
+    """
+    if isinstance(where, LocalCore):
+        return LocalHome(where, show_viewer=show_viewer)
+    from aiomm.acquire.remote.home import JavaHome  # it is of no use to who never meets Java
+
+    return JavaHome(where, port, timeout, hooks=hooks, show_viewer=show_viewer, debug=debug)

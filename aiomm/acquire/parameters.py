@@ -6,7 +6,8 @@ import difflib
 import logging
 from typing import Any
 
-from aiomm.core import Core, LocalCore
+from aiomm.bridge import Bridge, bridge_of
+from aiomm.core import BridgedCore, LocalCore
 from aiomm.errors import UnsupportedError
 
 DEFAULT_PORT = 4827
@@ -57,29 +58,60 @@ def levels(value: Any, *, tiled: bool, format: str, on_disk: bool) -> int | None
     return int(value)
 
 
-def refuse_java_only(parameters: dict[str, Any], *, on_core: bool) -> None:
-    """Refuse what needs a running Micro-Manager, or comes later.
+def check_home(parameters: dict[str, Any]) -> Bridge | LocalCore | None:
+    """Say where the microscope is, and refuse what has no effect there.
+
+    Returns
+    -------
+    LocalCore, Bridge or None
+        The core in this process; the bridge to a running Micro-Manager; None: a Micro-Manager at ``port``.
 
     Raises
     ------
     UnsupportedError
         Naming the parameter and the reason.
     TypeError
-        ``core=`` is no core.
+        ``core=`` is no core, ``bridge=`` no bridge.
     """
-    if not on_core:
+    core: Any = parameters["core"]
+    bridge: Any = parameters["bridge"]
+    if bridge is not None and not isinstance(bridge, Bridge):
+        raise TypeError(f"bridge= is a Bridge to a running Micro-Manager, not {type(bridge).__name__}")
+    if isinstance(core, LocalCore):
+        refuse_java_only(parameters)
+        return core
+    if isinstance(core, BridgedCore):
+        if bridge is not None and bridge_of(core) is not bridge:
+            raise UnsupportedError("core= and bridge= are two microscopes: give one of them")
+        bridge = bridge_of(core)
+    elif core is not None:
+        raise TypeError(f"core= is the microscope, a LocalCore or what bridge.get_core() gives, not {type(core).__name__}")
+    refuse_on_java(parameters, connected=bridge is not None)
+    return bridge
+
+
+def refuse_on_java(parameters: dict[str, Any], *, connected: bool) -> None:
+    """Refuse what a running Micro-Manager cannot do."""
+    if connected and parameters["port"] != DEFAULT_PORT:
+        raise UnsupportedError("port= chooses a running Micro-Manager, and bridge= (or core=) is one already: give one of them")
+    if connected and parameters["bridge_timeout"] != DEFAULT_TIMEOUT_MS:
+        raise UnsupportedError("bridge_timeout= is for the connection that port= makes; the bridge that you gave has a timeout of its own")
+    if parameters["on_error"] != "raise":
+        raise UnsupportedError('on_error="continue": the engine of a running Micro-Manager ends an acquisition at its first device error')
+    java_saves = parameters["directory"] is not None and parameters["format"] == "ndtiff"
+    if java_saves and parameters["durability"] != "none":
         raise UnsupportedError(
-            "this acquisition was given no core=: acquisitions on a running Micro-Manager (port=, bridge=) are not made yet; "
-            "give core=, a LocalCore"
+            f'durability={parameters["durability"]!r}: NDTiff is saved by Micro-Manager there, which syncs nothing; format="ome-zarr" is '
+            "saved here, and can"
         )
-    core = parameters["core"]
-    if not isinstance(core, LocalCore):
-        if not isinstance(core, Core):
-            raise TypeError(f"core= is the microscope, a LocalCore, not {type(core).__name__}")
+    if java_saves and parameters["summary_metadata"]:
         raise UnsupportedError(
-            f"core= is in a running Micro-Manager ({core!r}): acquisitions there are not made yet. Its own methods work, core.snap() "
-            "and core.live() among them; an acquisition needs a LocalCore"
+            'summary_metadata=: NDTiff is saved by Micro-Manager there, which takes no more summary metadata; format="ome-zarr" does'
         )
+
+
+def refuse_java_only(parameters: dict[str, Any]) -> None:
+    """Refuse what needs a running Micro-Manager."""
     if parameters["bridge"] is not None:
         raise UnsupportedError("core= and bridge= are two microscopes: give one of them")
     if parameters["port"] != DEFAULT_PORT:

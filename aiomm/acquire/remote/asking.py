@@ -1,0 +1,99 @@
+"""Ask a core in Java what functions written for the raw core in this process ask: over the bridge, and on the loop.
+
+Such a function is called again and again: each time it comes to a question that was not asked yet, it is left, the question is
+awaited, and it begins anew with one answer more. It must only ask, change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiomm.errors import CoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiomm.core import BridgedCore
+
+T = TypeVar("T")
+Question = tuple[str, tuple[Any, ...]]
+
+LASTING = frozenset({"getLoadedDevices", "getDeviceType", "hasProperty", "getDevicePropertyNames", "getPropertyType", "isPropertyReadOnly"})
+"""What stays true until another configuration is loaded."""
+
+
+class _NotAsked(BaseException):
+    """Leaves the function; not an Exception, so that it does not take this for a device's refusal."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+
+
+class _Setting:
+    def __init__(self, label: str, name: str, value: str) -> None:
+        self._parts = (label, name, value)
+
+    def getDeviceLabel(self) -> str:
+        return self._parts[0]
+
+    def getPropertyName(self) -> str:
+        return self._parts[1]
+
+    def getPropertyValue(self) -> str:
+        return self._parts[2]
+
+
+class _Configuration:
+    """A configuration as the raw core gives it."""
+
+    def __init__(self, settings: Mapping[tuple[str, str], str]) -> None:
+        self._settings = [_Setting(label, name, value) for (label, name), value in settings.items()]
+
+    def size(self) -> int:
+        return len(self._settings)
+
+    def getSetting(self, index: int) -> _Setting:
+        return self._settings[index]
+
+
+class Asking:
+    """Asks one core, and remembers what it said.
+
+    Parameters
+    ----------
+    core
+        The core.
+    """
+
+    def __init__(self, core: BridgedCore) -> None:
+        self._core = core
+        self._known: dict[Question, Any] = {}
+
+    def forget(self) -> None:
+        """Ask anew for all that may have changed."""
+        self._known = {question: answer for question, answer in self._known.items() if question[0] in LASTING}
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def answer(*args: Any) -> Any:
+            question = (method, args)
+            if question not in self._known:
+                raise _NotAsked(question)
+            found = self._known[question]
+            if isinstance(found, CoreError):
+                raise found
+            return found
+
+        return answer
+
+    async def read(self, function: Callable[[Any], T]) -> T:
+        """Give what ``function(mmc)`` gives, for a function that only asks."""
+        while True:
+            try:
+                return function(self)
+            except _NotAsked as left:
+                method, args = left.question
+            try:
+                found = await self._core.call_core(method, args)
+            except CoreError as refused:
+                found = refused
+            self._known[method, args] = _Configuration(found) if isinstance(found, dict) else found

@@ -1,0 +1,221 @@
+"""What aiomm itself does to the hardware of a running Micro-Manager, beside what Micro-Manager's engine does.
+
+The engine there has no way to move without an image, to hold a shutter open, or to leave the hardware as it was found; it stops
+no exposure sequence, and an aborted camera sequence goes on. Every function that waits is a routine for `drive`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pymmcore
+
+from aiomm.core.safety import Found, remember
+from aiomm.errors import AiommError, BridgeError, CoreError, HardwareError
+
+if TYPE_CHECKING:
+    from aiomm.acquire.events import AcquisitionEvent
+    from aiomm.acquire.remote.asking import Asking
+    from aiomm.acquire.remote.drive import Steps
+    from aiomm.acquire.sequencing import Group
+    from aiomm.core import BridgedCore
+
+
+class JavaDevices:
+    """The devices of a running Micro-Manager.
+
+    Parameters
+    ----------
+    core
+        Its core, at a port of its own, so that nobody's long call holds this one up.
+    asking
+        Asks the same core.
+    """
+
+    def __init__(self, core: BridgedCore, asking: Asking) -> None:
+        self._core = core
+        self._asking = asking
+        self.doing = ""
+        self._found: Found | None = None
+        self._held: str | None = None
+        self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop what Micro-Manager's engine has started
+
+    # ---- calls --------------------------------------------------------------------------------------------------
+
+    def attempt(self, method: str, *args: Any) -> Steps:
+        """Make one call; a refusal is a `HardwareError`."""
+        self.doing = f"{method}{args}"
+        try:
+            result = yield self._core.call_core(method, args)
+        except CoreError as error:
+            raise HardwareError(str(error)) from error
+        finally:
+            self.doing = ""
+        return result
+
+    def settle_in(self) -> Steps:
+        """Note the hardware as it is found, before anything is changed; once."""
+        if self._found is None:
+            self._asking.forget()
+            self._found = yield self._asking.read(remember)
+
+    def forget(self) -> None:
+        """Nothing is remembered: every key of an event is applied each time."""
+
+    # ---- one event ----------------------------------------------------------------------------------------------
+
+    def apply(self, event: AcquisitionEvent) -> Steps:
+        """Bring everything to what the event asks; the focus last, when all else has arrived."""
+        touched: set[str] = set()
+        for label, name, value in event.properties:
+            if label == "Core":
+                yield from self.attempt("setProperty", label, name, value)
+        focus = yield from self.attempt("getFocusDevice")
+        for label, um in event.stage_positions:
+            if label != focus or event.z is None:
+                yield from self.attempt("setPosition", label, um)
+                touched.add(label)
+        if event.x is not None or event.y is not None:
+            label = yield from self.attempt("getXYStageDevice")
+            x, y = event.x, event.y
+            if x is None or y is None:
+                yield from self.attempt("waitForDevice", label)  # where it passes by is not where it is to stay
+                here = yield from self.attempt("getXYPosition", label)
+                x, y = here[0] if x is None else x, here[1] if y is None else y
+            yield from self.attempt("setXYPosition", label, x, y)
+            touched.add(label)
+        if event.config is not None:
+            yield from self.attempt("setConfig", *event.config)
+        if event.exposure is not None:
+            camera = event.camera or (yield from self.attempt("getCameraDevice"))
+            yield from self.attempt("setExposure", camera, event.exposure)
+        if event.slm_pattern is not None:
+            label = yield from self.attempt("getSLMDevice")
+            yield from self.attempt("setSLMImage", label, event.slm_pattern)
+            yield from self.attempt("displaySLMImage", label)
+            touched.add(label)
+        for label, name, value in event.properties:
+            if label != "Core":
+                yield from self.attempt("setProperty", label, name, value)
+                touched.add(label)
+        yield from self._arrive(touched)
+        if event.config is not None:
+            yield from self.attempt("waitForConfig", *event.config)
+        if event.z is not None:
+            yield from self.attempt("setPosition", focus, event.z)
+            yield from self._arrive({focus})
+
+    def _arrive(self, labels: set[str]) -> Steps:
+        for label in sorted(labels):
+            yield from self.attempt("waitForDevice", label)
+
+    def complete_xy(self, event: AcquisitionEvent) -> Steps:
+        """Give (x, y) for an event that names one of the two; the other stays where the stage is."""
+        label = yield from self.attempt("getXYStageDevice")
+        yield from self.attempt("waitForDevice", label)
+        here = yield from self.attempt("getXYPosition", label)
+        return here[0] if event.x is None else event.x, here[1] if event.y is None else event.y
+
+    def choose_camera(self, label: str | None) -> Steps:
+        """Make a camera the core's for the next event, or the one that was found."""
+        assert self._found is not None
+        wanted = label or self._found.camera
+        if wanted and (yield from self.attempt("getCameraDevice")) != wanted:
+            yield from self.attempt("setCameraDevice", wanted)
+
+    # ---- the shutter --------------------------------------------------------------------------------------------
+
+    @property
+    def holds_shutter(self) -> bool:
+        """Whether a shutter is held open."""
+        return self._held is not None
+
+    def hold_shutter(self, hold: bool) -> Steps:
+        """Keep the shutter open across events, or give it back to autoshutter. Without autoshutter it is the user's."""
+        if not hold:
+            yield from self.release_shutter()
+            return
+        shutter = yield from self.attempt("getShutterDevice")
+        if self._held == shutter or (self._held is None and not (shutter and (yield from self.attempt("getAutoShutter")))):
+            return
+        if self._held is not None:  # a preset chose another shutter
+            yield from self.attempt("setShutterOpen", self._held, False)
+        yield from self.attempt("setAutoShutter", False)
+        self._held = shutter
+        yield from self.attempt("setShutterOpen", shutter, True)
+        yield from self.attempt("waitForDevice", shutter)
+
+    def release_shutter(self) -> Steps:
+        """Close a held shutter and turn autoshutter on again."""
+        if self._held is not None:
+            try:
+                yield from self.attempt("setShutterOpen", self._held, False)
+            finally:
+                yield from self.attempt("setAutoShutter", True)
+            self._held = None
+
+    # ---- the ends -----------------------------------------------------------------------------------------------
+
+    def will_run(self, group: Group) -> Steps:
+        """Note which hardware sequences Micro-Manager's engine is going to start for a group."""
+        if len(group.events) == 1:
+            return
+        if group.exposure is not None:
+            label = group.events[0].camera or (yield from self.attempt("getCameraDevice"))
+            self._running.append(("stopExposureSequence", (label,)))
+        if group.z is not None:
+            self._running.append(("stopStageSequence", ((yield from self.attempt("getFocusDevice")),)))
+        if group.xy is not None:
+            self._running.append(("stopXYStageSequence", ((yield from self.attempt("getXYStageDevice")),)))
+        self._running += [("stopPropertySequence", key) for key in group.properties]
+
+    def stop_sequences(self) -> Steps:
+        """Stop what is noted; gives what could not be stopped."""
+        errors: list[Exception] = []
+        while self._running:
+            stop, where = self._running.pop()
+            errors += yield from self._try(stop, *where)
+        return errors
+
+    def restore(self) -> Steps:
+        """Stop what runs, and leave the hardware as it was found; each step is tried. Gives what could not be done."""
+        errors: list[Exception] = []
+        found = self._found
+        if found is None:
+            return errors
+        try:
+            cameras = yield self._core.call_core("getLoadedDevicesOfType", (pymmcore.CameraDevice,))
+            for label in cameras:
+                if (yield from self._asked("isSequenceRunning", label)) is not False:
+                    errors += yield from self._try("stopSequenceAcquisition", label)
+        except AiommError as error:
+            return [error]
+        errors += yield from self.stop_sequences()
+        if (yield from self._asked("getShutterDevice")) != found.shutter:
+            errors += yield from self._try("setAutoShutter", False)
+            errors += yield from self._try("setShutterDevice", found.shutter)
+        for label, was_open in found.shutter_open.items():
+            if (yield from self._asked("getShutterOpen", label)) is not was_open:
+                errors += yield from self._try("setShutterOpen", label, was_open)
+        for role, label in (("Camera", found.camera), ("Focus", found.focus), ("XYStage", found.xy_stage), ("SLM", found.slm)):
+            if (yield from self._asked(f"get{role}Device")) != label:
+                errors += yield from self._try(f"set{role}Device", label)
+        errors += yield from self._try("setAutoShutter", found.auto_shutter)
+        self._held = None
+        return errors
+
+    def _try(self, method: str, *args: Any) -> Steps:
+        try:
+            yield self._core.call_core(method, args)
+        except BridgeError:
+            raise  # nothing can be done there any more
+        except AiommError as error:
+            return [error]
+        return []
+
+    def _asked(self, method: str, *args: Any) -> Steps:
+        try:
+            answer = yield self._core.call_core(method, args)
+        except CoreError:
+            return None
+        return answer

@@ -1,0 +1,373 @@
+"""The engine of a running Micro-Manager, conducted from here: one group of events at a time goes to it, as one message.
+
+Micro-Manager's engine moves, triggers and saves. When it has taken a group's images it says so, and the next group goes. So the
+clock, pauses, cancelling and what hooks put are the conductor's, as on a core in this process; and a hook before the hardware
+runs before anything is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.acquire.capabilities import read_capabilities
+from aiomm.acquire.conductor import Conductor, Stopped
+from aiomm.acquire.metadata import Clock, pixel_type
+from aiomm.acquire.remote.drive import LoopSignal, Steps
+from aiomm.acquire.remote.events import encode_event
+from aiomm.acquire.remote.grouping import in_full, java_groups
+from aiomm.acquire.sequencing import Group
+from aiomm.core.thread import Wait
+from aiomm.dataset.storage import Frame
+from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from aiomm.acquire.capabilities import Capabilities, Needs
+    from aiomm.acquire.events import AcquisitionEvent
+    from aiomm.acquire.orders import Done, Window
+    from aiomm.acquire.remote.asking import Asking
+    from aiomm.acquire.remote.devices import JavaDevices
+    from aiomm.acquire.remote.memory import EngineMemory
+    from aiomm.acquire.remote.pipes import HookPipe
+    from aiomm.acquire.remote.session import JavaSession
+    from aiomm.acquire.run import Run
+    from aiomm.acquire.submission import Submission
+    from aiomm.core import BridgedCore
+
+NO_CAMERA = "aiomm: a hook has returned None"
+"""The camera that Java is asked for so that it throws before it exposes."""
+MOVED = "Micro-Manager's engine has moved the hardware by then: only 'tags' and 'min_start_time' can change; use pre_hardware_hook_fn"
+TAKEN = ("post_snap", "post_sequence_stopped")
+NOTHING = np.empty((0, 0), np.uint8)
+
+
+class JavaEngine(Conductor):
+    """Conducts the engine of a running Micro-Manager.
+
+    Parameters
+    ----------
+    run
+        The acquisition.
+    core, asking, devices
+        Micro-Manager's core, at a port of its own.
+    core_log_debug
+        Whether MMCore writes debug messages to its log meanwhile.
+    **options
+        Those of `Conductor`.
+    """
+
+    session: JavaSession
+    memory: EngineMemory
+
+    def __init__(
+        self, run: Run, core: BridgedCore, asking: Asking, devices: JavaDevices, *, core_log_debug: bool = False, **options: Any
+    ) -> None:
+        self.room = LoopSignal(run.loop)
+        super().__init__(run, devices, LoopSignal(run.loop, self.room), **options)
+        self._run = run
+        self._core = core
+        self._asking = asking
+        self._hardware = devices
+        self._core_log_debug = core_log_debug
+        self.clock = Clock()
+        self.expected: dict[Any, deque[Frame]] = {}  # by axes: frames that Java has been asked for and that have not come
+        self.direct = True  # Java saves what it takes, without its coming here
+        self.ending = False  # Java was told to end
+        self.events_over = False  # Java takes no more events
+        self.images_over = False  # no more images come from Java
+        self._channels: tuple[str, ...] = ("",)
+        self._asked: tuple[str, HookPipe, Any] | None = None  # Java's hook waits for an answer
+        self._taken = 0  # images of the group under way that Java has taken
+        self._parts = 0  # in how many parts: Java merges by rules of its own
+        self._armed = False  # a single image is about to be exposed
+        self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
+        self._last_read: Submission | None = None
+
+    # ---- from the home's tasks ----------------------------------------------------------------------------------
+
+    def hear(self, milestone: str, payload: Any) -> None:
+        """Take what Java's engine tells by itself; on the loop."""
+        self._moved_on = time.monotonic()
+        if milestone in TAKEN:
+            self._taken += len(payload) if isinstance(payload, list) else 1
+            self._parts += 1
+        elif milestone == "pre_snap":
+            self._armed = True
+        elif milestone == "acq_events_finished":
+            self.events_over = True
+        self.signal.set()
+
+    def ask(self, which: str, pipe: HookPipe, message: Any) -> None:
+        """Java's hook waits for an answer; on the loop."""
+        self._asked = (which, pipe, message)
+        self.signal.set()
+
+    def moved_on(self) -> None:
+        """An image has come or was saved."""
+        self._moved_on = time.monotonic()
+
+    def take_expected(self, axes: Mapping[str, Any]) -> Frame | None:
+        """Give the frame that was asked for with these axes, once; None if none was."""
+        key = axes_key(axes)
+        waiting = self.expected.get(key)
+        if not waiting:
+            return None
+        frame = waiting.popleft()
+        if not waiting:
+            del self.expected[key]
+        return frame
+
+    # ---- the routine --------------------------------------------------------------------------------------------
+
+    def routine(self) -> Steps:
+        """Everything, from the first event to hardware that is as it was found and a Java engine that has ended."""
+        log_was_debug: bool | None = None
+        failures: list[Exception] = []
+        aborted = True
+        try:
+            if self._core_log_debug:
+                log_was_debug = yield self._core.call_core("debugLogEnabled", ())
+                yield self._core.call_core("enableDebugLog", (True,))
+            yield from self._run_windows()
+            aborted = False
+        except Stopped:
+            pass
+        finally:
+            if self.session.lost is None:
+                try:
+                    yield from self._end(aborted)
+                    failures = yield from self._hardware.restore()
+                    if log_was_debug is not None:
+                        yield self._core.call_core("enableDebugLog", (log_was_debug,))
+                except BridgeError:
+                    if self.session.lost is None:
+                        raise
+            self._doing = "nothing: ended"
+        self._note("acq_events_finished", None)
+        if self.session.lost is not None:
+            raise self.session.lost
+        for failure in failures:
+            raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
+
+    def _end(self, aborted: bool) -> Steps:
+        """Have Java's engine end, and wait until it has and all that it took has come."""
+        self.ending = True
+        yield self.session.abort() if aborted else self.session.send_end()
+        while not (self.events_over and self.images_over):
+            self.signal.clear()
+            if self.session.lost is not None:
+                return
+            if self._asked is not None:
+                yield from self._let_go()
+            else:
+                self._doing = "Micro-Manager's engine to end"
+                yield Wait(self.signal)
+
+    # ---- what a conductor asks ----------------------------------------------------------------------------------
+
+    def _groups(self, events: Iterable[AcquisitionEvent], caps: Capabilities) -> Iterator[Group]:
+        return java_groups(events, caps, self._sequencing)
+
+    def _read(self, wanted: Needs) -> Steps:
+        if self._current is not self._last_read:  # a submission's windows follow one another; before it anything may have changed
+            self._asking.forget()
+            self._last_read = self._current
+        caps = yield self._asking.read(lambda mmc: read_capabilities(mmc, wanted))
+        return caps
+
+    def _check_room(self, images: int) -> Steps:
+        def ask(mmc: Any) -> tuple[int, tuple[str, ...]]:
+            pixel_type(mmc)
+            count = mmc.getNumberOfCameraChannels()
+            return mmc.getImageBufferSize(), tuple(mmc.getCameraChannelName(i) for i in range(count)) if count > 1 else ("",)
+
+        size, self._channels = yield self._asking.read(ask)
+        self._outlet.room_for(images * len(self._channels), size)
+
+    def _take_turn(self, window: Window) -> Steps:
+        yield from self._hardware.settle_in()
+
+    # ---- one group ----------------------------------------------------------------------------------------------
+
+    def _expose(self, group: Group, caps: Capabilities, window: Window, done: Done, *, hooks: bool = True) -> Steps:
+        first, submission = group.events[0], window.submission
+        if not first.acquire:
+            yield from self._move(group, window, done, hooks=hooks)
+            return
+        if hooks and self._hooks:  # a hook may have asked for a later start, or have taken its time
+            yield from self._wait_for_start(first, submission, again=True)
+        keep = first.keep_shutter_open
+        yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
+        yield from self._hardware.choose_camera(first.camera)
+        encoded = [encode_event(event) for event in group.events]
+        if len(encoded) > 1:
+            encoded = in_full(encoded)
+        elif (first.x is None) != (first.y is None):  # Java moves to both or not at all
+            encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
+        yield from self._hardware.will_run(group)
+        yield self.memory.clear()
+        self._expect(group, submission)
+        self._taken = self._parts = 0
+        self._armed, self._moved_on = False, time.monotonic()
+        yield self.session.send(encoded)
+        try:
+            yield from self._until_taken(group, window, encoded, hooks=hooks)
+        finally:
+            taken = min(self._taken, len(group.events))
+            done.frames += taken * len(self._channels)
+            done.taken += taken
+            done.imaged.update(id(event) for event in group.events[:taken])
+        errors = yield from self._hardware.stop_sequences()
+        for error in errors:
+            raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
+
+    def _move(self, group: Group, window: Window, done: Done, *, hooks: bool) -> Steps:
+        """Carry out an event without an image, which Java's engine cannot."""
+        yield from self._hardware.apply(group.events[0])
+        self._note("post_hardware", group)
+        if hooks and "post_hardware" in self._hooks:
+            changed = yield from self._ask("post_hardware", group, window)
+            if changed is None:
+                self._skip(group.events, done)
+            elif changed is not group.events:
+                parts = yield from self._replan(group.events, changed, window, done)
+                for part, caps in parts:
+                    yield from self._expose(part, caps, window, done, hooks=False)
+
+    def _expect(self, group: Group, submission: Submission) -> None:
+        """Say which images are to come."""
+        for event in group.events:
+            for channel in self._channels:
+                axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
+                frame = Frame(axes, NOTHING, {}, None, (submission, event, time.monotonic()))
+                if self.direct:
+                    self._run.writer.expect(frame)  # type: ignore[attr-defined]
+                else:
+                    self.expected.setdefault(axes_key(axes), deque()).append(frame)
+
+    def _until_taken(self, group: Group, window: Window, encoded: list[dict[str, Any]], *, hooks: bool) -> Steps:
+        """Wait until Java has taken a group's images, and answer its hooks meanwhile. A cancelled submission's are waited for too."""
+        count = len(group.events)
+        timeout = group.events[0].timeout
+        unarmed = hooks and "post_camera" in self._hooks  # the hook has not run yet
+        armed = 0  # how often Java's own hook has asked: once for each part, for a single image after it
+        while True:
+            self.signal.clear()
+            self._doing = f"{count} image{'s' * (count > 1)} that Micro-Manager takes"
+            if self._aborting:
+                raise Stopped
+            if self.session.lost is not None:
+                raise self.session.lost
+            if self._asked is not None and self._asked[0] == "post_hardware" and hooks:
+                yield from self._ask_after_hardware(group, window, encoded)
+            elif self._asked is not None:
+                if self._asked[0] == "post_camera" and (unarmed or (hooks and count > 1)):
+                    unarmed = False
+                    yield from self._ask_armed(group, window)
+                armed += self._asked[0] == "post_camera"
+                yield from self._answer(self._asked[2])
+            elif self._armed and unarmed and count == 1:  # Java's own hook for a single image comes after the exposure
+                unarmed = False
+                yield from self._ask_armed(group, window)
+            elif self._taken >= count and ("post_camera" not in self.session.hooks or armed >= self._parts):
+                return
+            elif self.events_over:
+                yield from self._ended_by_java()
+            elif timeout is None:
+                yield Wait(self.signal)
+            elif (until := self._moved_on + timeout / 1000) > time.monotonic():
+                yield Wait(self.signal, until=until)
+            else:
+                raise FrameTimeoutError(f"no frame for {timeout:g} ms: {self._taken} of {count} were taken (a missed trigger?)")
+
+    def _ended_by_java(self) -> Steps:
+        error = yield self.session.check()
+        raise ended_by_java(error)
+
+    # ---- Java's hooks -------------------------------------------------------------------------------------------
+
+    def _ask_armed(self, group: Group, window: Window) -> Steps:
+        try:
+            yield from self._ask("post_camera", group, window)
+        except Stopped:
+            if self._aborting:
+                raise
+
+    def _ask_after_hardware(self, group: Group, window: Window, encoded: list[dict[str, Any]]) -> Steps:
+        """Run the hook for what Java has prepared, which need not be the whole group: it merges by rules of its own."""
+        assert self._asked is not None
+        message = self._asked[2]
+        wanted = {axes_key(each.get("axes", {})) for each in (message if isinstance(message, list) else [message])}
+        numbers = [number for number, event in enumerate(group.events) if axes_key(event.axes) in wanted]
+        part = Group(tuple(group.events[number] for number in numbers))
+        try:
+            changed = yield from self._ask("post_hardware", part, window)
+        except Stopped:
+            if self._aborting:
+                raise
+            changed = part.events  # its submission was cancelled, and Java cannot leave it any more
+        if changed is None:
+            raise HookError(
+                "post_hardware_hook_fn returned None, and Micro-Manager's engine cannot skip an event once the hardware has moved: "
+                "nothing was exposed. Skip events in pre_hardware_hook_fn or event_generation_hook_fn"
+            )
+        answer = [encoded[number] for number in numbers]
+        if changed is not part.events:
+            answer = after_hardware(part, changed, answer)
+            yield from self._wait_for_start(changed[0], window.submission, again=True)
+        yield from self._answer(answer if len(answer) > 1 else answer[0])
+
+    def _answer(self, events: Any) -> Steps:
+        assert self._asked is not None
+        _, pipe, _ = self._asked
+        self._asked = None
+        yield pipe.answer(events)
+
+    def _let_go(self) -> Steps:
+        """Answer a hook of an acquisition that ends so that nothing is exposed for it."""
+        assert self._asked is not None
+        which, _, message = self._asked
+        one = message[0] if isinstance(message, list) else message
+        yield from self._answer({**one, "camera": NO_CAMERA} if which == "post_hardware" else message)
+
+
+def after_hardware(part: Group, changed: tuple[AcquisitionEvent, ...], encoded: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Take over a hook's change where the hardware need not follow it.
+
+    Raises
+    ------
+    HookError
+        It would have to.
+    """
+    if len(changed) != len(part.events):
+        raise HookError(f"post_hardware_hook_fn got {len(part.events)} events and returned {len(changed)}; {MOVED}")
+    answer: list[dict[str, Any]] = []
+    for before, after, old in zip(part.events, changed, encoded, strict=True):
+        was, wanted = before.to_dict(), after.to_dict()
+        for key in sorted({*was, *wanted} - {"tags", "min_start_time"}):
+            if was.get(key) != wanted.get(key):
+                raise HookError(f"post_hardware_hook_fn changed {key!r} from {was.get(key)!r} to {wanted.get(key)!r}; {MOVED}")
+        new = {key: value for key, value in old.items() if key != "tags"}
+        if tags := encode_event(after).get("tags"):
+            new["tags"] = tags
+        answer.append(new)
+    return answer
+
+
+def ended_by_java(error: BaseException | None) -> Exception:
+    """Give what to raise when an acquisition has ended in Java although nobody here has asked for it."""
+    if error is None:
+        return AcquisitionAborted("the acquisition was ended in Micro-Manager (its window was closed?)")
+    failure = HardwareError(f"Micro-Manager's engine has ended the acquisition: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def axes_key(axes: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Make axes something hashable."""
+    return tuple(sorted(axes.items()))

@@ -1,0 +1,268 @@
+"""A running Micro-Manager as the home of an acquisition's microscope: connect, make the acquisition in Java, bring what it tells.
+
+Two ways of saving. NDTiff is written by Micro-Manager, and its notices of saved images are followed; with an image processor the
+images come here and what it returns goes back. In any other format, and in memory, the images come here and aiomm's own writers
+save them; Micro-Manager then keeps none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
+from aiomm.acquire.mailbox import in_thread, outlast
+from aiomm.acquire.remote.asking import Asking
+from aiomm.acquire.remote.devices import JavaDevices
+from aiomm.acquire.remote.drive import drive
+from aiomm.acquire.remote.engine import JavaEngine, ended_by_java
+from aiomm.acquire.remote.memory import EngineMemory
+from aiomm.acquire.remote.session import JavaSession, Wanted
+from aiomm.acquire.remote.storage import JavaWriter
+from aiomm.acquire.target import open_storage
+from aiomm.bridge import Bridge
+from aiomm.errors import AiommError, BridgeError, HardwareError, ServerLostError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiomm.acquire.remote.pipes import HookPipe
+    from aiomm.acquire.run import Run
+    from aiomm.acquire.target import Target
+    from aiomm.core import BridgedCore, Core
+
+IN_JAVA = frozenset({"post_hardware", "post_camera"})
+"""The hooks that Java's engine has to call: aiomm calls the others itself before it sends anything."""
+LOST_SHOWN = 20
+
+logger = logging.getLogger("aiomm")
+
+
+class JavaHome:
+    """A running Micro-Manager.
+
+    Parameters
+    ----------
+    bridge : Bridge or None
+        An open bridge to it; or None: one is opened for this acquisition alone.
+    port : int
+        Of its server, if there is no bridge.
+    timeout : float
+        For connecting and control messages, in ms, if there is no bridge.
+    hooks : frozenset of str
+        Which hooks the user has given.
+    show_viewer : bool
+        Whether Micro-Manager shows the images.
+    debug : bool
+        Whether Micro-Manager's engine logs what it does.
+    """
+
+    session: JavaSession
+
+    def __init__(self, bridge: Bridge | None, port: int, timeout: float, *, hooks: frozenset[str], show_viewer: bool, debug: bool) -> None:
+        self._own = bridge is None
+        self.owner: Bridge = Bridge(port, timeout=timeout) if bridge is None else bridge
+        self._hooks = hooks & IN_JAVA
+        self._show_viewer = show_viewer
+        self._debug = debug
+        self._core: BridgedCore
+        self._asking: Asking
+        self._engine: JavaEngine | None = None
+        self._writer: JavaWriter | None = None  # if Micro-Manager saves
+        self._opened: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
+        self._routine: asyncio.Task[Any] | None = None
+        self._data_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # Java has saved all, or is gone
+
+    # ---- opening ------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect."""
+        if self._own:
+            await self.owner.__aenter__()
+            self._opened.push_async_callback(self.owner.aclose)
+        self._core = await self.owner.get_core(new_socket=True)
+        self._opened.push_async_callback(self._core.aclose)
+        self._asking = Asking(self._core)
+
+    async def core(self) -> Core:
+        return self._core
+
+    def engine(self, run: Run, **options: Any) -> JavaEngine:
+        self._engine = JavaEngine(run, self._core, self._asking, JavaDevices(self._core, self._asking), **options)
+        return self._engine
+
+    async def open_storage(self, run: Run, target: Target, *, processed: bool) -> None:
+        engine = self._ready()
+        java_saves = target.directory is not None and target.format == "ndtiff"
+        tiling = None if target.overlap is None else (*target.overlap, target.levels)
+        wanted = Wanted(
+            directory=str(target.directory) if java_saves else None,
+            name=target.name,
+            show_viewer=self._show_viewer and java_saves,
+            queue_size=target.queue_size,
+            debug=self._debug,
+            hooks=self._hooks,
+            images=processed or not java_saves,
+            tiling=tiling if java_saves else None,
+        )
+        if self._show_viewer and not java_saves:
+            logger.info("show_display: Micro-Manager shows what it saves, and these images are saved here; they are not shown")
+        engine.session = session = self.session = await JavaSession.open(self.owner, wanted)
+        self._opened.push_async_callback(session.close)
+        session.gone.add_done_callback(lambda _: engine.look())
+        engine.memory = await EngineMemory.open(self.owner, session.acquisition)
+        engine.direct = not wanted.images
+        engine.images_over = not wanted.images
+        if not java_saves:
+            await open_storage(run, target, session.summary, processed=processed)
+            return
+        assert session.path is not None
+        self._writer = writer = JavaWriter(
+            session.path,
+            session.summary,
+            queue_size=target.queue_size,
+            on_saved=run.on_saved,
+            on_room=lambda: run.post(("room",)),
+            on_failed=run.on_failed,
+            allow_duplicates=run.allow_duplicates,
+        )
+        run.writer, run.dataset, run.folder = writer, writer.dataset, session.path
+
+    def _ready(self) -> JavaEngine:
+        assert self._engine is not None
+        return self._engine
+
+    def add(self, user: Any) -> None:
+        self.owner.users.add(user)
+
+    def discard(self, user: Any) -> None:
+        self.owner.users.discard(user)
+
+    # ---- while it runs ------------------------------------------------------------------------------------------
+
+    def start(self, run: Run, on_end: Callable[[Any, BaseException | None], None]) -> None:
+        def ended(task: asyncio.Task[Any]) -> None:
+            on_end(None, None if task.cancelled() else task.exception())
+
+        self._routine = run.loop.create_task(drive(self._ready().routine()), name="aiomm: Micro-Manager's engine")
+        self._routine.add_done_callback(ended)
+
+    def stages(self, run: Run) -> Sequence[Callable[[], Awaitable[None]]]:
+        session, writer = self.session, self._writer
+        stages: list[Callable[[], Awaitable[None]]] = [lambda: self._hear(run)]
+        stages += [lambda which=which, pipe=pipe: self._hook(which, pipe) for which, pipe in session.hooks.items()]  # type: ignore[misc]
+        if (pipe := session.images) is not None:
+            stages.append(lambda: self._images(run))
+            if writer is not None:
+                stages.append(lambda: writer.serve(pipe))
+        return stages
+
+    async def _hear(self, run: Run) -> None:
+        """Bring what Java tells by itself."""
+        engine = self._ready()
+        try:
+            async for notice in self.session.notices:
+                if notice.milestone == "image_saved":
+                    engine.moved_on()
+                    if self._writer is not None:
+                        self._writer.saved(notice.payload)
+                    continue
+                engine.hear(notice.milestone, notice.payload)
+                if notice.kind in ("hardware", "camera") and notice.milestone != "pre_hardware":  # that one is told before its hook
+                    run.note(notice.milestone, notice.payload)
+                if notice.milestone == "acq_events_finished" and not engine.ending and not run.stopping:
+                    run.fail(ended_by_java(await self.session.check()))
+        finally:
+            if not self._data_over.done():
+                self._data_over.set_result(None)
+
+    async def _hook(self, which: str, pipe: HookPipe) -> None:
+        """Bring what Java's engine asks a hook."""
+        engine = self._ready()
+        while (message := await pipe.recv()) is not None:
+            engine.ask(which, pipe, message)
+
+    async def _images(self, run: Run) -> None:
+        """Bring the images that Java's engine takes. Whatever becomes of them, all are taken: else Java's engine would stand still."""
+        engine, pipe = self._ready(), self.session.images
+        assert pipe is not None
+        try:
+            while (item := await pipe.recv()) is not None:
+                engine.moved_on()
+                if run.stopping and run.error is not None:
+                    continue
+                try:
+                    await self._hand_on(run, engine, *item)
+                except AiommError as error:
+                    run.fail(error)
+        finally:
+            engine.images_over = True
+            engine.look()
+
+    async def _hand_on(self, run: Run, engine: JavaEngine, pixels: Any, metadata: dict[str, Any]) -> None:
+        axes = metadata.get("Axes", {})
+        frame = engine.take_expected(axes)
+        if frame is None:
+            raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
+        frame.pixels, frame.metadata, frame.bit_depth = pixels, metadata, metadata.get("BitDepth")
+        while True:
+            engine.room.clear()
+            if run.try_put(frame):
+                return
+            if run.stopping:
+                raise StorageError(f"the image {axes} was not saved: the acquisition ended while it waited to be processed or saved")
+            await engine.room.wait()
+
+    # ---- the ends -----------------------------------------------------------------------------------------------
+
+    def finish_writing(self, run: Run) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._finish_writing(run))
+
+    async def _finish_writing(self, run: Run) -> None:
+        session, writer = self.session, self._writer
+        if session.lost is None:
+            with contextlib.suppress(BridgeError):  # whoever reads its notices hears of it
+                if session.images is not None:
+                    await session.images.finish()
+                await self._data_over
+        if writer is None:
+            await asyncio.shield(in_thread(run.writer.finish))
+        else:
+            writer.finish()
+        self._tell_lost(run)
+
+    def _tell_lost(self, run: Run) -> None:
+        """Say which images were under way when the server went."""
+        error = run.error
+        if not isinstance(error, ServerLostError):
+            return
+        engine = self._ready()
+        frames = [frame for waiting in engine.expected.values() for frame in waiting]
+        if self._writer is not None:
+            frames += self._writer.outstanding
+        error.lost_images = [dict(frame.axes) for frame in frames]
+        shown = ", ".join(str(axes) for axes in error.lost_images[:LOST_SHOWN])
+        more = f" and {len(frames) - LOST_SHOWN} more" if len(frames) > LOST_SHOWN else ""
+        lost = f"{len(frames)} that were under way are lost: {shown}{more}" if frames else "none was under way"
+        error.add_note(f"{run.saved} images were saved; {lost}")
+
+    def abandon(self) -> None:
+        if self._routine is not None:
+            self._routine.cancel()
+
+    async def capabilities(self, wanted: Needs) -> Capabilities:
+        self._asking.forget()
+        return await self._asking.read(lambda mmc: read_capabilities(mmc, wanted, image=True))
+
+    async def aclose(self) -> None:
+        """Let go of the acquisition in Java, and of a bridge of its own."""
+        closed = asyncio.ensure_future(self._opened.aclose())
+        cancelled = await outlast(closed)
+        try:
+            closed.result()
+        except BridgeError as error:
+            logger.debug("closing the acquisition in Micro-Manager: %s", error)
+        if cancelled is not None:
+            raise cancelled
