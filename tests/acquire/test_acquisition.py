@@ -12,17 +12,10 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.rigs import Event, Rig, demo_rig, frames, numbered, snaps
+from tests.support.rigs import Event, Rig, frames, numbered, snaps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
 
 
 def ns(axes: list[dict[str, Any]]) -> list[Any]:
@@ -179,7 +172,7 @@ async def test_after_the_end(rig: Rig) -> None:
 
 
 async def test_open_and_aclose_from_different_tasks(rig: Rig) -> None:
-    acq = await asyncio.create_task(aiomm.Acquisition.open(core=rig.core, show_display=False))
+    acq = await asyncio.create_task(aiomm.Acquisition.open(**rig.where, show_display=False))
     acq.acquire(snaps(3))
     await asyncio.create_task(acq.aclose())
     assert len(acq.get_dataset()) == 3
@@ -212,7 +205,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 async def test_parameters_are_refused_by_name(rig: Rig, what: str) -> None:
     options, kind, text = REFUSED[what]
     with pytest.raises(kind, match=text):
-        async with aiomm.Acquisition(core=rig.core, **options) as acq:
+        async with aiomm.Acquisition(**rig.where, **options) as acq:
             await acq.acquire({"axes": {}, "z": 0.5})
     async with rig.memory() as acq:
         assert await acq.acquire({"axes": {}}) == [{}]

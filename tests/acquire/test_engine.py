@@ -14,23 +14,12 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
-from tests.support.rigs import SHUTTER, Event, Rig, demo_rig, frames, numbered, sequence_rig, snaps
+from tests.support.rigs import SHUTTER, Event, Rig, frames, numbered, snaps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig:
-        yield rig
-
-
-@pytest.fixture
-async def tester(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with sequence_rig(tmp_path) as rig:
-        yield rig
+    from tests.support.homes import Home
 
 
 ACTS = ("setPosition", "setXYPosition", "setConfig", "setExposure", "setProperty", "snapImage", "getImage", "setShutterOpen")
@@ -382,11 +371,11 @@ async def test_a_camera_that_stops_early(rig: Rig) -> None:
     assert len(acq.get_dataset()) == 4
 
 
-async def test_a_buffer_that_overflows(tmp_path: Path) -> None:
+async def test_a_buffer_that_overflows(home: Home, tmp_path: Path) -> None:
     """The camera is faster than what takes its frames: a clear error, and what has arrived is saved."""
     gate = threading.Event()
 
-    async with demo_rig(tmp_path, size=512) as rig:  # 8 frames fill the buffer of 4 MB
+    async with home.demo(tmp_path, size=512) as rig:  # 8 frames fill the buffer of 4 MB
         rig.mmc.on("popNextImageMD", nth=3, do=lambda original, md: (gate.wait(2), original(md))[1])
         rig.mmc.on("isBufferOverflowed", times=None, do=lambda original: original())
         threading.Timer(0.5, gate.set).start()
@@ -426,7 +415,7 @@ async def test_a_live_camera_is_not_stolen(rig: Rig) -> None:
 async def test_a_size_that_changes_between_events(rig: Rig) -> None:
     async with rig.acquisition() as acq:
         await acq.acquire(numbered(*({"properties": [["Camera", "Binning", b]]} for b in ("1", "2", "4"))))
-        await rig.core.run(lambda mmc: mmc.setROI("Camera", 0, 0, 8, 6))
+        rig.mmc.setROI("Camera", 0, 0, 8, 6)
         await acq.acquire([{"axes": {"n": n}} for n in (3, 4)])
     shapes = [acq.get_dataset().read_image(n=n).shape for n in range(5)]
     assert shapes == [(64, 64), (32, 32), (16, 16), (6, 8), (6, 8)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,24 +11,7 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
-from tests.support.rigs import Rig, demo_rig, frames, numbered, sequence_rig, snaps
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig:
-        yield rig
-
-
-@pytest.fixture
-async def tester(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with sequence_rig(tmp_path) as rig:
-        yield rig
-
+from tests.support.rigs import Rig, frames, numbered, snaps
 
 EVENT = {
     "axes": {"time": 3, "position": "A1", "row": 1, "column": -2},

@@ -10,17 +10,10 @@ import pytest
 import zarr
 
 import aiomm
-from tests.support.rigs import Rig, demo_rig, frames, snaps
+from tests.support.rigs import Rig, frames, snaps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
 
 
 def read_array(path: Path) -> tuple[Any, np.ndarray]:
@@ -59,7 +52,7 @@ async def test_multi_d_with_a_processor(rig: Rig) -> None:
 
 async def test_it_needs_a_directory(rig: Rig) -> None:
     with pytest.raises(ValueError, match=r"directory="):
-        aiomm.Acquisition(core=rig.core, format="ome-zarr")
+        aiomm.Acquisition(**rig.where, format="ome-zarr")
 
 
 async def test_an_acquisition_that_fails_leaves_what_was_saved(rig: Rig) -> None:

@@ -12,34 +12,20 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
-from tests.support.recording import RecordingCore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
-Event = dict[str, Any]
-
-
-@dataclass
-class Rig:
-    """A SequenceTester under a LocalCore, with every call recorded."""
-
-    mmc: RecordingCore
-    core: Any
-    directory: Path
-
-    def acquisition(self, **options: Any) -> Any:
-        return aiomm.Acquisition(str(self.directory), "proof", core=self.core, show_display=False, **options)
+    from tests.support.homes import Home
+    from tests.support.rigs import Event, Rig
 
 
 @pytest.fixture
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(request: pytest.FixtureRequest, home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
     """Options of load_sequence_tester come as an indirect parameter."""
-    with st.sequence_tester(RecordingCore(), **getattr(request, "param", {})) as mmc:
-        assert isinstance(mmc, RecordingCore)
-        async with aiomm.LocalCore(mmcore=mmc) as core:
-            yield Rig(mmc, core, tmp_path)
+    async with home.tester(tmp_path, **getattr(request, "param", {})) as rig:
+        yield rig
 
 
 def options(**kwargs: Any) -> Any:

@@ -14,12 +14,13 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.ends import Ends, demo_core, ends, figures, our_threads, sequence, steps
+from tests.support.ends import Ends, demo_core, ends_at, figures, our_threads, sequence, steps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+    from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
 HOOKS = ("event_generation_hook_fn", "pre_hardware_hook_fn", "post_hardware_hook_fn", "post_camera_hook_fn")
@@ -37,8 +38,8 @@ def mmc() -> Iterator[RecordingCore]:
 
 
 @pytest.fixture
-async def at(mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
-    async with ends(mmc, tmp_path) as at:
+async def at(home: Home, mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
+    async with ends_at(home, mmc, tmp_path) as at:
         yield at
 
 
@@ -280,7 +281,7 @@ async def test_while_hardware_sequences_run(at: Ends) -> None:
         await aborted(at, acq, submission, "stage sequences")
         assert at.mmc.names(("stopStageSequence", "stopXYStageSequence"))[:2] == ["stopXYStageSequence", "stopStageSequence"]
     finally:
-        at.mmc._feigned.clear()
+        at.mmc.unfeign()
 
 
 async def test_while_the_shutter_is_held_open(at: Ends) -> None:

@@ -16,12 +16,13 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.ends import BOUND, SLACK, Ends, demo_core, ends, sequence, steps
+from tests.support.ends import BOUND, SLACK, Ends, demo_core, ends, ends_at, sequence, steps
 from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
 SEED = int(os.environ.get("AIOMM_TEST_SEED", "20251"))
@@ -36,8 +37,8 @@ def mmc() -> Iterator[RecordingCore]:
 
 
 @pytest.fixture
-async def at(mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
-    async with ends(mmc, tmp_path) as at:
+async def at(home: Home, mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
+    async with ends_at(home, mmc, tmp_path) as at:
         yield at
 
 

@@ -17,17 +17,14 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
-from tests.support.rigs import SHUTTER, Event, Rig, demo_rig, frames, numbered, sequence_rig, snaps
+from tests.support.homes import only_local
+from tests.support.rigs import SHUTTER, Event, Rig, demo_rig, frames, numbered, snaps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
+    from tests.support.homes import Home
 
 
 # ---- what ends never ------------------------------------------------------------------------------------------------
@@ -41,7 +38,7 @@ async def test_5_1_a_source_that_raises_does_not_hang(rig: Rig, after: int) -> N
         yield from snaps(after)
         raise LookupError("out of events")
 
-    acq = await aiomm.Acquisition.open(core=rig.core, show_display=False)
+    acq = await aiomm.Acquisition.open(**rig.where, show_display=False)
     acq.acquire(broken())
     with pytest.raises(LookupError, match="out of events"):
         await acq.await_completion()
@@ -150,7 +147,7 @@ async def test_5_6_a_slow_processor_holds_the_camera_up_and_loses_nothing(rig: R
 
 async def test_5_6_without_a_sink_nothing_blocks(rig: Rig) -> None:
     """A peer without sink and processor blocks after 30 images."""
-    async with aiomm.Acquisition(core=rig.core, show_display=False, image_process_fn=lambda image, metadata: None) as acq:
+    async with aiomm.Acquisition(**rig.where, show_display=False, image_process_fn=lambda image, metadata: None) as acq:
         assert await acq.acquire(frames(100)) == []
 
 
@@ -208,8 +205,8 @@ async def test_5_10_steps_of_the_wall_clock_shift_nothing(rig: Rig, monkeypatch:
 
 
 @pytest.mark.parametrize("method", ["loadStageSequence", "startStageSequence", "loadPropertySequence", "startPropertySequence"])
-async def test_5_11_an_error_of_a_hardware_sequence_is_heard(tmp_path: Path, method: str) -> None:
-    async with sequence_rig(tmp_path) as rig, asyncio.timeout(20):
+async def test_5_11_an_error_of_a_hardware_sequence_is_heard(home: Home, tmp_path: Path, method: str) -> None:
+    async with home.tester(tmp_path) as rig, asyncio.timeout(20):
         rig.mmc.on(method, times=None, raises=RuntimeError("sequence memory"))
         with pytest.raises(errors.HardwareError, match="sequence memory"):
             async with rig.memory() as acq:
@@ -329,6 +326,7 @@ async def test_5_23_a_processor_cannot_overwrite_either(rig: Rig) -> None:
 # ---- global state ---------------------------------------------------------------------------------------------------
 
 
+@only_local("a Micro-Manager has one core, as long as it runs")
 async def test_5_24_cores_come_and_go_and_live_side_by_side(rig: Rig, tmp_path: Path) -> None:
     """A peer's engine is a singleton, bound to the first core for ever."""
     async with demo_rig(tmp_path / "other", size=32) as other:

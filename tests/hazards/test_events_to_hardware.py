@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,23 +10,7 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
-from tests.support.rigs import Event, Rig, demo_rig, frames, numbered, sequence_rig, snaps
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
-
-
-@pytest.fixture
-async def tester(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with sequence_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
+from tests.support.rigs import Event, Rig, frames, numbered, snaps
 
 
 def mda(**arguments: Any) -> list[Event]:

@@ -9,12 +9,13 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.ends import SHUTTER, Ends, demo_core, ends, sequence, steps
+from tests.support.ends import SHUTTER, Ends, demo_core, ends_at, sequence, steps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
 CALLBACKS = (
@@ -43,8 +44,8 @@ def mmc() -> Iterator[RecordingCore]:
 
 
 @pytest.fixture
-async def at(mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
-    async with ends(mmc, tmp_path) as at:
+async def at(home: Home, mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
+    async with ends_at(home, mmc, tmp_path) as at:
         yield at
 
 

@@ -14,21 +14,14 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.rigs import Event, Rig, demo_rig, snaps
+from tests.support.rigs import Event, Rig, snaps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
+    from collections.abc import Iterator
 
 
 async def open_memory(rig: Rig, **options: Any) -> aiomm.Acquisition:
-    return await aiomm.Acquisition.open(core=rig.core, show_display=False, **options)
+    return await aiomm.Acquisition.open(**rig.where, show_display=False, **options)
 
 
 # ---- what was pulled and never acquired takes no room ------------------------------------------------------------
@@ -321,7 +314,7 @@ async def test_the_writer_is_finished_also_when_the_engine_cannot_begin(rig: Rig
 
     with monkeypatch.context() as patch:
         patch.setattr(rig.core.thread, "spawn", closed)
-        acq = await aiomm.Acquisition.open(rig.directory, "rig", core=rig.core, show_display=False)
+        acq = await aiomm.Acquisition.open(rig.directory, "rig", **rig.where, show_display=False)
         writer = acq._run.writer  # type: ignore[union-attr]
         told: list[bool] = []
         finish = writer.finish

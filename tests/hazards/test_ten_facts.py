@@ -12,23 +12,10 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
-from tests.support.rigs import SHUTTER, Event, Rig, demo_rig, frames, numbered, sequence_rig, snaps
+from tests.support.rigs import SHUTTER, Event, Rig, frames, numbered, snaps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
-
-
-@pytest.fixture
-async def tester(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with sequence_rig(tmp_path) as rig, asyncio.timeout(30):
-        yield rig
 
 
 async def test_0_1_the_first_event_may_wait(rig: Rig) -> None:

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiomm
-from tests.support.rigs import demo_rig, frames
+from tests.support.rigs import frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.support.homes import Home
     from tests.support.rigs import Rig
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with demo_rig(tmp_path) as made:
+async def rig(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with home.demo(tmp_path) as made:
         await made.core.set_exposure(5)
         await made.core.set_shutter_open(False)
         await made.core.set_auto_shutter(True)
@@ -29,7 +30,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def opened(rig: Rig, **options: Any) -> aiomm.Acquisition:
-    return await aiomm.Acquisition.open(core=rig.core, show_display=False, **options)
+    return await aiomm.Acquisition.open(**rig.where, show_display=False, **options)
 
 
 async def light(rig: Rig) -> tuple[bool, bool]:
@@ -142,7 +143,7 @@ async def test_a_hook_waits_for_another_acquisition_that_waits_for_this_one(rig:
 
 
 async def test_one_that_ends_leaves_alone_what_the_other_has_set(rig: Rig) -> None:
-    await rig.core.run(lambda mmc: mmc.defineConfig("Light", "manual", "Core", "AutoShutter", "0"))
+    rig.mmc.defineConfig("Light", "manual", "Core", "AutoShutter", "0")
     a, b = await opened(rig), await opened(rig)
     await a.acquire(frames(1))
     manual = {"config_group": ["Light", "manual"]}
@@ -207,7 +208,7 @@ async def test_an_interrupted_body_leaves_its_task_uncancelled(rig: Rig) -> None
 
 
 async def test_a_core_that_closes_while_an_acquisition_opens(rig: Rig) -> None:
-    opening = asyncio.create_task(aiomm.Acquisition.open(str(rig.directory), "x", core=rig.core, show_display=False))
+    opening = asyncio.create_task(aiomm.Acquisition.open(str(rig.directory), "x", **rig.where, show_display=False))
     await asyncio.sleep(0)
     await rig.core.aclose()
     with pytest.raises(aiomm.errors.ClosedError, match="closed"):

@@ -19,6 +19,8 @@ from tests.support.recording import RecordingCore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
+    from tests.support.homes import Home
+
 BOUND = 1.0
 """Seconds that an end may take beside the call in progress."""
 SLACK = 4.0
@@ -76,13 +78,19 @@ def open_files(under: Path) -> set[str]:
 class Ends:
     """One microscope, and the checks on what an acquisition leaves on it."""
 
-    def __init__(self, mmc: RecordingCore, core: aiomm.LocalCore, folder: Path) -> None:
+    def __init__(self, mmc: Any, core: Any, folder: Path, where: dict[str, Any] | None = None) -> None:
         self.mmc = mmc
         self.core = core
         self.folder = folder
+        self._where = where
         self.threads = our_threads()
         self.saved: list[dict[str, Any]] = []
         self.tasks = asyncio.all_tasks()
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What tells an acquisition where its microscope is."""
+        return self._where or {"core": self.core}
 
     def note_saved(self, axes: dict[str, Any], dataset: aiomm.Dataset) -> None:
         """Note an image as reported saved: an ``image_saved_fn``."""
@@ -90,7 +98,7 @@ class Ends:
 
     def acquisition(self, **options: Any) -> aiomm.Acquisition:
         """Make an acquisition into the folder that notes which images are reported saved."""
-        options = {"core": self.core, "show_display": False, "image_saved_fn": self.note_saved, **options}
+        options = {**self.where, "show_display": False, "image_saved_fn": self.note_saved, **options}
         where = (None, None) if options.get("format") == "memory" else (self.folder, "ends")
         return aiomm.Acquisition(*where, **options)
 
@@ -123,7 +131,7 @@ class Ends:
             }
 
         self.mmc.heal()
-        found = await self.core.run(look, reads=True)
+        found = look(self.mmc) if self._where else await self.core.run(look, reads=True)
         assert found == {"running": [], "autoshutter": True, "open": False, "shutter": SHUTTER, "camera": "Camera"}, found
         running: dict[tuple[Any, ...], str] = {}
         for call in self.mmc.calls:
@@ -165,7 +173,7 @@ class Ends:
         """Another acquisition on the same core gives its images."""
         await self.core.set_exposure(1)
         async with asyncio.timeout(20):
-            async with aiomm.Acquisition(core=self.core, show_display=False) as acq:
+            async with aiomm.Acquisition(**self.where, show_display=False) as acq:
                 assert len(await acq.acquire([*steps(2), *[{"axes": {"time": i}, "z": 0.0} for i in (5, 6, 7)]])) == 5
 
     async def all_is_well(self, besides: Iterable[str] = ()) -> int:
@@ -176,6 +184,20 @@ class Ends:
         count = await asyncio.to_thread(self.datasets_open)
         await self.next_one_works()
         return count
+
+
+@contextlib.asynccontextmanager
+async def ends_at(home: Home, mmc: RecordingCore, folder: Path) -> AsyncIterator[Ends]:
+    """Open a microscope at one of the homes: the core that is loaded already, or Micro-Manager's; at the end everything has to be well."""
+    if not home.java:
+        async with ends(mmc, folder) as at:
+            yield at
+        return
+    async with home.demo(folder) as rig:
+        rig.mmc.setCircularBufferMemoryFootprint(16)
+        rig.mmc.setTimeoutMs(600_000)
+        rig.mmc.forget()
+        yield Ends(rig.mmc, rig.core, folder, rig.where)
 
 
 @contextlib.asynccontextmanager

@@ -165,6 +165,10 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
         """Let a single-axis stage say that it can be sequenced."""
         self._feign("Stage", (stage,), max_length)
 
+    def unfeign(self) -> None:
+        """Let devices say the truth again."""
+        self._feigned.clear()
+
     def _feign(self, kind: str, key: tuple[str, ...], max_length: int) -> None:
         answers = {f"is{kind}Sequenceable": True, f"get{kind}SequenceMaxLength": max_length}
         for name in (f"load{kind}Sequence", f"start{kind}Sequence", f"stop{kind}Sequence"):
