@@ -87,7 +87,8 @@ def check_home(parameters: dict[str, Any]) -> Bridge | LocalCore | None:
     elif core is not None:
         raise TypeError(f"core= is the microscope, a LocalCore or what bridge.get_core() gives, not {type(core).__name__}")
     refuse_on_java(parameters, connected=bridge is not None)
-    return bridge
+    found: Bridge | None = bridge
+    return found
 
 
 def refuse_on_java(parameters: dict[str, Any], *, connected: bool) -> None:

@@ -3,7 +3,18 @@
 from aiomm.bridge.client import Bridge
 from aiomm.bridge.core_events import CoreChange, CoreChanges
 from aiomm.bridge.fields import JavaField
-from aiomm.bridge.proxy import JavaClass, JavaMethod, JavaObject, bridge_of
+from aiomm.bridge.proxy import JavaClass, JavaMethod, JavaObject, bridge_of, private_field
 from aiomm.bridge.registry import register_proxy
 
-__all__ = ["Bridge", "CoreChange", "CoreChanges", "JavaClass", "JavaField", "JavaMethod", "JavaObject", "bridge_of", "register_proxy"]
+__all__ = [
+    "Bridge",
+    "CoreChange",
+    "CoreChanges",
+    "JavaClass",
+    "JavaField",
+    "JavaMethod",
+    "JavaObject",
+    "bridge_of",
+    "private_field",
+    "register_proxy",
+]

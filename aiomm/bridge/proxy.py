@@ -190,6 +190,10 @@ class JavaObject(Handle):
                 raise
             return await self._reflected(signature, values, ())
 
+    async def _private_field(self, name: str) -> Any:
+        line = self._checked()
+        return await line.follow(reflection.private_field(self, name), line.session.call_timeout, f"getDeclaredField({name!r})")
+
     async def _reflected(self, signature: Signature, values: Sequence[Any], others: Sequence[Signature]) -> Any:
         line = self._checked()
         plan = reflection.call(self, self._members.is_class, signature, values, others)
@@ -370,6 +374,24 @@ def _by_name(obj: JavaObject, name: str) -> Any:
     if field is None:
         raise AttributeError(obj._members.unknown(name), name=name, obj=obj)
     return JavaField(obj, field)
+
+
+async def private_field(kind: JavaObject, name: str) -> JavaObject:
+    """Give the ``java.lang.reflect.Field`` of a class by its name, also of a private one: ``await field.set(object, value)``.
+
+    Parameters
+    ----------
+    kind : JavaClass
+        The class, from `Bridge.get_java_class`.
+    name : str
+        Of the field.
+
+    Raises
+    ------
+    JavaException
+        There is no such field, or Java does not let it be reached.
+    """
+    return await kind._private_field(name)  # type: ignore[no-any-return]
 
 
 def _refused(error: JavaException) -> bool:

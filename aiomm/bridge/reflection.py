@@ -25,7 +25,7 @@ from aiomm.bridge.overloads import sure
 from aiomm.bridge.wire import Shadow, Signature
 from aiomm.errors import JavaException, JavaValueError, OverloadError, ProtocolError
 
-__all__ = ["Plan", "call", "construct", "not_run", "read_array"]
+__all__ = ["Plan", "call", "construct", "not_run", "private_field", "read_array"]
 
 Plan: TypeAlias = Generator[dict[str, Any], Any, Any]
 
@@ -87,6 +87,13 @@ def construct(classpath: str, signature: Signature, values: Sequence[Any], signa
     if found is None:
         raise OverloadError(f"{classpath} has no public constructor {signature}", candidates=[str(signature)])
     return (yield from _run(found, "newInstance", ("java.lang.Object[]",), [arguments]))
+
+
+def private_field(kind: Handle, name: str) -> Plan:
+    """Give the ``java.lang.reflect.Field`` of a class, made accessible: it can be read and set whatever it was declared."""
+    field = yield from _run(kind, "getDeclaredField", ("java.lang.String",), [name])
+    yield from _run(_handle(field), "setAccessible", ("boolean",), [True])
+    return field
 
 
 def read_array(array: Handle) -> Plan:

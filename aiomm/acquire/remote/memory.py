@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from aiomm.bridge import private_field
 from aiomm.errors import JavaException
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ class EngineMemory:
         engine = await kind.getInstance()
         empty = await bridge.construct_java_object(EVENT, new_socket=False, args=[acquisition])
         try:
-            field = await (await engine.getClass()).getDeclaredField(FIELD)
-            await field.setAccessible(True)
+            field = await private_field(kind, FIELD)
         except JavaException as error:
             logger.warning(
                 "this Micro-Manager's engine does not apply a position, preset or exposure that it believes is in force, and aiomm "
