@@ -192,7 +192,8 @@ class JavaObject(Handle):
 
     async def _private_field(self, name: str) -> Any:
         line = self._checked()
-        return await line.follow(reflection.private_field(self, name), line.session.call_timeout, f"getDeclaredField({name!r})")
+        found = await line.follow(reflection.private_field(self, name), line.session.call_timeout, f"getDeclaredField({name!r})")
+        return await line.session.give(found, line)
 
     async def _reflected(self, signature: Signature, values: Sequence[Any], others: Sequence[Signature]) -> Any:
         line = self._checked()
