@@ -131,13 +131,13 @@ def info(
 
 @app.command("repair", epilog=EPILOG)
 def repair_command(
-    dataset: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of an NDTiff dataset that nobody writes to.")],
+    dataset: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a dataset, NDTiff or OME-Zarr, that nobody writes to.")],
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, it is only said what would be done.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Bring back what a killed writer, a lost index or a missing file left whole in an NDTiff dataset.
+    """Bring back what a killed writer, a lost index or a missing file left whole in a dataset.
 
-    Says what would be done; --apply does it. The old index is kept, images are never changed.
+    Says what would be done; --apply does it. What is replaced is kept, images are never changed.
     """
     from aiomm.cli.repair import repair_dataset
 

@@ -9,14 +9,14 @@ import numpy as np
 from typer.testing import CliRunner
 
 from aiomm.cli import app
-from aiomm.dataset import Dataset, Frame, NDTiffWriter
+from aiomm.dataset import Dataset, Frame, NDTiffWriter, OmeZarrWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write(folder: Path) -> Path:
-    with NDTiffWriter(folder, "cells") as writer:
+def write(folder: Path, cls: type[NDTiffWriter | OmeZarrWriter] = NDTiffWriter) -> Path:
+    with cls(folder, "cells") as writer:
         for t in range(5):
             writer.put(Frame({"time": t}, np.full((20, 30), t, np.uint16), {}))
     return writer.path
@@ -45,6 +45,19 @@ def test_a_lost_index(tmp_path: Path) -> None:
     assert code == 0
     assert "repaired, 5 images whole" in said
     assert "--apply" not in said
+    assert len(Dataset(path)) == 5
+    assert run(path)[0] == 0
+
+
+def test_an_ome_zarr_dataset(tmp_path: Path) -> None:
+    path = write(tmp_path, OmeZarrWriter)
+    assert run(path) == (0, f"{path}: nothing to repair, 5 images are whole\n", "")
+    (path / "index.ndjson").unlink()
+    code, said, _ = run(path)
+    assert code == 1
+    assert "index.ndjson: made again, 5 images" in said
+    assert "--apply does it" in said
+    assert run(path, "--apply")[0] == 0
     assert len(Dataset(path)) == 5
     assert run(path)[0] == 0
 

@@ -143,9 +143,8 @@ class Salvage:
         self.finished = log.finished
         gone = self._judge(log)
         self.plans = [plan for plan in log.images if any(row.plan is plan for row in self.rows)]
-        if not log.finished or self.unreadable or gone:
-            self._from_metadata(gone)
-            self._from_shards()
+        self._from_metadata(gone)
+        self._from_shards()
         for number, plan in enumerate(self.plans):
             plan.number = number
             plan.extents = [0] * len(plan.names)
