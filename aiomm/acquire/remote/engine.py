@@ -25,7 +25,7 @@ from aiomm.dataset.storage import Frame
 from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from aiomm.acquire.capabilities import Capabilities, Needs
     from aiomm.acquire.events import AcquisitionEvent
@@ -155,18 +155,30 @@ class JavaEngine(Conductor):
             raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
 
     def _end(self, aborted: bool) -> Steps:
-        """Have Java's engine end, and wait until it has and all that it took has come."""
+        """Have Java's engine end, and wait until it has and all that it took has come.
+
+        Java closes its socket of images at once when it has put the last ones into it, and those that did not leave are lost: so all
+        have to be here before it is told to end.
+        """
+        if not aborted:
+            yield from self._answering(
+                lambda: not self.expected or self.events_over or self._aborting, "images that Micro-Manager has taken"
+            )
         self.ending = True
-        yield self.session.abort() if aborted else self.session.send_end()
-        while not (self.events_over and self.images_over):
+        yield self.session.abort() if self._aborting or aborted else self.session.send_end()
+        yield from self._answering(lambda: self.events_over and self.images_over, "Micro-Manager's engine to end")
+
+    def _answering(self, ready: Callable[[], bool], doing: str) -> Steps:
+        """Wait, and let go meanwhile what Java asks of hooks; a lost server ends it."""
+        while True:
             self.signal.clear()
-            if self.session.lost is not None:
+            if ready() or self.session.lost is not None:
                 return
             if self._asked is not None:
                 yield from self._let_go()
-            else:
-                self._doing = "Micro-Manager's engine to end"
-                yield Wait(self.signal)
+                continue
+            self._doing = doing
+            yield Wait(self.signal)
 
     # ---- what a conductor asks ----------------------------------------------------------------------------------
 

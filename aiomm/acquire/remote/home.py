@@ -197,6 +197,10 @@ class JavaHome:
                     await self._hand_on(run, engine, *item)
                 except AiommError as error:
                     run.fail(error)
+        except ServerLostError:
+            if not engine.ending:
+                raise
+            # Java has closed the socket before its word that no more come had left it.
         finally:
             engine.images_over = True
             engine.look()
@@ -207,6 +211,7 @@ class JavaHome:
         if frame is None:
             raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
         frame.pixels, frame.metadata, frame.bit_depth = pixels, metadata, metadata.get("BitDepth")
+        engine.look()
         while True:
             engine.room.clear()
             if run.try_put(frame):
