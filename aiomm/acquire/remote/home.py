@@ -135,7 +135,8 @@ class JavaHome:
         return self._engine
 
     def add(self, user: Any) -> None:
-        self.owner.users.add(user)
+        if not self._own:  # one of its own closes last, and would wait for this acquisition
+            self.owner.users.add(user)
 
     def discard(self, user: Any) -> None:
         self.owner.users.discard(user)
