@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter
+from aiomm.dataset.ndtiff import positioned
 from aiomm.dataset.omezarr.layout import AxisSlots, Layout, parse_well, shard_box
 from aiomm.dataset.omezarr.shard import MISSING, pack_index, parse_index
 from aiomm.errors import ClosedError, DatasetFormatError, MissingImageError
@@ -214,6 +215,22 @@ def test_many_shards(tmp_path: Path) -> None:
     )
     path = write(tmp_path, frames, shard_bytes=8192 * 6).path
     assert np.array_equal(zarr.open_array(str(path / "0"), mode="r")[:], array.compute())
+
+
+@pytest.mark.parametrize("shape", [(31, 33), (200, 300)], ids=["small", "large"])
+def test_many_images_into_one_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
+    """Small images that lie together take one call of the system; missing ones, other orders and parts are right all the same."""
+    there = [(t, z) for t in range(12) for z in (3, 0, 1, 2) if (t, z) != (5, 2)]
+    path = write(tmp_path, [frame(10 * t + z, shape, time=t, z=z) for t, z in there]).path
+    want = np.array([[np.zeros(shape, np.uint16) if (t, z) == (5, 2) else image(10 * t + z, shape) for z in range(4)] for t in range(12)])
+    calls: list[int] = []
+    real = positioned.read_each
+    monkeypatch.setattr(positioned, "read_each", lambda fd, buffers, at: (calls.append(1), real(fd, buffers, at))[1])  # type: ignore[func-returns-value]
+    with Dataset(path) as dataset:
+        assert np.array_equal(dataset.to_numpy(axes=["time", "z"]), want)
+        assert bool(calls) == (shape == (31, 33))
+        assert np.array_equal(dataset.to_numpy(axes=["z", "time"]), want.swapaxes(0, 1))
+        assert np.array_equal(np.asarray(dataset.as_array(axes=["time", "z"])[2:, 1, 3:9, 5:7]), want[2:, 1, 3:9, 5:7])
 
 
 def test_sizes_that_differ_are_images_of_their_own(tmp_path: Path) -> None:

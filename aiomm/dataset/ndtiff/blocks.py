@@ -1,4 +1,4 @@
-"""Read many images of an NDTiff folder into one array: small ones that lie close together with one call."""
+"""Read many images of files into one array: small ones that lie close together with one call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from aiomm.dataset.ndtiff.files import InputFiles
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, PIXELS, WIDTH
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from aiomm.dataset.ndtiff.files import InputFile
 
 SMALL: Final = 64 * 2**10
 """Bytes of an image below which several are read with one call."""
@@ -48,20 +51,31 @@ class FolderBlocks:
             for i, number, offset in zip(at.tolist(), places[:, FILE].tolist(), places[:, PIXELS].tolist(), strict=True):
                 out[i] = get(number).view(offset, count).view(dtype).reshape(full)[window]
             return
-        numbers, offsets = places[:, FILE], places[:, PIXELS].astype(np.int64)
-        if count > SMALL:
-            for i, number, offset in zip(at.tolist(), numbers.tolist(), offsets.tolist(), strict=True):
-                get(number).read_into(out[i], offset)
-            return
-        gaps = np.diff(offsets) - count
-        together = (np.diff(numbers) == 0) & (np.diff(at) == 1) & (gaps >= 0) & (gaps <= GAP)  # with the one before
-        firsts = [0, *(np.flatnonzero(~together) + 1).tolist()]
-        between = gaps.tolist()
-        for first, end in zip(firsts, [*firsts[1:], len(at)], strict=True):
-            for k in range(first, end, AT_ONCE):
-                several = min(AT_ONCE, end - k)
-                file, offset = get(int(numbers[k])), int(offsets[k])
-                if several == 1:
-                    file.read_into(out[at[k]], offset)
-                else:
-                    file.read_each(out[at[k] : at[k] + several], offset, between[k : k + several - 1])
+        read_near(get, places[:, FILE], places[:, PIXELS].astype(np.int64), at, out)
+
+
+def read_near(get: Callable[[int], InputFile], numbers: np.ndarray, offsets: np.ndarray, at: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out[at[k]]`` with the bytes at ``offsets[k]`` of the file ``get(numbers[k])``: small neighbours with one call.
+
+    Raises
+    ------
+    DatasetFormatError
+        A file is not there, or ends before.
+    """
+    count = math.prod(out.shape[1:]) * out.itemsize
+    if count > SMALL:
+        for i, number, offset in zip(at.tolist(), numbers.tolist(), offsets.tolist(), strict=True):
+            get(number).read_into(out[i], offset)
+        return
+    gaps = np.diff(offsets) - count
+    together = (np.diff(numbers) == 0) & (np.diff(at) == 1) & (gaps >= 0) & (gaps <= GAP)  # with the one before
+    firsts = [0, *(np.flatnonzero(~together) + 1).tolist()]
+    between = gaps.tolist()
+    for first, end in zip(firsts, [*firsts[1:], len(at)], strict=True):
+        for k in range(first, end, AT_ONCE):
+            several = min(AT_ONCE, end - k)
+            file, offset = get(int(numbers[k])), int(offsets[k])
+            if several == 1:
+                file.read_into(out[at[k]], offset)
+            else:
+                file.read_each(out[at[k] : at[k] + several], offset, between[k : k + several - 1])

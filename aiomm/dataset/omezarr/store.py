@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from aiomm.dataset.index import Index
+from aiomm.dataset.ndtiff.blocks import read_near
 from aiomm.dataset.ndtiff.files import open_input
 from aiomm.dataset.ndtiff.format import load_json
 from aiomm.dataset.ndtiff.store import decode_metadata
@@ -252,14 +253,13 @@ class ShardBlocks:
         self.__init__(*state)  # type: ignore[misc]
 
     def read_into(self, rows: list[int], out: np.ndarray, window: tuple[slice, slice]) -> None:
-        whole = self._shape == out.shape[1:]
+        wanted = np.array(rows, dtype=np.int64)
+        at = np.flatnonzero(wanted >= 0)
+        numbers, offsets = self._numbers[wanted[at]], self._offsets[wanted[at]]
+        if self._shape == out.shape[1:]:
+            if len(at):
+                read_near(self._inputs.get, numbers, offsets, at, out)
+            return
         count = math.prod(self._shape) * self._dtype.itemsize
-        get = self._inputs.get
-        for i, row in enumerate(rows):
-            if row < 0:
-                continue
-            file, offset = get(int(self._numbers[row])), int(self._offsets[row])
-            if whole:
-                file.read_into(out[i], offset)
-            else:
-                out[i] = file.view(offset, count).view(self._dtype).reshape(self._shape)[window]
+        for i, number, offset in zip(at.tolist(), numbers.tolist(), offsets.tolist(), strict=True):
+            out[i] = self._inputs.get(number).view(offset, count).view(self._dtype).reshape(self._shape)[window]
