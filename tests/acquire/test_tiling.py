@@ -413,9 +413,9 @@ async def test_as_many_levels_as_asked_for(rig: Rig, most: int | None, levels: i
 
 @pytest.mark.parametrize("format", ["memory", "ome-zarr"])
 async def test_other_formats(rig: Rig, format: str) -> None:
-    """Tiles are placed and joined there too; OME-Zarr has levels of each."""
+    """Tiles are placed and joined there too; OME-Zarr has levels of each, joined where whole pixels of the overlap are left."""
     define(rig, TURNED)
-    options: dict[str, Any] = {"tile_overlap": (4, 6), "image_process_fn": look(TURNED, rig.mmc.getXYPosition("XY"))}
+    options: dict[str, Any] = {"tile_overlap": (4, 8), "image_process_fn": look(TURNED, rig.mmc.getXYPosition("XY"))}
     if format == "memory":
         acq = rig.memory(**options)
     else:
@@ -424,11 +424,19 @@ async def test_other_formats(rig: Rig, format: str) -> None:
         await acq.acquire(tiles(scan(2, 2)))
         dataset = acq.get_dataset()
         joined = await asyncio.to_thread(lambda: dataset.as_array(stitched=True).compute())
-    v, u = np.indices((2 * (SIZE - 6), 2 * (SIZE - 4)))
-    assert np.array_equal(joined, sample(v + 3, u + 2))
+    v, u = np.indices((2 * (SIZE - 8), 2 * (SIZE - 4)))
+    assert np.array_equal(joined, sample(v + 4, u + 2))
     if format == "ome-zarr":
         with await aiomm.Dataset.open(str(acq.path), full_res_only=False) as dataset:
             assert dataset.num_resolution_levels == 3
+            level = await asyncio.to_thread(lambda: dataset.as_array(stitched=True, res_level=1).compute())
+            joined = joined.astype(int)
+            mean = (joined[::2, ::2] + joined[1::2, ::2] + joined[::2, 1::2] + joined[1::2, 1::2]) / 4
+            assert level.shape == mean.shape and abs(level - mean).max() <= 1
+            assert [array.shape for array in dataset.as_array(stitched=True, res_level=None)] == [joined.shape, level.shape]
+            with pytest.raises(ValueError, match=r"overlap by 4 x 8 pixels and were reduced 4 times cannot be joined"):
+                dataset.as_array(stitched=True, res_level=2)
+            assert (await dataset.read_image_async(row=1, column=1, resolution_level=2)).shape == (SIZE // 4, SIZE // 4)
 
 
 async def test_ome_zarr_has_levels_without_tiles(rig: Rig) -> None:

@@ -332,3 +332,47 @@ def test_killed_and_repaired(tmp_path: Path, most: int) -> None:
                 at = {"row": i // 8 % 8 >> level, "column": i % 8 >> level, "time": i // 64, "resolution_level": level}
                 assert (dataset.read_image(**at)[y : y + size, x : x + size] == i + 1).all()
     assert dataset.num_resolution_levels == (4 if images >= 64 else dataset.num_resolution_levels)
+
+
+@pytest.mark.parametrize("renames", [True, False])
+def test_a_writer_that_dies_while_it_makes_a_level(tmp_path: Path, renames: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leaves is no level: the dataset opens, and levels made again leave nothing of it."""
+    killed, go = threading.Event(), threading.Event()
+
+    def no_index(path: Path) -> None:
+        killed.set()
+        go.wait(30)
+        raise OSError("killed")
+
+    monkeypatch.setattr("aiomm.dataset.ndtiff.level.RENAMES", renames)
+    with monkeypatch.context() as patch:
+        patch.setattr("aiomm.dataset.ndtiff.level.OutputIndex", no_index)
+        writer = PyramidWriter(tmp_path, "x")
+        for i, (r, c) in enumerate(GRID):
+            writer.put(tile(i, r, c))
+        assert killed.wait(10)
+        left = tmp_path / "left"
+        shutil.copytree(writer.path, left)
+        go.set()
+        with pytest.raises(StorageError, match="every tile is saved"):
+            writer.finish()
+    assert (left / "Downsampled_x2").exists() is not renames
+    with Dataset(left, full_res_only=False) as dataset:
+        assert dataset.num_resolution_levels == 1
+    assert rebuild_pyramid(left) == check_levels(left) == 2
+    assert sorted(p.name for p in left.iterdir() if p.is_dir()) == ["Downsampled_x2", "Downsampled_x4", "Full resolution"]
+
+
+def test_a_level_is_there_from_its_first_tile_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others cannot open a level that has none."""
+    add, seen = Level._add, {}
+
+    def looking(self: Level, *args: Any) -> None:
+        if self not in seen:
+            seen[self] = (tmp_path / "tiles_1" / f"Downsampled_x{2 ** (len(seen) + 1)}").exists()
+        add(self, *args)
+
+    monkeypatch.setattr(Level, "_add", looking)
+    path = write(tmp_path, [(0, 0), (0, 7)])
+    assert list(seen.values()) == [False] * 3
+    assert check_levels(path) == 3

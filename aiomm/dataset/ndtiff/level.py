@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 CACHE_BYTES: Final = 32 * 2**20
 """So many bytes of tiles stay in memory, at each level; one tile always does."""
 
+RENAMES: Final = os.name == "posix"
+
 Key = frozenset[tuple[str, int | str]]
+
+
+def unshown(folder: Path) -> Path:
+    """Name of a level's folder before its first tile."""
+    return folder.with_name(f".{folder.name}.new")
 
 
 @dataclass(slots=True)
@@ -42,7 +50,8 @@ class Level:
     Parameters
     ----------
     folder : Path
-        Made new.
+        Made new. Where folders with open files can be renamed, it has its name from its first tile on: others than aiomm cannot
+        open a level that has none.
     prefix : str
         What the TIFF files' names begin with.
     header : bytes
@@ -65,8 +74,9 @@ class Level:
         per_cm: tuple[int, int],
         file_limit: int = ndtiff.FILE_LIMIT,
     ) -> None:
-        folder.mkdir()
-        self.folder = folder
+        self._shown = folder
+        self.folder = unshown(folder) if RENAMES else folder
+        self.folder.mkdir()
         self._prefix, self._header, self._limit = prefix, header, file_limit
         self._shape, self._dtype, self._kind, self._per_cm = shape, dtype, kind, per_cm
         self._bytes = int(np.prod(shape)) * dtype.itemsize
@@ -76,11 +86,11 @@ class Level:
         self._dirty: set[Key] = set()
         self._files: list[OutputFile] = []
         self._inputs: list[InputFile] = []
-        self._index = OutputIndex(folder / ndtiff.INDEX_NAME)
+        self._next_file()
         try:
-            self._next_file()
+            self._index = OutputIndex(self.folder / ndtiff.INDEX_NAME)  # last: a folder without it is no level yet
         except BaseException:
-            self._index.finish(sync=False)
+            self._files[0].finish(sync=False)
             raise
 
     def tile(self, axes: Axes, source: int, metadata: Callable[[int], dict[str, Any]]) -> np.ndarray:
@@ -155,6 +165,9 @@ class Level:
         if error is not None:
             raise error
         file.ends_with(start, start + slot.end)
+        if self.folder != self._shown:
+            self.folder.rename(self._shown)
+            self.folder = self._shown
         self._places[key] = Place(axes, source, len(self._files) - 1, start + slot.pixels)
 
     def _write(self, file: OutputFile, data: memoryview, offset: int) -> None:

@@ -13,6 +13,7 @@ from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import check_axes, check_pixels
 from aiomm.dataset.ndtiff import display
 from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.level import unshown
 from aiomm.dataset.ndtiff.levels import LevelsBuilder, check_tile, cropped
 from aiomm.dataset.ndtiff.reader import LEVEL_PREFIX, level_folder, open_folder
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
@@ -215,8 +216,9 @@ class PyramidWriter:
 
 
 def level_folders(path: Path) -> list[Path]:
-    """The folders of a dataset's coarser levels."""
-    return sorted(entry for entry in path.glob(LEVEL_PREFIX + "*") if entry.is_dir())
+    """The folders of a dataset's coarser levels, and of those that a kill has kept from their first tile."""
+    names = (LEVEL_PREFIX + "*", unshown(path / (LEVEL_PREFIX + "*")).name)
+    return sorted(entry for name in names for entry in path.glob(name) if entry.is_dir())
 
 
 def move_settings(path: Path) -> None:
