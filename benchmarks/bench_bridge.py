@@ -1,20 +1,25 @@
-"""Calls to Java: aiomm's bridge, pyjavaz and a bare socket, in turn on one JVM.
+"""Calls to Java: aiomm's bridge, pyjavaz and bare sockets, in turn on one JVM.
 
 ``python -m benchmarks.bench_bridge``. The JVM is the host of ``tests/jvm`` with the real server in it; a JDK and Maven are
 needed. What is printed is the median over the rounds, and the median of the ratios taken within each round.
+
+Small calls are a chain of threads that wake each other, in the client and in Java, so where the scheduler puts them decides
+more than either program: on two processors one client's rate changes threefold from one second to the next. ``--apart`` gives
+the JVM the first processor and the clients the others, for ratios that can be repeated.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-CONTESTANTS = ("aiomm", "pyjavaz", "raw")
+CONTESTANTS = ("aiomm", "pyjavaz", "raw", "loop")
 CASES = {"sequential": (4000, "rate"), "concurrent": (8000, "rate"), "image": (100, "MB/s"), "idle": (5, "percent")}
 TARGETS = {"sequential": 1.3, "concurrent": 3.5, "image": 1.2}
 
@@ -54,18 +59,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="bench_bridge")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--apart", action="store_true", help="the JVM and the clients on processors of their own (Linux)")
     parser.add_argument("--pyjavaz-python", default=sys.executable, help="an interpreter that has pyjavaz")
     options = parser.parse_args(arguments)
     from tests.jvm.host import JavaHost
 
     host = JavaHost(jvm_args=("-XX:TieredStopAtLevel=4",))  # as a Micro-Manager runs: both compilers
+    first, *others = sorted(os.sched_getaffinity(0))
+    if options.apart:
+        os.sched_setaffinity(0, {first})  # those that are started here inherit it
     host.start()
+    if options.apart:
+        os.sched_setaffinity(0, others)
     try:
         contestants = {n: Contestant(n, host.port, options.pyjavaz_python if n == "pyjavaz" else sys.executable) for n in CONTESTANTS}
         prepare(host.port)
         results: dict[str, dict[str, list[dict[str, float]]]] = {case: {name: [] for name in CONTESTANTS} for case in options.cases}
         for number in range(-1, options.rounds):  # the first warms up everyone
-            names = CONTESTANTS[number % 3 :] + CONTESTANTS[: number % 3]
+            first = number % len(CONTESTANTS)
+            names = CONTESTANTS[first:] + CONTESTANTS[:first]
             for case in options.cases:
                 for name in names:
                     n = CASES[case][0]

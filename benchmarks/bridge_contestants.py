@@ -1,7 +1,8 @@
 """One client of the Java server, in a process of its own: runs the cases it is told on stdin, answers on stdout.
 
-``python bridge_contestants.py NAME PORT``. NAME is ``aiomm``, ``pyjavaz`` or ``raw`` (a blocking ZMQ socket that sends a
-prepared request and parses no more than the reply's JSON: what the server and ZMQ alone can do).
+``python bridge_contestants.py NAME PORT``. NAME is ``aiomm``, ``pyjavaz``, ``raw`` (a blocking ZMQ socket that sends a
+prepared request and parses no more than the reply's JSON: what the server and ZMQ alone can do) or ``loop`` (the same
+socket in an event loop: what asyncio with ZMQ can do).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import sys
 import threading
 import time
+from collections import deque
 from typing import Any
 
 Result = dict[str, float]
@@ -215,12 +217,77 @@ class Raw:
         self.context.destroy(linger=0)
 
 
+class Loop(Raw):
+    """The same sockets with their file descriptors in an event loop, and nothing else: the floor under a client on asyncio."""
+
+    def __init__(self, port: int) -> None:
+        from zmq import backend
+
+        super().__init__(port)
+        self.send, self.receive, self.get = backend.Socket.send, backend.Socket.recv, backend.Socket.get
+        self.runner = asyncio.Runner()
+        self.waiting: list[deque[tuple[bytes, asyncio.Future[Any]]]] = [deque() for _ in self.sockets]  # the first one's request is out
+        for i, socket in enumerate(self.sockets):
+            self.runner.get_loop().add_reader(socket.FD, self._readable, i)
+            self._looked(i)
+
+    def _looked(self, i: int) -> bool:
+        """Whether there is a reply; notice is given of changes after this."""
+        return bool(self.get(self.sockets[i], _EVENTS) & _POLLIN)
+
+    def _readable(self, i: int) -> None:
+        """Take the reply if it is there, and send the next request."""
+        socket, waiting = self.sockets[i], self.waiting[i]
+        if not waiting or not self._looked(i):
+            return
+        frames = [self.receive(socket, _DONTWAIT, False)]
+        while frames[-1].more:
+            frames.append(self.receive(socket, _DONTWAIT, False))
+        _, future = waiting.popleft()
+        future.set_result(frames)
+        if waiting:
+            self._send(i)
+
+    def _send(self, i: int) -> None:
+        self.send(self.sockets[i], self.waiting[i][0][0], _DONTWAIT)
+        if self._looked(i):
+            self._readable(i)
+
+    async def _calls(self, i: int, name: str, n: int) -> list[float]:
+        loop, request, times = asyncio.get_running_loop(), self._method(i, name), []
+        for _ in range(n):
+            before = time.perf_counter()
+            future = loop.create_future()
+            self.waiting[i].append((request, future))
+            if len(self.waiting[i]) == 1:
+                self._send(i)
+            json.loads((await future)[0].bytes.decode("latin-1"))
+            times.append(time.perf_counter() - before)
+        return times
+
+    def _repeat(self, i: int, name: str, n: int) -> list[float]:
+        return self.runner.run(self._calls(i, name, n))
+
+    def concurrent(self, n: int) -> Result:
+        async def run() -> Result:
+            measure = Measure()
+            await asyncio.gather(*(self._calls(1 + i % PORTS, "getExposure", n // CALLERS) for i in range(CALLERS)))
+            return measure.done(n)
+
+        return self.runner.run(run())
+
+    def close(self) -> None:
+        self.runner.close()
+        super().close()
+
+
+_DONTWAIT, _POLLIN, _EVENTS = 1, 1, 15  # of ZMQ
 _NO_ARGUMENTS: dict[str, Any] = {"argument-types": [], "argument-deserialization-types": [], "arguments": []}
 
 
 def main() -> None:
     name, port = sys.argv[1:]
-    contestant = {"aiomm": Aiomm, "pyjavaz": Pyjavaz, "raw": Raw}[name](int(port))
+    contestant = {"aiomm": Aiomm, "pyjavaz": Pyjavaz, "raw": Raw, "loop": Loop}[name](int(port))
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         case, n = json.loads(line)

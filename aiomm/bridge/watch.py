@@ -23,6 +23,7 @@ _RETRY_FIRST: Final = 0.002  # s; the server answers that it opened a port befor
 _RETRY_LONGEST: Final = 0.05
 _NO_HANDSHAKE: Final = "what listens there does not shake hands as ZeroMQ does"
 _UNREACHED: Final = "no answer from that address in time: there may be no such name, or no way there"
+_NEVER_MS: Final = 10**9
 _LARGEST_FRAME: Final = 2**31 + 2**20  # a Java array has fewer bytes; what claims more is damaged
 
 
@@ -96,6 +97,7 @@ class Link:
         lost: Callable[[str], None],
     ) -> None:
         self.socket = context.socket(kind)
+        pulls = kind == zmq.PULL  # told not to reconnect, or to drop a broken connection, it drops what nobody has received of it yet
         self._readable, self._lost = readable, lost
         self._reached = False
         self._peers = 0
@@ -105,8 +107,8 @@ class Link:
         try:
             for option, value in (
                 (zmq.LINGER, 0),
-                (zmq.IMMEDIATE, 1),
-                (zmq.RECONNECT_IVL, -1),
+                (zmq.IMMEDIATE, int(not pulls)),
+                (zmq.RECONNECT_IVL, _NEVER_MS if pulls else -1),
                 (zmq.SNDHWM, hwm),
                 (zmq.RCVHWM, hwm),
                 (zmq.MAXMSGSIZE, _LARGEST_FRAME),

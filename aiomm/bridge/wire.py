@@ -101,12 +101,12 @@ class Shadow:
         return "java.lang.Error" in self.interfaces
 
 
-def parse_reply(reply: Mapping[str, Any] | Sequence[Any]) -> Any:
+def parse_reply(reply: dict[str, Any] | Sequence[Any]) -> Any:
     """What a reply says: a Python value, or a Shadow of an object that stays in Java.
 
     Parameters
     ----------
-    reply : mapping, or sequence of bytes, memoryview or zmq.Frame
+    reply : dict, or sequence of bytes, memoryview or zmq.Frame
         A decoded reply, or its frames.
 
     Returns
@@ -124,17 +124,11 @@ def parse_reply(reply: Mapping[str, Any] | Sequence[Any]) -> Any:
     ProtocolError
         The reply cannot be understood.
     """
-    if type(reply) is list:
-        frame = reply[0] if reply else b""
-        message = read_object(frame) if len(reply) == 1 else decode(reply)
-    else:
-        message = cast("dict[str, Any]", reply if isinstance(reply, dict) else decode(cast("Sequence[Any]", reply)))
+    message = reply if isinstance(reply, dict) else decode(reply)
     kind = message.get("type")
     if kind == "primitive":
         value = message.get("value")
-        if isinstance(value, bool | int | float):
-            return value
-        if isinstance(value, str) and len(value) == 1:
+        if type(value) in _NUMBERS or (type(value) is str and len(value) == 1):
             return value
         raise ProtocolError(f"a primitive value that is none: {shown(value)}")
     reader = _READERS.get(kind) if isinstance(kind, str) else None
@@ -374,6 +368,7 @@ def natural_type(value: Any) -> str:
     return "java.lang.Object"
 
 
+_NUMBERS: Final = frozenset({bool, int, float})
 _FLOATS: Final = frozenset({*FLOATS, *(BOXES[name] for name in FLOATS)})
 _KNOWN: Final = frozenset({*BOXES, *BOXES.values(), *ARRAYS, "boolean[]", "java.lang.String", "java.lang.Object"})
 _NUMPY_BOXES: Final = {
