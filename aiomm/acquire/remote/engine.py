@@ -15,6 +15,7 @@ import numpy as np
 
 from aiomm.acquire.capabilities import read_capabilities
 from aiomm.acquire.conductor import Conductor, Stopped
+from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.events import encode_event
@@ -199,7 +200,8 @@ class JavaEngine(Conductor):
             return mmc.getImageBufferSize(), tuple(mmc.getCameraChannelName(i) for i in range(count)) if count > 1 else ("",)
 
         size, self._channels = yield self._asking.read(ask)
-        self._outlet.room_for(images * len(self._channels), size)
+        images *= len(self._channels)
+        yield in_thread(lambda: self._outlet.room_for(images, size))  # asking a disk may take long
 
     def _take_turn(self, window: Window) -> Steps:
         yield from self._hardware.settle_in()
