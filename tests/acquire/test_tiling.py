@@ -446,6 +446,26 @@ async def test_ome_zarr_has_levels_without_tiles(rig: Rig) -> None:
         assert dataset.num_resolution_levels == 2
 
 
+@pytest.mark.parametrize(("most", "levels"), [(None, 2), (0, 0), (1, 1)])
+async def test_on_micro_manager_s_engine(java_host: JavaHost, tmp_path: Path, most: int | None, levels: int) -> None:
+    """Java's storage takes no notice of how many levels are wanted: it has them all the same, and the places are the same."""
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
+        core = await bridge.get_core()
+        await core.set_xy_position(5.0, 7.0)
+        await core.wait_for_device(await core.get_xy_stage_device())
+        grid = await read_grid(core, (8, 4))
+        options: dict[str, Any] = {"bridge": bridge, "show_display": False, "tile_overlap": (8, 4), "max_multi_res_index": most}
+        async with aiomm.Acquisition(str(tmp_path), "java", **options) as acq:
+            await acq.acquire(tiles(scan(2, 3)))
+            with pytest.raises(EventError, match="'column'"):
+                await acq.acquire({"axes": {"row": 1}})
+    with await aiomm.Dataset.open(str(acq.path), full_res_only=False) as dataset:
+        assert dataset.num_resolution_levels == levels + 1
+        assert (dataset.summary_metadata["GridPixelOverlapX"], dataset.summary_metadata["GridPixelOverlapY"]) == (8, 4)
+        last = dataset.read_metadata(row=1, column=2)
+        assert (last["XPosition_um_Intended"], last["YPosition_um_Intended"]) == grid.at(2, 1)
+
+
 # ---- ends in the middle ---------------------------------------------------------------------------------------------
 
 

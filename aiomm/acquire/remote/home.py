@@ -23,6 +23,7 @@ from aiomm.acquire.remote.session import JavaSession, Wanted
 from aiomm.acquire.remote.storage import JavaWriter
 from aiomm.acquire.target import open_storage
 from aiomm.bridge import Bridge
+from aiomm.dataset.ndtiff.pyramid import complete_pyramid
 from aiomm.errors import AiommError, BridgeError, HardwareError, ServerLostError, StorageError
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class JavaHome:
         self._asking: Asking
         self._engine: JavaEngine | None = None
         self._writer: JavaWriter | None = None  # if Micro-Manager saves
+        self._tiled = False
+        self._levels: int | None = None
         self._opened: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
         self._routine: asyncio.Task[Any] | None = None
         self._data_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # Java has saved all, or is gone
@@ -97,6 +100,7 @@ class JavaHome:
         engine = self._ready()
         java_saves = target.directory is not None and target.format == "ndtiff"
         tiling = None if target.overlap is None else (*target.overlap, target.levels)
+        self._tiled, self._levels = java_saves and tiling is not None, target.levels
         wanted = Wanted(
             directory=str(target.directory) if java_saves else None,
             name=target.name,
@@ -237,6 +241,8 @@ class JavaHome:
             await asyncio.shield(in_thread(run.writer.finish))
         else:
             writer.finish()
+            if self._tiled and len(writer.dataset) and not run.stopping:
+                await asyncio.shield(in_thread(lambda: complete_pyramid(writer.path, self._levels)))
         self._tell_lost(run)
 
     def _tell_lost(self, run: Run) -> None:

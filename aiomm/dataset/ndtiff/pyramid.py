@@ -228,6 +228,15 @@ def move_settings(path: Path) -> None:
         settings.replace(path / display.FILE_NAME)
 
 
+def complete_pyramid(path: Path, max_multi_res_index: int | None) -> None:
+    """Make the levels of a finished dataset whose writer has made none; see `rebuild_pyramid`.
+
+    NDTiffStorage has taken no notice of the number of levels since it makes them as its viewer asks for them.
+    """
+    if max_multi_res_index != 0 and not level_folders(path):
+        rebuild_pyramid(path, max_multi_res_index)
+
+
 def rebuild_pyramid(path: str | os.PathLike[str], max_multi_res_index: int | None = None) -> int:
     """Make the resolution levels of a tiled NDTiff dataset again, from full resolution.
 
