@@ -240,7 +240,7 @@ class ImagePipe:
         """Nobody takes images any more: those that come are dropped, and the end is answered."""
         self._alone = True
         self.inbox.drop()
-        if self.inbox.ended:
+        if self.inbox.ended or self.inbox.task.done():
             await self.finish()
 
     async def _read(self, frames: Any) -> dict[str, Any] | None:
