@@ -221,7 +221,7 @@ class Dataset(Contents):
         """
         store = self._store
         if channel_name is None and resolution_level == 0 and not axes:  # most often, and then as quick as can be
-            found = store.index.find_usual(channel, z, time, position, row, col)
+            found = store.index.finder.find_usual(channel, z, time, position, row, col)
         else:
             found = -1
         if found < 0:

@@ -10,12 +10,14 @@ import numpy as np
 from aiomm.dataset.columns import Column, Labels, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiomm.dataset.storage import Axes
 
 USUAL = ("channel", "z", "time", "position", "row", "column")
 """The axes that ``find_usual`` takes, in this order."""
+
+_TILE = ("position", "row", "column")
 
 SPARE: Final = 4
 """How many places an array may have for each row."""
@@ -59,7 +61,10 @@ class Keys:
         return self._rows.get(key, -1)
 
     def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
-        """As `Index.find_usual`."""
+        """Row of the image with exactly these values, None for no such axis; -1 if there is none.
+
+        Values may be anything. For an image at random this is the quickest way; -1 does not say that there is none.
+        """
         values = (channel, z, time, position, row, column)
         try:
             found = self._rows.get(values + self._nothing if self._nothing else values, -1)
@@ -76,74 +81,92 @@ class Keys:
 
 
 class Grid:
-    """Rows by the place of their values, one place for each combination of values: small, so that it stays in the processor's cache.
+    """Rows by the place of their values, one for each combination of time, z, channel and tile: little memory to look through.
 
     Parameters
     ----------
     steps : sequence of dict
-        For each of the `USUAL` axes, how far each value is from the first place; of None, for images that do not have the axis.
+        For time, z, channel and tile, how far each value is from the first place; None for images that do not have the axis. A
+        tile is (position, row, column).
     rows : numpy.ndarray
         int32: row by place, -1 where there is none.
     """
 
     def __init__(self, steps: Sequence[dict[Any, int]], rows: np.ndarray) -> None:
-        self._channel, self._z, self._time, self._position, self._row, self._column = steps
+        self._times, self._zs, self._channels, self._tiles = steps
         self._all = rows
         self._rows: Any = memoryview(rows)  # type: ignore[arg-type]
 
     def find(self, axes: Axes) -> int:
-        """Row of the image with exactly these axes (checked values); -1 if there is none."""
+        """As of `Keys`."""
         values = list(map(axes.get, USUAL))
         return self.find_usual(*values) if len(axes) + values.count(None) == len(USUAL) else -1
 
     def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
-        """As `Index.find_usual`."""
+        """As of `Keys`."""
         try:
-            place = (
-                self._time[time] + self._z[z] + self._channel[channel] + self._position[position] + self._row[row] + self._column[column]
-            )
+            place = self._times[time] + self._zs[z] + self._channels[channel] + self._tiles[position, row, column]
         except (KeyError, TypeError):
             return -1
         plain = _PLAIN
         if (
-            type(channel) in plain
-            and type(z) in plain
-            and type(time) in plain
-            and type(position) in plain
-            and type(row) in plain
-            and type(column) in plain
+            (type(time) is int or type(time) in plain)
+            and (type(z) is int or type(z) in plain)
+            and (type(channel) is str or type(channel) in plain)
+            and (position is row is column is None or plain.issuperset(map(type, (position, row, column))))
         ):
             return self._rows[place]  # type: ignore[no-any-return]
         return -1
 
     def winners(self, count: int) -> np.ndarray:
-        """Of the first rows those that count, ascending."""
+        """As of `Keys`."""
         return np.sort(self._all[(self._all >= 0) & (self._all < count)]).astype(np.int64)
+
+
+class Later:
+    """Stands for the finder of rows that nobody has looked for yet, which ``make`` makes."""
+
+    def __init__(self, make: Callable[[], Keys | Grid]) -> None:
+        self._make = make
+
+    def find(self, axes: Axes) -> int:
+        """As of `Keys`."""
+        return self._make().find(axes)
+
+    def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
+        """As of `Keys`."""
+        return self._make().find_usual(channel, z, time, position, row, column)
+
+    def winners(self, count: int) -> np.ndarray:
+        """As of `Keys`."""
+        return self._make().winners(count)
 
 
 def make_grid(columns: Mapping[str, Column], count: int) -> Grid | None:
     """Make the `Grid` of so many rows; None if they lie too loosely, or have other axes."""
     if not columns.keys() <= set(USUAL):
         return None
+    ranks = {name: _rank(columns[name]) if name in columns else ([None], np.zeros(count, np.int64)) for name in USUAL}
+    tile = np.zeros(count, np.int64)
+    for name in _TILE:  # each time the combinations so far, as numbers without gaps
+        values, places = ranks[name]
+        tile = np.unique(tile * len(values) + places, return_inverse=True)[1]
+    first = np.unique(tile, return_index=True)[1]
+    tiles = list(zip(*([values[rank] for rank in places[first].tolist()] for values, places in map(ranks.__getitem__, _TILE)), strict=True))
     steps: list[dict[Any, int]] = []
-    places = np.zeros(count, np.int64)
-    size = 1
-    for name in USUAL:
-        column = columns.get(name)
-        if column is None or not count:
-            steps.append({None: 0})
-            continue
-        codes, ranks = np.unique(column.codes if isinstance(column, Labels) else column, return_inverse=True)
-        steps.append(
-            {
-                value: rank * size
-                for rank, value in enumerate(values_of(Labels(column.names, codes) if isinstance(column, Labels) else codes))
-            }
-        )
-        places += ranks * size
-        size *= len(codes)
-        if size > SPARE * count:
-            return None
+    every, size = np.zeros(count, np.int64), 1
+    for values, places in (ranks["time"], ranks["z"], ranks["channel"], (tiles, tile)):
+        steps.append({value: rank * size for rank, value in enumerate(values)})
+        every += places * size
+        size *= len(values)
+    if size > SPARE * count:
+        return None
     rows = np.full(size, -1, np.int32)
-    rows[places] = np.arange(count)  # of equal places the last one stays
+    rows[every] = np.arange(count)  # of equal places the last one stays
     return Grid(steps, rows)
+
+
+def _rank(column: Column) -> tuple[list[Any], np.ndarray]:
+    """Values of a column, each once, and which of them each row has."""
+    codes, ranks = np.unique(column.codes if isinstance(column, Labels) else column, return_inverse=True)
+    return values_of(Labels(column.names, codes) if isinstance(column, Labels) else codes), ranks

@@ -9,7 +9,7 @@ import numpy as np
 
 from aiomm.dataset.columns import ABSENT as ABSENT
 from aiomm.dataset.columns import Column, Labels, columns_of, in_order_seen, mixed
-from aiomm.dataset.finders import Grid, Keys, make_grid
+from aiomm.dataset.finders import Grid, Keys, Later, make_grid
 from aiomm.dataset.growth import Growth
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Index:
         self._strings: dict[str, dict[str, int]] = {}  # of axes with strings: value -> code
         self._labels: dict[str, list[str]] = {}  # and back
         self._types: dict[str, type] = {}
-        self._finder: Keys | Grid | None = Keys(())  # None: made when somebody looks an image up
+        self.finder: Keys | Grid | Later = Keys(())
+        """Finds rows by axes. Another one when axes are added, so take it anew each time."""
         self._building = threading.Lock()
         self._values: dict[str, tuple[int, list[Any]]] = {}  # sorted values, as of a number of rows
         self.growth = Growth()
@@ -55,7 +56,7 @@ class Index:
             Naming the row, if an axis has integers and strings, or neither.
         """
         index = cls()
-        index._finder = None
+        index.finder = Later(index._make_finder)
         index.extend(rows)
         return index
 
@@ -137,10 +138,10 @@ class Index:
             self._codes[first:end, self._column[name]] = self._number(name, column) if isinstance(column, Labels) else column
         with self._building:
             self._count = end
-            if isinstance(self._finder, Keys):
-                self._finder.add(columns, first, end)
-            elif self._finder is not None:
-                self._finder = self._build_keys(self._names)
+            if isinstance(self.finder, Keys):
+                self.finder.add(columns, first, end)
+            elif isinstance(self.finder, Grid):
+                self.finder = self._build_keys(self._names)
 
     def _number(self, name: str, column: Labels) -> np.ndarray:
         """Codes of strings, new ones too."""
@@ -172,10 +173,10 @@ class Index:
         names = self._names + new
         self._codes = codes
         with self._building:
-            finder = None if self._finder is None else self._build_keys(names)
+            finder = self.finder if isinstance(self.finder, Later) else self._build_keys(names)
             self._names = names
             self._column = {name: i for i, name in enumerate(names)}
-            self._finder = finder
+            self.finder = finder
 
     def _columns(self, names: list[str]) -> dict[str, Column]:
         codes = self._codes[: self._count]
@@ -187,18 +188,18 @@ class Index:
         return keys
 
     def _growing(self) -> Keys:
-        finder = self._finder
+        finder = self.finder
         if isinstance(finder, Keys):
             return finder
         with self._building:
-            self._finder = keys = self._build_keys(self._names)
+            self.finder = keys = self._build_keys(self._names)
         return keys
 
     def _make_finder(self) -> Keys | Grid:
         with self._building:  # one thread makes it, so that no row added meanwhile is lost
-            if self._finder is None:
-                self._finder = make_grid(self._columns(self._names), self._count) or self._build_keys(self._names)
-            return self._finder
+            if isinstance(self.finder, Later):
+                self.finder = make_grid(self._columns(self._names), self._count) or self._build_keys(self._names)
+            return self.finder
 
     # ---- any thread ---------------------------------------------------------------------------------------------
 
@@ -214,14 +215,7 @@ class Index:
 
     def find(self, axes: Axes) -> int:
         """Row of the image with exactly these axes (checked values); -1 if there is none."""
-        return (self._finder or self._make_finder()).find(axes)
-
-    def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
-        """Row of the image with exactly these values, None for no such axis; -1 if there is none.
-
-        Values may be anything. For an image at random this is the quickest way; -1 does not say that there is none.
-        """
-        return (self._finder or self._make_finder()).find_usual(channel, z, time, position, row, column)
+        return self.finder.find(axes)
 
     def axes_of(self, row: int) -> Axes:
         """Axes of a row, in canonical order."""
@@ -254,7 +248,7 @@ class Index:
     def winners(self) -> np.ndarray:
         """Rows that count, ascending: the last one of each image."""
         count = self._count
-        return (self._finder or self._make_finder()).winners(count)
+        return self.finder.winners(count)
 
     def column(self, name: str) -> np.ndarray:
         """Codes of one axis by row; `ABSENT` where an image does not have it."""

@@ -117,7 +117,7 @@ USUAL = ("channel", "z", "time", "position", "row", "column")
 
 
 def usual(index: Index, axes: dict[str, Any]) -> int:
-    return index.find_usual(*map(axes.get, USUAL))
+    return index.finder.find_usual(*map(axes.get, USUAL))
 
 
 @pytest.mark.parametrize("kind", ["appended", "from a list"])
@@ -141,11 +141,22 @@ def test_images_that_lie_densely(kind: str) -> None:
 @pytest.mark.parametrize("value", [1.0, True, np.float64(1), np.True_, [1], None, 1 + 0j, np.array([1, 1])])
 def test_what_equals_a_value_is_not_the_value(kind: str, value: Any) -> None:
     index = build(kind, [{"time": t, "channel": "DAPI"} for t in range(5)])
-    assert index.find_usual("DAPI", None, 1, None, None, None) == 1
-    assert index.find_usual("DAPI", None, np.int64(1), None, None, None) == 1
-    assert index.find_usual("DAPI", None, value, None, None, None) == -1
-    assert index.find_usual("DAPI", value, 1, None, None, None) == (1 if value is None else -1)
-    assert index.find_usual(value, None, 1, None, None, None) == -1
+    assert index.finder.find_usual("DAPI", None, 1, None, None, None) == 1
+    assert index.finder.find_usual("DAPI", None, np.int64(1), None, None, None) == 1
+    assert index.finder.find_usual("DAPI", None, value, None, None, None) == -1
+    assert index.finder.find_usual("DAPI", value, 1, None, None, None) == (1 if value is None else -1)
+    assert index.finder.find_usual(value, None, 1, None, None, None) == -1
+
+
+def test_tiles_of_a_grid() -> None:
+    """Positions, rows and columns: only those together that there are."""
+    rows = [{"position": i, "row": i // 3 - 1, "column": i % 3, "time": t} for t in range(4) for i in range(9)] + [{"time": 0}]
+    index = Index.from_axes(rows)
+    assert all(index.find(axes) == usual(index, axes) == row for row, axes in enumerate(rows))
+    assert index.find({"time": 1}) == index.find({"position": 0, "row": 0, "column": 0, "time": 0}) == -1
+    assert index.finder.find_usual(None, None, 1, 4, 0, 1) == 13
+    assert index.finder.find_usual(None, None, 1, 4.0, 0, 1) == index.finder.find_usual(None, None, 1, 4, False, True) == -1
+    assert index.winners().tolist() == list(range(37))
 
 
 def test_an_index_grows_after_it_was_looked_into() -> None:

@@ -40,6 +40,10 @@ class InputFile:
         if self._fd >= 0:
             os.close(self._fd)
 
+    def fileno(self) -> int:
+        """The system's number of the file, which holds as long as somebody holds this object."""
+        return self._fd
+
     def size(self) -> int:
         """Bytes in the file now."""
         return os.fstat(self._fd).st_size

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _lock = threading.Lock()
 
@@ -50,14 +50,13 @@ def read_at(fd: int, length: int, offset: int) -> bytes:
     return os.pread(fd, length, offset)
 
 
+read_each: Callable[[int, Sequence[Any], int], int] = getattr(os, "preadv", seek_read_each)
+"""Fill contiguous buffers one after the other as far as one call does; says how far. At most 1024 of them."""
+
+
 def read_into(fd: int, buffer: Any, offset: int) -> int:
     """Fill a contiguous buffer as far as one call does; says how far."""
-    return os.preadv(fd, [buffer], offset)
-
-
-def read_each(fd: int, buffers: Sequence[Any], offset: int) -> int:
-    """Fill contiguous buffers one after the other as far as one call does; says how far. At most 1024 of them."""
-    return os.preadv(fd, buffers, offset)
+    return read_each(fd, [buffer], offset)
 
 
 def write_at(fd: int, data: Any, offset: int) -> int:
@@ -66,4 +65,4 @@ def write_at(fd: int, data: Any, offset: int) -> int:
 
 
 if not hasattr(os, "preadv"):
-    read_at, read_into, read_each, write_at = seek_read, seek_read_into, seek_read_each, seek_write
+    read_at, write_at = seek_read, seek_write

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
-from aiomm.dataset.ndtiff.table import COLUMNS, FILE, HEIGHT, KIND, PIXELS, WIDTH, Table
+from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, PIXELS, WIDTH, Table
 
 if TYPE_CHECKING:
     from aiomm.dataset.ndtiff.files import InputFile, InputFiles
@@ -20,32 +20,32 @@ LARGEST = 2**20
 class Quick:
     """The first ``count`` rows of a table, which have one file, size and type."""
 
-    __slots__ = ("_bytes", "_dtype", "_file", "_places", "_shape", "_windows", "count", "small")
+    __slots__ = ("_file", "_windows", "count", "dtype", "fd", "length", "offsets", "shape", "small")
 
-    def __init__(self, file: InputFile, places: memoryview, count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.count = count
-        self._file, self._places, self._shape, self._dtype = file, places, shape, dtype
-        self._bytes = math.prod(shape) * dtype.itemsize
-        self.small = self._bytes <= LARGEST
+    def __init__(self, file: InputFile, offsets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._file = file
         self._windows: np.ndarray | None = None
-
-    def read(self, row: int) -> np.ndarray:
-        """Read a row, of ``small`` images."""
-        out = np.empty(self._shape, self._dtype)
-        self._file.read_into(out, self._places[COLUMNS * row + PIXELS])
-        return out
+        self.fd = file.fileno()
+        self.shape, self.dtype = shape, dtype
+        self.length = math.prod(shape) * dtype.itemsize
+        """Bytes of an image."""
+        self.offsets: Any = memoryview(offsets)  # type: ignore[arg-type]
+        """Of the pixels of each row."""
+        self.count = len(offsets)
+        self.small = self.count if self.length <= LARGEST else 0
+        """How many of the rows are small enough to be read the quick way."""
 
     def view(self, row: int) -> np.ndarray:
         """Map a row, read-only."""
-        offset = self._places[COLUMNS * row + PIXELS]
+        offset = self.offsets[row]
         try:
             image: np.ndarray = self._windows[offset]  # type: ignore[index]
         except (TypeError, IndexError):  # not mapped yet, or not so far
-            self._file.view(offset, self._bytes)  # maps as far, or says that the file ends before
+            self._file.view(offset, self.length)  # maps as far, or says that the file ends before
             whole = self._file.whole()
             # at each byte of the file, the image that would begin there: to take one is all that numpy has to do
-            steps = np.ndarray(self._shape, self._dtype, whole).strides
-            self._windows = np.ndarray((len(whole) - self._bytes + 1, *self._shape), self._dtype, whole, 0, (1, *steps))
+            steps = np.ndarray(self.shape, self.dtype, whole).strides
+            self._windows = np.ndarray((len(whole) - self.length + 1, *self.shape), self.dtype, whole, 0, (1, *steps))
             image = self._windows[offset]
         return image
 
@@ -59,5 +59,4 @@ def find_quick(table: Table, rows: int, files: InputFiles) -> Quick | None:
     count = rows if alike.all() else int(alike.argmin())
     first = places[0].tolist()
     shape, dtype = ndtiff.shape_and_dtype(first[KIND], first[WIDTH], first[HEIGHT])
-    flat: Any = places.reshape(-1)
-    return Quick(files.get(first[FILE]), memoryview(flat), count, shape, dtype)
+    return Quick(files.get(first[FILE]), places[:count, PIXELS].copy(), shape, dtype)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff import positioned
 from aiomm.dataset.ndtiff.blocks import FolderBlocks
 from aiomm.dataset.ndtiff.files import InputFile, InputFiles
 from aiomm.dataset.ndtiff.quick import Quick, find_quick
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiomm.dataset.index import Index
+
+
+_empty = np.empty
 
 
 def decode_metadata(data: bytes, where: str) -> dict[str, Any]:
@@ -103,8 +107,10 @@ class FolderStore:
 
     def read(self, row: int) -> np.ndarray:
         quick = self._quick
-        if quick is not None and row < quick.count and quick.small:
-            return quick.read(row)
+        if quick is not None and row < quick.small:
+            image = _empty(quick.shape, quick.dtype)
+            if positioned.read_each(quick.fd, [image], quick.offsets[row]) == quick.length:
+                return image
         self._look_for_quick()
         number, offset, width, height, kind, _, _ = self.table.row(row)
         shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
