@@ -276,8 +276,8 @@ async def processor_raises(user: User) -> str:
 @case
 async def processor_returns_wrong_dtype(user: User) -> str:
     ended = await user.outcome(times(3), image_process_fn=lambda image, metadata: (image.astype(np.float32), metadata))
-    with aiomm.Dataset(str(next(Path(user.folder).iterdir()))) as dataset:
-        return f"{ended}; {len(dataset)} images saved"
+    index = next(Path(user.folder).glob("*/NDTiff.index"))  # Java makes no TIFF file before the first image
+    return f"{ended}; {'no' if not index.stat().st_size else 'some'} images saved"
 
 
 # ---- skipped, other ports, no server -----------------------------------------------------------------------------

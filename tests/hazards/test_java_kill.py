@@ -1,0 +1,279 @@
+"""The JVM dies under an acquisition: an error soon, what was saved reads back, nothing is left, and the next acquisition works."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomm
+from aiomm import errors
+from aiomm.bridge.port import Port
+from tests.jvm.host import JavaHost, require_tools
+from tests.support.bridging import SLACK, SOON, Held
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def _mortal() -> Iterator[JavaHost]:
+    require_tools()
+    host = JavaHost().start()
+    yield host
+    host.kill()
+
+
+class Mortal:
+    """A microscope in a JVM that is to die, and what has to hold afterwards."""
+
+    def __init__(self, host: JavaHost, folder: Path, core: Any, control: Any) -> None:
+        self.host, self.folder, self.core, self.control = host, folder, core, control
+        self.saved: list[Event] = []
+        self.killed = 0.0
+
+    def die(self, *_: Any) -> None:
+        """Kill the JVM, once."""
+        if not self.killed:
+            self.killed = time.monotonic()
+            os.kill(self.host.pid, signal.SIGKILL)
+
+    def acquisition(self, **options: Any) -> aiomm.Acquisition:
+        def note(axes: Event, dataset: aiomm.Dataset) -> None:
+            self.saved.append(dict(axes))
+
+        given: dict[str, Any] = {"image_saved_fn": note, "port": self.host.port, "show_display": False, "bridge_timeout": 5000, **options}
+        return aiomm.Acquisition(*(() if given.get("format") == "memory" else (self.folder, "killed")), **given)
+
+    @contextlib.contextmanager
+    def perishing(self) -> Iterator[pytest.ExceptionInfo[BaseException]]:
+        """What the block runs ends soon after the kill, with an error that names the server's death."""
+        with pytest.raises(errors.AiommError) as caught:
+            yield caught
+        took = time.monotonic() - self.killed
+        assert self.killed, "the JVM was never killed"
+        assert took < SOON + SLACK, f"{took:.1f} s"
+        assert any(isinstance(error, errors.ServerLostError) for error in chain(caught.value)), chain(caught.value)
+
+    def images(self) -> list[Event]:
+        """The axes of all images that the datasets hold; each is read."""
+        found: list[Event] = []
+        for path in sorted(self.folder.glob("killed_*")):
+            if (path / "NDTiff.index").exists() and not list(path.glob("*.tif")):  # Java makes that file with the first image
+                continue
+            with aiomm.Dataset(str(path)) as dataset:
+                for row in range(len(dataset)):
+                    pixels, _ = dataset.read_row(row)
+                    assert pixels.shape == (32, 32)
+                    assert pixels.flat[31] == 31
+                    found.append(dataset.axes_of(row))
+        return found
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def text_of(error: BaseException) -> str:
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+@pytest.fixture
+async def mortal(_mortal: JavaHost, tmp_path: Path) -> AsyncIterator[Mortal]:
+    if not _mortal.running:
+        await asyncio.to_thread(_mortal.restart)
+    async with asyncio.timeout(40):
+        held = Held()
+        bridge = await aiomm.Bridge.open(port=_mortal.port, timeout=5000)
+        core: Any = await bridge.get_core()
+        control = await bridge.construct_java_object("aiomm.host.Control")
+        await prepare(core, control)
+        scope = Mortal(_mortal, tmp_path, core, control)
+        yield scope
+        with contextlib.suppress(errors.ServerLostError):
+            await bridge.aclose()
+        core = control = scope.core = scope.control = None
+        await held.nothing_more()
+        here = await asyncio.to_thread(scope.images)
+        missing = [axes for axes in scope.saved if axes not in here]
+        assert not missing, f"reported saved, and not in the dataset: {missing}"
+        await asyncio.to_thread(_mortal.restart)
+        async with aiomm.Acquisition(tmp_path, "next", port=_mortal.port, show_display=False, bridge_timeout=5000) as acq:
+            assert len(await acq.acquire(times(3))) == 3
+
+
+async def prepare(core: Any, control: Any) -> None:
+    for name in ("OnCameraCCDXSize", "OnCameraCCDYSize"):
+        await core.set_property("Camera", name, "32")
+    await core.set_exposure(10)
+    await control.clear_journal()
+
+
+def times(n: int, **more: Any) -> list[Event]:
+    return [{"axes": {"time": i}, **more} for i in range(n)]
+
+
+def steps(n: int) -> list[Event]:
+    """Events that are not merged."""
+    return [{"axes": {"time": i}, "z": float(i % 3)} for i in range(n)]
+
+
+# ---- constructing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 6, 10, 15, 25])
+async def test_while_it_is_constructed(mortal: Mortal, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at its so many-th call: opening raises, and nothing is left."""
+    count = 0
+    ask = Port.request
+
+    async def request(self: Port, *args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        if count == after:
+            mortal.die()
+        count += 1
+        return await ask(self, *args, **kwargs)
+
+    monkeypatch.setattr(Port, "request", request)
+    with mortal.perishing():
+        async with mortal.acquisition(image_process_fn=lambda image, metadata: (image, metadata), post_hardware_hook_fn=lambda e: e):
+            await asyncio.sleep(SLACK)
+    assert not mortal.saved
+
+
+# ---- acquiring --------------------------------------------------------------------------------------------------
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "saved by Java": {},
+    "processed": {"image_process_fn": lambda image, metadata: (image, metadata)},
+    "ome-zarr": {"format": "ome-zarr"},
+}
+
+
+@pytest.mark.parametrize("events", [times(300), steps(300)], ids=["sequence", "one by one"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_while_it_acquires(mortal: Mortal, way: str, events: list[Event]) -> None:
+    """The fifth image was seen: the submission ends with the error, and so does the acquisition."""
+    with mortal.perishing() as caught:
+        async with mortal.acquisition(**WAYS[way]) as acq:
+            seen = 0
+            async for _ in acq.acquire(events):
+                seen += 1
+                if seen == 5:
+                    mortal.die()
+    assert 5 <= len(mortal.saved) < 300
+    assert acq.status.state == "failed"
+    names_what_was_lost(caught.value, mortal, events)
+
+
+def names_what_was_lost(error: BaseException, mortal: Mortal, asked: list[Event]) -> None:
+    """What Java was asked for and has not reported saved is listed in the error, and nothing that is saved."""
+    (dead,) = [one for one in chain(error) if isinstance(one, errors.ServerLostError)]
+    assert not [axes for axes in dead.lost_images if axes in mortal.saved]
+    known = [event["axes"] for event in asked]
+    assert all(axes in known for axes in dead.lost_images)
+    assert f"{len(mortal.saved)} images were saved" in text_of(dead)
+    if "z" not in asked[0]:  # one sequence, all of it asked for
+        assert len(dead.lost_images) == len(asked) - len(mortal.saved)
+        assert str(dead.lost_images[0]) in text_of(dead)
+
+
+async def test_while_a_body_does_something_else(mortal: Mortal) -> None:
+    """Nobody waits for images: the body is interrupted, and the error is raised at its end."""
+    with mortal.perishing():
+        async with mortal.acquisition() as acq:
+            acq.acquire(times(300))
+            async for _ in acq.images():
+                mortal.die()
+                break
+            await asyncio.sleep(60)
+
+
+async def test_while_nothing_is_acquired(mortal: Mortal) -> None:
+    """An idle acquisition hears of it too."""
+    with mortal.perishing():
+        async with mortal.acquisition() as acq:
+            await acq.acquire(times(2))
+            mortal.die()
+            await asyncio.sleep(60)
+    assert len(mortal.saved) == 2
+
+
+# ---- in a user's function ---------------------------------------------------------------------------------------
+
+
+HOOKS = ["event_generation_hook_fn", "pre_hardware_hook_fn", "post_hardware_hook_fn", "post_camera_hook_fn"]
+
+
+@pytest.mark.parametrize("which", HOOKS)
+async def test_in_a_hook(mortal: Mortal, which: str) -> None:
+    """The hook is at work when Java dies, and would be for a minute."""
+
+    async def hook(event: Any) -> Any:
+        mortal.die()
+        await asyncio.sleep(60)
+        return event
+
+    with mortal.perishing():
+        async with mortal.acquisition(**{which: hook}) as acq:
+            await acq.acquire(steps(3))
+
+
+async def test_in_a_plain_hook(mortal: Mortal) -> None:
+    """A plain function cannot be interrupted: the end comes when it returns."""
+
+    def hook(event: Any) -> Any:
+        mortal.die()
+        time.sleep(0.5)
+        return event
+
+    with mortal.perishing():
+        async with mortal.acquisition(post_hardware_hook_fn=hook) as acq:
+            await acq.acquire(steps(3))
+
+
+@pytest.mark.parametrize("at", [0, 4])
+async def test_in_a_processor(mortal: Mortal, at: int) -> None:
+    """Images before it are saved by Java, or lost with it; those that were reported saved are there."""
+    count = 0
+
+    async def processor(image: Any, metadata: Any) -> Any:
+        nonlocal count
+        if count == at:
+            mortal.die()
+            await asyncio.sleep(60)
+        count += 1
+        return image, metadata
+
+    with mortal.perishing():
+        async with mortal.acquisition(image_process_fn=processor) as acq:
+            await acq.acquire(times(300))
+
+
+# ---- finishing --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processed", [False, True])
+async def test_while_it_finishes(mortal: Mortal, processed: bool) -> None:
+    """All is saved and the block has been left: the images are there, whether or not the end in Java was heard."""
+    options = WAYS["processed"] if processed else {}
+    with contextlib.suppress(errors.ServerLostError):
+        async with mortal.acquisition(**options) as acq:
+            await acq.acquire(times(5))
+            asyncio.get_running_loop().call_soon(mortal.die)
+    assert mortal.killed
+    assert time.monotonic() - mortal.killed < SOON + SLACK
+    assert len(mortal.saved) == 5
