@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import aiomm
-from aiomm.acquire.tiling import Grid, read_grid
+from aiomm.acquire.tiling import Grid, Tiling, read_grid
 from aiomm.dataset import Dataset
 from aiomm.errors import AcquisitionAborted, EventError, HookError, LimitError, UnsupportedError
 from tests.dataset.support import ndstorage_dataset
@@ -327,20 +327,30 @@ async def test_a_hardware_sequence_of_tiles(tmp_path: Path) -> None:
 
 
 async def test_many_tiles_leave_the_loop_free(rig: Rig) -> None:
-    async with rig.memory(tile_overlap=4) as acq:
-        turns = 0
+    tiling = Tiling(rig.core, (4, 4))
+    await tiling.place_all([])
+    events = [aiomm.AcquisitionEvent.from_dict(event) for event in tiles(scan(100, 60))]
+    turns = 0
 
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0)
-                turns += 1
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
 
-        counting = asyncio.create_task(count())
-        plan = await acq.plan(tiles(scan(100, 60)))
-        counting.cancel()
-    assert plan.groups[-1].events[0].x == 59 * 60.0
-    assert turns > 12
+    counting = asyncio.create_task(count())
+    placed = await tiling.place_all(events)
+    counting.cancel()
+    assert placed[-1].x == 59 * 60.0
+    assert events[-1].x is None  # the caller's own events are as they were
+    assert turns > 5
+
+
+async def test_events_are_counted_through_windows(rig: Rig) -> None:
+    events = [*tiles(scan(1, 9), x=0.0, y=0.0), {"axes": {"row": 1}}]
+    async with rig.memory(tile_overlap=4, look_ahead=4) as acq:
+        with pytest.raises(EventError, match=r"event 9: axes\['column'\]"):
+            await acq.acquire(event for event in events)
 
 
 # ---- what is saved --------------------------------------------------------------------------------------------------
