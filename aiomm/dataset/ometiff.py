@@ -79,8 +79,9 @@ def series_of(store: Store, rows: list[int]) -> list[Series]:
                 f"{len(members)} images lie so far apart that OME-TIFF would need {math.prod(shape)}, most of them empty"
             )
         grid = np.full(shape, -1, np.int64)
+        places = [{value: place for place, value in enumerate(along)} for along in values]
         for row, axes in members:
-            grid[tuple(along.index(axes.get(axis)) for along, axis in zip(values, _OME, strict=True))] = row
+            grid[tuple(place[axes.get(axis)] for place, axis in zip(places, _OME, strict=True))] = row
         odd = store.differing(np.array([row for row, _ in members]))
         if odd >= 0:
             first, other = store.shape_of(members[0][0]), store.shape_of(odd)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import tifffile
 
 from aiomm.dataset import Dataset, Frame, NDTiffWriter, OmeZarrWriter, PyramidWriter, convert, convert_async, rebuild_pyramid
+from aiomm.dataset.ometiff import series_of
 from aiomm.errors import DatasetFormatError, StorageError
 from tests.dataset.support import METADATA, image, ndstorage_dataset, samples
 
@@ -338,3 +340,25 @@ def test_nothing_is_made_inside_of_the_source(tmp_path: Path, kind: str) -> None
         with pytest.raises(StorageError, match="inside of the dataset"):
             convert(source, target)
     assert sorted(source.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_work_for_ome_tiff_grows_as_the_images_do(kind: type) -> None:
+    """Each value is looked up, not looked for: counted are comparisons of values."""
+    compared = 0
+
+    class Number(int):
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return int.__eq__(self, other)
+
+        __hash__ = int.__hash__
+
+    count = 2000
+    index = SimpleNamespace(axes_of=lambda row: {"time": Number(row * 7 % count)}, types={"time": kind})
+    store: Any = SimpleNamespace(index=index, differing=lambda rows: -1)
+    (series,) = series_of(store, list(range(count)))
+    assert sorted(series.grid.reshape(-1).tolist()) == list(range(count))
+    assert series.values[0][series.grid[:, 0, 0].tolist().index(1)] == 7
+    assert compared < 100 * count  # a search for each would take 1 000 for an image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,6 +107,61 @@ async def test_a_log_that_is_cut_or_gone_or_damaged(tmp_path: Path) -> None:
             with pytest.raises(DatasetFormatError, match=says):
                 await dataset.wait_for(time=9, timeout=20)
             assert np.array_equal(await dataset.read_image_async(time=2), image(2))
+
+
+@pytest.mark.parametrize("what", ["repaired", "another", "gone on in place"])
+async def test_a_log_that_is_replaced_by_one_not_shorter(tmp_path: Path, what: str) -> None:
+    def write() -> tuple[Path, list[bytes]]:
+        with OmeZarrWriter(tmp_path, "x") as writer:
+            for i in range(6):
+                writer.put(Frame({"time": i}, image(i), {}))
+        log = writer.path / "index.ndjson"
+        lines = log.read_bytes().splitlines(keepends=True)
+        log.write_bytes(b"".join(lines[:4]))  # the group and three frames
+        return log, lines
+
+    def replace(log: Path, lines: list[bytes]) -> None:
+        if what == "gone on in place":
+            log.write_bytes(b"".join(lines))
+            return
+        new = log.with_name("new")
+        new.write_bytes(b"".join(lines if what == "repaired" else [lines[0], *lines[-2:0:-1], lines[-1]]))
+        new.replace(log)
+
+    log, lines = await asyncio.to_thread(write)
+    async with await Dataset.open(log.parent, live=True) as dataset:
+        assert len(dataset) == 3
+        await asyncio.to_thread(replace, log, lines)
+        if what == "another":
+            with pytest.raises(DatasetFormatError, match=r"index.ndjson: the log was replaced by another"):
+                await dataset.wait_for(time=5, timeout=20)
+        else:
+            assert [axes async for axes in dataset.watch(timeout=20)] == [{"time": i} for i in range(6)]
+            assert dataset.finished
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_a_log_that_cannot_be_read(tmp_path: Path, live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> Path:
+        with OmeZarrWriter(tmp_path, "x") as writer:
+            writer.put(Frame({"time": 0}, image(0), {}))
+        return writer.path
+
+    path = await asyncio.to_thread(write)
+    error = PermissionError(errno.EACCES, "Permission denied")
+
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("aiomm.dataset.omezarr.tail.InputFile", refuse)
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda file: refuse() if file.name == "index.ndjson" else read(file))
+    says = r"index.ndjson: it cannot be read: Permission denied; it must be the file in which aiomm wrote"
+    with pytest.raises(DatasetFormatError, match=says):
+        await Dataset.open(path, live=live)
+    error = FileNotFoundError(errno.ENOENT, "No such file")  # it went between two looks
+    with pytest.raises(DatasetFormatError, match=r"index.ndjson: it is not there; it must be"):
+        await Dataset.open(path, live=live)
 
 
 async def test_what_others_write_cannot_be_followed(tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def read_group(path: Path) -> dict[str, Any]:
     return attributes
 
 
+def unreadable(file: Path, error: OSError) -> DatasetFormatError:
+    """Make the error for a log that cannot be read."""
+    why = "it is not there" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error.strerror}"
+    return DatasetFormatError(f"{file}: {why}; it must be the file in which aiomm wrote which image is where")
+
+
 def open_log(path: Path) -> ShardStore:
     """Open a dataset that aiomm wrote, also one that is torn or not finished.
 
@@ -64,7 +70,12 @@ def open_log(path: Path) -> ShardStore:
     """
     own = read_group(path).get(ome.KEY)
     summary = own.get("summary") if isinstance(own, dict) else None
-    log = parse_log((path / INDEX_NAME).read_bytes(), str(path / INDEX_NAME))
+    file = path / INDEX_NAME
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise unreadable(file, error) from error
+    log = parse_log(data, str(file))
     store = ShardStore(path, summary if isinstance(summary, dict) else {}, log.index, log.images, log.shards, log.table())
     if log.finished:
         store.finish()

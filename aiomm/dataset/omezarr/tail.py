@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.dataset.ndtiff.files import InputFile
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.frames import INDEX_NAME, Log
-from aiomm.dataset.omezarr.store import ShardStore, read_group
+from aiomm.dataset.omezarr.store import ShardStore, read_group, unreadable
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
@@ -47,16 +48,19 @@ class LogTail:
         own = read_group(path).get(ome.KEY)
         summary = own.get("summary") if isinstance(own, dict) else None
         self._path = path / INDEX_NAME
-        try:
-            self._file = InputFile(self._path)
-        except FileNotFoundError:
-            raise DatasetFormatError(f"{path}: there is no {INDEX_NAME}, so it is not an OME-Zarr dataset that aiomm wrote") from None
+        self._file = self._open()
         self._log = Log(str(self._path))
         self.store = FollowedStore(path, summary if isinstance(summary, dict) else {}, self._log)
         self._position = 0
         self._checked = 0.0
         while self.poll():
             pass
+
+    def _open(self) -> InputFile:
+        try:
+            return InputFile(self._path)
+        except OSError as error:
+            raise unreadable(self._path, error) from error
 
     def poll(self) -> bool:
         """Add what is new; whether there was something new. Nobody is told.
@@ -76,13 +80,27 @@ class LogTail:
         Raises
         ------
         DatasetFormatError
-            The log is gone, or became shorter.
+            The log is gone, became shorter, or is another one, which says something else.
         """
         now = time.monotonic()
         if not self._log.finished and now - self._checked >= CHECK:
             self._checked = now
-            if not self._path.exists():
-                raise DatasetFormatError(f"{self._path}: the log was there and is gone")
-            if self._file.size() < self._position:
-                raise DatasetFormatError(f"{self._path}: the log became shorter than what was read of it; open the dataset again")
+            self._check_identity()
         return self._log.finished
+
+    def _check_identity(self) -> None:
+        """Go over to a log that has taken the place of this one, if it begins the same (a repaired one does)."""
+        if self._file.size() < self._position:
+            raise DatasetFormatError(f"{self._path}: the log became shorter than what was read of it; open the dataset again")
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            raise DatasetFormatError(f"{self._path}: the log was there and is gone") from None
+        if os.path.samestat(there, os.fstat(self._file.fileno())):
+            return
+        new = self._open()
+        for at in range(0, self._position, WINDOW):
+            length = min(WINDOW, self._position - at)
+            if new.read(at, length) != self._file.read(at, length):
+                raise DatasetFormatError(f"{self._path}: the log was replaced by another; open the dataset again")
+        self._file = new
