@@ -106,6 +106,21 @@ async def test_a_cancelled_receive_takes_no_message(context: Any, pushing: tuple
     pull.close()
 
 
+async def test_large_messages_of_a_peer_that_closes_at_once(context: Any, pushing: tuple[Any, int]) -> None:
+    push, port = pushing
+    pull = await pulling(context, port)
+    for i in range(5):
+        push.send_multipart([b"%d" % i, bytes(600_000)])
+    push.close(5000)
+    seen = []
+    with pytest.raises(ServerLostError):
+        async for frames in pull:
+            seen.append((frames[0].bytes, len(frames[1])))
+            await asyncio.sleep(0.05)
+    assert seen == [(b"%d" % i, 600_000) for i in range(5)]
+    pull.close()
+
+
 async def test_all_that_a_dead_peer_sent_then_the_loss(context: Any, pushing: tuple[Any, int]) -> None:
     push, port = pushing
     pull = await pulling(context, port)

@@ -1,13 +1,14 @@
-"""A bridge to the JVM that all tests share, its microscope as at the start, and an eye on what the server holds."""
+"""A bridge to the JVM that all tests share, its microscope as at the start, and nothing left behind on either side."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zmq
 
 import aiomm
-from tests.support.bridging import Eye, looking
+from tests.support.bridging import Eye, Held, looking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +34,35 @@ async def control(eye: Eye) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def bridge(java_host: JavaHost, control: Any) -> AsyncIterator[aiomm.Bridge]:
+async def nothing_left(eye: Eye, control: Any) -> AsyncIterator[None]:
+    """A test leaves Java's ports, objects and threads as they were, and no task and socket here."""
+    one_large_message()
+    ports, before, held = await eye.probe.open_ports(), await threads(eye), Held()
+    yield
+    await held.nothing_more()
+    await eye.back("after the test")
+    assert await eye.probe.open_ports() == ports
+    assert await threads(eye) == before
+
+
+@pytest.fixture
+async def bridge(java_host: JavaHost, nothing_left: None) -> AsyncIterator[aiomm.Bridge]:
     async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
         yield opened
+
+
+async def threads(eye: Eye) -> list[str]:
+    """Java's threads that belong to acquisitions; the engine's own two stay."""
+    names = (await eye.probe.thread_names()).splitlines()
+    return [
+        name for name in names if name.startswith(("Remote", "Acquisition ", "Tagged", "Image")) and name != "Acquisition Engine Thread"
+    ]
+
+
+def one_large_message() -> None:
+    """The first one of a process that is sent without a copy starts a thread of pyzmq's with sockets, which stays."""
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        pull.bind("inproc://large")
+        push.connect("inproc://large")
+        push.send(memoryview(bytes(100_000)), copy=False)
+        pull.recv()
