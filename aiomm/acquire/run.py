@@ -254,7 +254,8 @@ class Run:
             self.last_frame = moment
             touched[submission] = None
             if wanted:
-                self._recent[frame.row] = frame
+                if frame.pixels.size:  # else it never was here: Micro-Manager has taken and saved it
+                    self._recent[frame.row] = frame
                 if len(self._recent) > RECENT_IMAGES:
                     self._recent.popitem(last=False)
                 for stream in self._streams:

@@ -156,17 +156,9 @@ class JavaEngine(Conductor):
             raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
 
     def _end(self, aborted: bool) -> Steps:
-        """Have Java's engine end, and wait until it has and all that it took has come.
-
-        Java closes its socket of images at once when it has put the last ones into it, and those that did not leave are lost: so all
-        have to be here before it is told to end.
-        """
-        if not aborted:
-            yield from self._answering(
-                lambda: not self.expected or self.events_over or self._aborting, "images that Micro-Manager has taken"
-            )
+        """Have Java's engine end, and wait until it has and all that it took has come."""
         self.ending = True
-        yield self.session.abort() if self._aborting or aborted else self.session.send_end()
+        yield self.session.abort() if aborted else self.session.send_end()
         yield from self._answering(lambda: self.events_over and self.images_over, "Micro-Manager's engine to end")
 
     def _answering(self, ready: Callable[[], bool], doing: str) -> Steps:

@@ -116,7 +116,8 @@ class JavaHome:
         engine.session = session = self.session = await JavaSession.open(self.owner, wanted)
         self._opened.push_async_callback(session.close)
         session.gone.add_done_callback(lambda _: engine.look())
-        engine.memory = await EngineMemory.open(self.owner, session.acquisition)
+        engine.memory = EngineMemory(self.owner, session.acquisition)
+        self._opened.push_async_callback(engine.memory.aclose)
         engine.direct = not wanted.images
         engine.images_over = not wanted.images
         if not java_saves:
@@ -202,10 +203,6 @@ class JavaHome:
                     await self._hand_on(run, engine, *item)
                 except AiommError as error:
                     run.fail(error)
-        except ServerLostError:
-            if not engine.ending:
-                raise
-            # Java has closed the socket before its word that no more come had left it.
         finally:
             engine.images_over = True
             engine.look()
