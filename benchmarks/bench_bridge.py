@@ -65,9 +65,11 @@ def main(arguments: list[str] | None = None) -> None:
     from tests.jvm.host import JavaHost
 
     host = JavaHost(jvm_args=("-XX:TieredStopAtLevel=4",))  # as a Micro-Manager runs: both compilers
-    first, *others = sorted(os.sched_getaffinity(0))
     if options.apart:
-        os.sched_setaffinity(0, {first})  # those that are started here inherit it
+        first, *others = sorted(os.sched_getaffinity(0))
+        if not others:
+            parser.error("--apart needs two processors")
+        os.sched_setaffinity(0, {first})  # who is started here inherits it
     host.start()
     if options.apart:
         os.sched_setaffinity(0, others)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channels", "channels_of"]
 
+_AHEAD = 20  # numbers tried for a port that is not known yet
 _AGAIN = 0.005  # s between two attempts to use a port that somebody is about to leave
 
 
@@ -100,6 +101,38 @@ class Channels:
             else:
                 return socket
             await asyncio.sleep(_AGAIN)
+
+    def push_ahead(self, beyond: JavaObject, *, queue: int = 1000) -> tuple[int, PushSocket] | None:
+        """Listen where Java will probably connect to for what it makes next; its first attempt to connect is then not in vain.
+
+        Java tries again only after a tenth of a second. It takes the lowest number that is free, and so did the port of an object that
+        was just made at a port of its own: the next is the first one above that can be had. To be compared with what Java says then,
+        and to be asked for right before Java is: a number held in vain may be one that somebody else's object gets.
+
+        Parameters
+        ----------
+        beyond
+            An object at a port of its own, made just before.
+        queue
+            How many messages wait here at most.
+
+        Returns
+        -------
+        (int, PushSocket) or None
+            The number, and the socket that listens there.
+        """
+        session = self._session
+        session.check()
+        number = line_of(beyond).number
+        for port in range(number + 1, min(number + _AHEAD, 65536)):
+            socket = session.push_socket(hwm=queue)
+            try:
+                socket.bind(port)
+            except BridgeError:
+                socket.close()
+            else:
+                return port, socket
+        return None
 
 
 def channels_of(obj: JavaObject) -> Channels:

@@ -265,7 +265,10 @@ def decode(frames: Sequence[Any]) -> dict[str, Any]:
 def read_object(frame: Any) -> dict[str, Any]:
     """Read the first frame of a message: its JSON object."""
     try:
-        data = _bytes(frame)
+        try:
+            data: bytes = frame.bytes  # zmq.Frame
+        except AttributeError:
+            data = bytes(frame)
         message = read_json(data.decode("latin-1"))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a message that is no JSON: {error}") from None
@@ -274,13 +277,6 @@ def read_object(frame: Any) -> dict[str, Any]:
     if message.get("value") == 0 and b'"value":-0' in data and type(message["value"]) is int:
         message["value"] = -0.0  # only a double has that zero, and the server writes it without its point
     return message
-
-
-def _bytes(frame: Any) -> bytes:
-    if type(frame) is bytes:
-        return frame
-    whole = getattr(frame, "bytes", None)  # zmq.Frame
-    return whole if whole is not None else bytes(frame)
 
 
 def view(frame: Any) -> memoryview:

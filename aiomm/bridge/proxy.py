@@ -174,7 +174,8 @@ class JavaObject(Handle):
                 value = await self._reflected(signature, values, ())
         if type(value) is wire.Shadow:
             return await line.session.give(value, line)
-        value = wire.convert_return(value, signature.returns)
+        if type(value) is int:  # or a double that Java wrote without its point
+            return wire.convert_return(value, signature.returns)
         return iteration.unsigned(value) if method.pixels else value
 
     async def _send(self, signature: Signature, values: Sequence[Any], method: Method) -> Any:

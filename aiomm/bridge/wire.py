@@ -124,7 +124,10 @@ def parse_reply(reply: dict[str, Any] | Sequence[Any]) -> Any:
     ProtocolError
         The reply cannot be understood.
     """
-    message = reply if isinstance(reply, dict) else decode(reply)
+    if type(reply) is list and len(reply) == 1:
+        message = read_object(reply[0])
+    else:
+        message = reply if isinstance(reply, dict) else decode(reply)
     kind = message.get("type")
     if kind == "primitive":
         value = message.get("value")
