@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from aiomm.dataset import Dataset, Frame, OmeZarrWriter
+from aiomm.dataset import Dataset, Frame, OmeZarrWriter, repair
 from aiomm.dataset.omezarr.pyramid import halve
 from tests.campaigns import killing
 from tests.campaigns.killing import Modes, Outcome, metadata, pixels, report
@@ -65,17 +65,10 @@ def check(path: Path, mode: str, reported: list[int], outcome: Outcome) -> None:
     shapes = MODES[mode]["shapes"]
     if reported != list(range(len(reported))):
         outcome.wrong.append(f"{mode}: not reported in order")
-    with Dataset(path) as dataset:
-        indexed = len(dataset)
-        outcome.indexed += indexed
-        if indexed < len(reported):
-            outcome.wrong.append(f"{mode}: {len(reported)} reported, {indexed} in the log")
-        for i in range(indexed):
-            if dataset.axes_of(i) != axes(i, mode):
-                outcome.wrong.append(f"{mode}: row {i} is {dataset.axes_of(i)}")
-            read_pixels, read_metadata = dataset.read_row(i)
-            if not np.array_equal(read_pixels, pixels(i, shapes)) or read_metadata != {**metadata(i), "Axes": axes(i, mode)}:
-                outcome.wrong.append(f"{mode}: Dataset reads image {i} differently")
+    indexed = check_images(path, mode, outcome)
+    outcome.indexed += indexed
+    if indexed < len(reported):
+        outcome.wrong.append(f"{mode}: {len(reported)} reported, {indexed} in the log")
     groups: dict[int, Any] = {}
     log = (path / "index.ndjson").read_bytes()
     images = 0
@@ -87,27 +80,55 @@ def check(path: Path, mode: str, reported: list[int], outcome: Outcome) -> None:
             if not np.array_equal(groups[record["image"]][tuple(record["index"])], pixels(images, shapes)):
                 outcome.wrong.append(f"{mode}: zarr-python reads image {images} differently")
             images += 1
-    check_levels(path, mode, outcome)
+    outcome.levels += check_levels(path, mode, outcome) > 1
     for array in groups.values():  # whole arrays too: no shard is left that a reader stumbles over
         if array.nbytes < 2**28:
             array[:]
+    check_repair(path, mode, indexed, outcome)
 
 
-def check_levels(path: Path, mode: str, outcome: Outcome) -> None:
-    """A level that is listed is whole, in every image of the dataset that has one."""
+def check_images(path: Path, mode: str, outcome: Outcome, *, bare: bool = False) -> int:
+    """Every image of the log is there, in the order written; how many there are. ``bare`` ones may have no metadata."""
+    with Dataset(path) as dataset:
+        numbers = {frozenset(axes(i, mode).items()): i for i in range(len(dataset) + 100)}
+        for row in range(len(dataset)):
+            i = numbers.get(frozenset(dataset.axes_of(row).items()), -1) if bare else row
+            if i < 0 or dataset.axes_of(row) != axes(i, mode):
+                outcome.wrong.append(f"{mode}: row {row} is {dataset.axes_of(row)}")
+            read_pixels, read_metadata = dataset.read_row(row)
+            said = [{**metadata(i), "Axes": axes(i, mode)}, *([{"Axes": axes(i, mode)}] if bare else [])]
+            if not np.array_equal(read_pixels, pixels(i, MODES[mode]["shapes"])) or read_metadata not in said:
+                outcome.wrong.append(f"{mode}: Dataset reads image {i} differently")
+        return len(dataset)
+
+
+def check_repair(path: Path, mode: str, indexed: int, outcome: Outcome) -> None:
+    """Repair loses nothing, and has nothing left to do; what it brings back is right."""
+    dry = repair(path)
+    outcome.untouched += not dry.needed
+    outcome.recovered += dry.recovered
+    if dry.lost or dry.images != indexed + dry.recovered or repair(path, dry_run=False).actions != dry.actions or repair(path).needed:
+        outcome.wrong.append(f"{mode}: {indexed} images, {dry}, then {repair(path)}")
+    check_images(path, mode, outcome, bare=True)
+    check_levels(path, mode, outcome)
+
+
+def check_levels(path: Path, mode: str, outcome: Outcome) -> int:
+    """A level that is listed is whole, in every image of the dataset that has one; how many levels all have."""
     with Dataset(path, full_res_only=False) as dataset:
-        for level in range(1, dataset.num_resolution_levels):
+        levels = dataset.num_resolution_levels
+        for level in range(1, levels):
             for i in range(len(dataset)):
                 expected = pixels(i, MODES[mode]["shapes"])
                 for _ in range(level):
                     expected = halve(expected)
                 if not np.array_equal(dataset.read_image(**axes(i, mode), resolution_level=level), expected):  # type: ignore[call-overload]
                     outcome.wrong.append(f"{mode}: image {i} of level {level} is another one")
-        outcome.levels += dataset.num_resolution_levels > 1
     for file in path.rglob("zarr.json"):
         attributes = json.loads(file.read_bytes()).get("attributes", {})
         for one in attributes.get("ome", {}).get("multiscales", [{"datasets": []}])[0]["datasets"]:
             zarr.open_array(str(file.parent / one["path"]), mode="r")
+    return levels
 
 
 def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Outcome:

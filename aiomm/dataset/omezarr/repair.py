@@ -97,6 +97,8 @@ class _Repair:
         report.actions += [f"{INDEX_NAME}: {count} records taken out, {why}" for why, count in found.removed.items()]
         if found.unreadable:
             report.actions.append(f"{INDEX_NAME}: {found.unreadable} lines that are no record taken out")
+        if found.moved:
+            report.actions.append(f"{INDEX_NAME}: the metadata of {found.moved} images found elsewhere")
         fresh = sum(1 for row in found.rows if row.text)
         if fresh:
             report.actions.append(f"{FRAMES_NAME}: the metadata of {fresh} images written again with their axes, the rest of it is lost")

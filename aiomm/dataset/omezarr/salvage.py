@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Axes
 
 LAST: Final = 2**62
-"""Order of an image that nothing says when it was saved."""
+"""Order of images that nothing says when they were saved: by their places in their shards."""
 _MOST_HOLES: Final = 64
 
 
@@ -120,9 +120,9 @@ class Salvage:
         Places along the axes.
     removed : dict
         Why records of the log are wrong, and how many.
-    recovered, lost, unnamed, renewed : int
+    recovered, lost, unnamed, moved : int
         Images that the log did not have; images that were saved and are gone; images that nothing gives axes to; images
-        whose metadata is made again.
+        whose metadata is elsewhere.
     unreadable : int
         Lines of the log that are none.
     """
@@ -135,11 +135,13 @@ class Salvage:
         self.slots: dict[str, AxisSlots] = {}
         self.rows: list[Row] = []
         self.removed: dict[str, int] = {}
-        self.recovered = self.lost = self.unnamed = self.renewed = 0
+        self.recovered = self.lost = self.unnamed = self.moved = 0
         self.steps = ome.Steps(ome.Scales())
         log, self.unreadable = read_log(self.log or b"", str(root / INDEX_NAME))
         self._there: set[tuple[str, tuple[int, ...]]] = set()
+        self._axes: set[Any] = set()
         self._types: dict[str, type] = {}
+        self._bare: list[Row] = []  # rows whose metadata is not where they say
         self.finished = log.finished
         gone = self._judge(log)
         self.plans = [plan for plan in log.images if any(row.plan is plan for row in self.rows)]
@@ -157,27 +159,45 @@ class Salvage:
     def _judge(self, log: Log) -> list[Row]:
         """Take the rows that are right; give the others."""
         doubtful: list[tuple[Row, dict[str, Any] | None]] = []
+        misplaced = self._misplaced(log.images)
         for number, (place, index) in enumerate(zip(log.table().tolist(), log.indexes, strict=True)):
             image, _, offset, begin, length, bits = place
             axes = log.index.axes_of(number)
             row = Row(axes, log.images[image], index, offset, (begin, length), bits, begin)
             metadata = self._metadata(begin, length)
-            if metadata is not None and metadata.get("Axes") == axes and _fits(row) and self._indexed(row) and not self._has(row):
+            if (
+                metadata is not None
+                and metadata.get("Axes") == axes
+                and _fits(row)
+                and row.plan not in misplaced
+                and self._indexed(row)
+                and not self._has(row)
+            ):
                 self._take(row, metadata)
             else:
                 doubtful.append((row, metadata))
         gone: list[Row] = []
         for row, metadata in doubtful:
-            why = self._wrong(row, metadata)
+            why = "two groups are said to be in one place" if row.plan in misplaced else self._wrong(row, metadata)
             if why:
                 self.removed[why] = self.removed.get(why, 0) + 1
                 gone.append(row)
                 continue
             if metadata is None or metadata.get("Axes") != row.axes:
-                row.text = encode_metadata(metadata or {}, row.axes)
-                self.renewed += 1
+                self._bare.append(row)
             self._take(row, metadata or {})
         return gone
+
+    def _misplaced(self, plans: list[ImagePlan]) -> set[ImagePlan]:
+        """Groups with the path of another one, which comes where this path was next."""
+        wrong: set[ImagePlan] = set()
+        paths = [plan.path for plan in plans]
+        for plan in plans:
+            parent, _, name = plan.path.rpartition("/")
+            before = {path for path in paths[: plan.number] if path.rpartition("/")[0] == parent and path}
+            if paths.count(plan.path) > 1 and name != str(len(before)):
+                wrong.add(plan)
+        return wrong
 
     def _wrong(self, row: Row, metadata: dict[str, Any] | None) -> str:
         """Say what speaks against a row that not everything speaks for."""
@@ -241,24 +261,39 @@ class Salvage:
             self._types[name] = type(value)
         self.steps.learn(row.plan.names, row.index, metadata)
         self._there.add((row.plan.path, row.index))
+        self._axes.add(_key(row.axes))
         self.rows.append(row)
 
     # ---- what the metadata says -----------------------------------------------------------------------------------
 
     def _from_metadata(self, gone: list[Row]) -> None:
         """Find images that have metadata, but no row, where their axes would have put them."""
-        lines = list(self._lines({row.metadata[0] for row in self.rows}))
-        last = {_key(axes): begin for begin, _, axes, _ in lines}
+        lines = list(self._lines({row.metadata[0] for row in self.rows} - {row.metadata[0] for row in self._bare}))
+        last = {_key(axes): (begin, length) for begin, length, axes, _ in lines}
+        used = {row: last[_key(row.axes)] for row in self._bare if _key(row.axes) in last}
+        claimed, self.moved = set(used.values()), len(used)
+        spare: dict[tuple[int, int], dict[str, Any]] = {}
         for begin, length, axes, metadata in lines:
-            row = None if last[_key(axes)] != begin else self._find(axes, begin, length, metadata)
+            if (begin, length) in claimed:
+                continue
+            row = None if last[_key(axes)] != (begin, length) else self._find(axes, begin, length, metadata)
             if row is not None:
                 self.recovered += 1
                 self._take(row, metadata)
                 continue
-            for name in (name for name in split_axes(axes, grey=True)[0]):  # it had its place, so others after it have theirs
+            spare[begin, length] = metadata
+            for name in split_axes(axes, grey=True)[0]:  # it had its place, so others after it have theirs
                 self.slots.setdefault(name, new_slots(name)).slot(axes[name])
-        there = {_key(row.axes) for row in self.rows}
-        self.lost = len({_key(row.axes) for row in gone if self._metadata(*row.metadata) is None} | last.keys() - there)
+        for row in self._bare:
+            if row in used:
+                row.metadata = used[row]
+            else:  # of its own there may be all but the axes
+                row.text = encode_metadata(spare.pop(row.metadata, {}), row.axes)
+        self._count_lost(gone, [axes for begin, length, axes, _ in lines if (begin, length) in spare])
+
+    def _count_lost(self, gone: list[Row], unplaced: list[Axes]) -> None:
+        gone_axes = {_key(row.axes) for row in gone if self._metadata(*row.metadata) is None}
+        self.lost = len((gone_axes | set(map(_key, unplaced))) - self._axes)
 
     def _lines(self, known: set[int]) -> Iterator[tuple[int, int, Axes, dict[str, Any]]]:
         """Offset, length, axes and metadata of each image that no row has."""
@@ -275,28 +310,27 @@ class Salvage:
         for names, others in dict.fromkeys(split_axes(axes, grey=grey) for grey in (True, False)):
             place = dict(others)
             plans = [plan for plan in self.plans if plan.names == names and plan.place == place]
-            fresh = self._new_plan(names, place, metadata)
-            for plan in plans if fresh is None else [*plans, fresh]:
-                for index in self._indices(names, axes):
-                    shard, chunk = self._chunk(plan, index)
-                    offset = shard.offset_of(chunk)
-                    if offset is not None and shard.free(offset, begin):
-                        if plan is fresh:
-                            self.plans.append(plan)
-                        return Row(axes, plan, index, offset, (begin, length), _bits(metadata, plan), begin)
+            fresh = None if _key(axes) in self._axes else self._new_plan(names, place, metadata)
+            for index, plan in itertools.product(self._indices(names, axes), plans if fresh is None else [*plans, fresh]):
+                shard, chunk = self._chunk(plan, index)
+                offset = shard.offset_of(chunk)
+                if offset is not None and shard.free(offset, begin):
+                    if plan is fresh:
+                        self.plans.append(plan)
+                    return Row(axes, plan, index, offset, (begin, length), _bits(metadata, plan), begin)
         return None
 
     def _indices(self, names: tuple[str, ...], axes: Axes) -> Iterable[tuple[int, ...]]:
-        """Places where an image may be: where it would come now, then where places are free before that."""
+        """Places where an image may be. Names have no free places between them but those that were lost; numbers may."""
         options: list[list[int]] = []
         for name in names:
             slots, value = self.slots.setdefault(name, new_slots(name)), axes[name]
-            known = slots.get(value)
-            if known is not None:
-                options.append([known])
+            known, after = slots.get(value), slots.next(value)
+            if known is not None or after == value:
+                options.append([after if known is None else known])
                 continue
             holes = [at for at, there in enumerate(slots.values) if there is None][:_MOST_HOLES]
-            options.append(list(dict.fromkeys([slots.next(value), *holes])))
+            options.append([*holes, after] if isinstance(value, str) else [after, *holes])
         return itertools.product(*options)
 
     def _new_plan(self, names: tuple[str, ...], place: Axes, metadata: dict[str, Any]) -> ImagePlan | None:
@@ -319,7 +353,6 @@ class Salvage:
 
     def _from_shards(self) -> None:
         """Find images that neither a row nor metadata tells of, on axes whose places are all known."""
-        there = {_key(row.axes) for row in self.rows}
         for plan in self.plans:
             folder = self._root / plan.path / "0" / "c"
             for file in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
@@ -328,9 +361,9 @@ class Salvage:
                     continue
                 key = tuple(int(where[name]) for name in plan.names)
                 if self._root / plan.shard_path(key) == file:
-                    self._from_shard(plan, key, there)
+                    self._from_shard(plan, key)
 
-    def _from_shard(self, plan: ImagePlan, key: tuple[int, ...], there: set[Any]) -> None:
+    def _from_shard(self, plan: ImagePlan, key: tuple[int, ...]) -> None:
         for within in itertools.product(*map(range, plan.box)):
             index = tuple(k * length + at for k, length, at in zip(key, plan.box, within, strict=True))
             shard, chunk = self._chunk(plan, index)
@@ -339,11 +372,10 @@ class Salvage:
                 continue
             values = [self.slots[name].values[at : at + 1] or [None] for name, at in zip(plan.names, index, strict=True)]
             axes: Axes = {**plan.place, **{name: one[0] for name, one in zip(plan.names, values, strict=True) if one[0] is not None}}
-            if (plan.path, index) in self._there or len(axes) < len(plan.place) + len(plan.names) or _key(axes) in there:
+            if (plan.path, index) in self._there or len(axes) < len(plan.place) + len(plan.names) or _key(axes) in self._axes:
                 self.unnamed += 1
                 continue
-            there.add(_key(axes))
-            self._take(Row(axes, plan, index, offset, (0, 0), plan.bit_depth, LAST, encode_metadata({}, axes)), {})
+            self._take(Row(axes, plan, index, offset, (0, 0), plan.bit_depth, LAST + offset, encode_metadata({}, axes)), {})
             self.recovered += 1
 
 
