@@ -7,6 +7,7 @@ private field, which Java's reflection reaches.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from aiomm.bridge import private_field
 from aiomm.errors import JavaException
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Awaitable, Callable
 
     from aiomm.bridge import Bridge, JavaObject
 
@@ -26,25 +27,43 @@ logger = logging.getLogger("aiomm")
 
 
 class EngineMemory:
-    """The engine's memory of the last event."""
+    """The engine's memory of the last event.
 
-    def __init__(self, field: JavaObject | None, engine: JavaObject, empty: JavaObject) -> None:
-        self._field = field
-        self._engine = engine
-        self._empty = empty
+    Parameters
+    ----------
+    bridge
+        To the running Micro-Manager.
+    acquisition
+        Java's acquisition.
+    """
 
-    @classmethod
-    async def open(cls, bridge: Bridge, acquisition: JavaObject) -> Self:
-        """Find it; in a Micro-Manager whose engine has none of this name, one line in the log says so.
+    def __init__(self, bridge: Bridge, acquisition: JavaObject) -> None:
+        self._bridge = bridge
+        self._acquisition = acquisition
+        self._opening: asyncio.Task[Callable[[], Awaitable[None]] | None] | None = None
+
+    async def clear(self) -> None:
+        """Have the engine apply all of the next event.
+
+        The first time it does so by itself: its memory is of another acquisition. Meanwhile it is found out how to clear it.
 
         Raises
         ------
         BridgeError
             The server is gone or does not answer.
         """
-        kind = await bridge.get_java_class(ENGINE, new_socket=True)
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open(), name="aiomm: reach the memory of Micro-Manager's engine")
+            return
+        await asyncio.wait([self._opening])
+        empty = self._opening.result()
+        if empty is not None:
+            await empty()
+
+    async def _open(self) -> Callable[[], Awaitable[None]] | None:
+        kind = await self._bridge.get_java_class(ENGINE, new_socket=True)
         engine = await kind.getInstance()
-        empty = await bridge.construct_java_object(EVENT, new_socket=False, args=[acquisition])
+        empty = await self._bridge.construct_java_object(EVENT, args=[self._acquisition])
         try:
             field = await private_field(kind, FIELD)
         except JavaException as error:
@@ -53,10 +72,17 @@ class EngineMemory:
                 "cannot reach what it believes (%s): do not move things by hand between events",
                 error,
             )
-            field = None
-        return cls(field, engine, empty)
+            return None
 
-    async def clear(self) -> None:
-        """Have the engine apply all of the next event."""
-        if self._field is not None:
-            await self._field.set(self._engine, self._empty)
+        async def clear() -> None:
+            await field.set(engine, empty)
+
+        return clear
+
+    async def aclose(self) -> None:
+        """Let go of it."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+            if not self._opening.cancelled():
+                self._opening.exception()
