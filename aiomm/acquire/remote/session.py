@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from aiomm.acquire.remote.ending import close_unused, force_end, quietly, unwrapped
 from aiomm.acquire.remote.events import excuse
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
 from aiomm.bridge import wire
@@ -27,7 +27,7 @@ from aiomm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from aiomm.bridge import Bridge, JavaObject
     from aiomm.bridge.channels import Channels
@@ -131,6 +131,7 @@ class JavaSession:
         self._handler: JavaObject | None = None
         self._listens: list[int] = []  # ports at which Java listens for this acquisition
         self._events: PushSocket | None = None
+        self._ahead: tuple[int, PushSocket] | None = None  # where Java will probably look for events
         self._event_port = -1
         self._started = self._connected = False  # events were sent; Java has connected for them
         self._end_said = self._aborted = False
@@ -185,14 +186,12 @@ class JavaSession:
     async def _build(self, existing: JavaObject | None) -> None:
         if existing is None:
             await self._create()
+            await self._listen_for_events()  # at once: a number that is held in vain is in the way of what Java makes next
         else:
             self._ours = False
             self.acquisition = existing
             self._channels = channels_of(existing)
         await self._listen()
-        if self._ours:
-            self._event_port = await self._asked(self.acquisition, "getEventPort")
-            self._events = await self._channels.push(self._event_port, queue=_MESSAGES)
         if self._wanted.images:
             await self._add_images()
         for name in HOOKS:
@@ -212,6 +211,7 @@ class JavaSession:
         factory = await bridge.construct_java_object(FACTORY, new_socket=True, args=[core])
         self._owned.append(factory)
         await self._channels.free()
+        self._ahead = self._channels.push_ahead(factory, queue=_MESSAGES)
         if wanted.tiling is None:
             arguments: list[Any] = [wanted.directory, wanted.name, viewer, wanted.queue_size, wanted.debug]
             self.acquisition = await factory.call("createAcquisition", arguments)
@@ -220,6 +220,17 @@ class JavaSession:
             arguments = [wanted.directory, wanted.name, viewer, True, x, y, -1 if level is None else level, wanted.queue_size, wanted.debug]
             self.acquisition = await factory.call("createTiledAcquisition", arguments)
         self._owned.append(self.acquisition)
+
+    async def _listen_for_events(self) -> None:
+        """Be where Java looks for its events; if it is not where it was thought to look, it takes up to 0.2 s to find us."""
+        self._event_port = await self._asked(self.acquisition, "getEventPort")
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == self._event_port:
+            self._events = ahead[1]
+            return
+        if ahead is not None:
+            ahead[1].close()
+        self._events = await self._channels.push(self._event_port, queue=_MESSAGES)
 
     async def _has_screen(self) -> bool:
         # Asked first: Java refuses the viewer when the acquisition is half made, and never lets go of that half.
@@ -262,7 +273,7 @@ class JavaSession:
             await self.acquisition.call("addHook", [hook, HOOKS[name]])
         except BaseException:
             await pipe.aclose()
-            await _quietly(hook.call("close"))
+            await quietly(hook.call("close"))
             raise
         self.hooks[name] = pipe
 
@@ -290,12 +301,7 @@ class JavaSession:
                     return made, pull, push
         finally:
             for unused in refused:  # together: the next one would have got their ports
-                await self._discard(unused)
-
-    async def _discard(self, unused: JavaObject) -> None:
-        """Have Java close the sockets of what nothing uses."""
-        for name in ("pushSocket_", "pullSocket_"):
-            await _quietly(_call_field(unused, unused, name, "close"))
+                await close_unused(unused)
 
     async def _pull(self, port: int, queue: int, lost: Callable[[], None] | None = None) -> PullSocket:
         self._listens.append(port)
@@ -406,7 +412,7 @@ class JavaSession:
                 aborting = self._loop.create_task(self.acquisition.call("abort"), name="aiomm: abort in Java")
                 await asyncio.sleep(0)  # it is sent before the end, which some acquisitions wait for before they answer
             for pipe in self.hooks.values():
-                await _quietly(pipe.let_go())
+                await quietly(pipe.let_go())
             await self.send_end()
             if aborting is not None:
                 await asyncio.wait([aborting], timeout=self._channels.timeout)
@@ -428,7 +434,7 @@ class JavaSession:
         try:
             await self.acquisition.call("checkForExceptions")
         except JavaException as error:
-            return _unwrapped(error)
+            return unwrapped(error)
         except ServerLostError as error:
             self._lose(error)
             raise
@@ -498,27 +504,23 @@ class JavaSession:
             await notices.inbox.settled()
             return
         for pipe in self._pipes():
-            await _quietly(pipe.let_go())
+            await quietly(pipe.let_go())
         if self._ours and self._events is None:
-            await self._force_end()
+            await force_end(self.acquisition)
         else:
             await self.abort()
         if notices is not None:
             notices.inbox.drop()
             await notices.inbox.settled()
+        elif self._handler is not None:
+            await self._handled()
 
     def _pipes(self) -> list[HookPipe | ImagePipe]:
         return [*self.hooks.values(), *([] if self.images is None else [self.images])]
 
-    async def _force_end(self) -> None:
-        """End an acquisition that events, and so their end, cannot be sent to."""
-        acquisition = self.acquisition
-        await acquisition.call("start")
-        source = await _field(acquisition, acquisition, "eventSource_")
-        await _call_field(source, source, "executor_", "shutdownNow")
-        await acquisition.call("abort")
-
     async def _release(self) -> None:
+        if self._ahead is not None:
+            self._ahead[1].close()
         if self._events is not None:
             self._events.close()
         if hasattr(self, "notices"):
@@ -530,36 +532,8 @@ class JavaSession:
                 self._channels.left(port)
         owned, self._owned = self._owned, []
         if self.lost is None:
-            await asyncio.gather(*(_quietly(obj.aclose()) for obj in reversed(owned)))
-
-
-async def _quietly(work: Awaitable[Any]) -> None:
-    """Do what can be done without: it fails where Java is gone or has ended already."""
-    with contextlib.suppress(AiommError):
-        await work
-
-
-async def _field(obj: JavaObject, target: JavaObject, name: str) -> Any:
-    """Give what is in a field that Java keeps to itself."""
-    field = await (await obj.call("getClass")).getDeclaredField(name)
-    await field.call("setAccessible", [True])
-    return await field.call("get", [target])
-
-
-async def _call_field(obj: JavaObject, target: JavaObject, name: str, method: str) -> None:
-    held = await _field(obj, target, name)
-    if held is not None:
-        await held.call(method)
+            await asyncio.gather(*(quietly(obj.aclose()) for obj in reversed(owned)))
 
 
 def _port_trouble(error: BridgeError) -> bool:
     return not isinstance(error, JavaException) or "Address already in use" in error.java_message
-
-
-def _unwrapped(error: JavaException) -> JavaException:
-    """Give the exception inside those that threads of Java's wrap it in."""
-    text = str(error)
-    while match := _WRAPPED.match(text):
-        text = text[match.end() :]
-    found = _CLASS.match(text)
-    return JavaException(found[1], text[found.end() :], error.java_stack) if found else error

@@ -13,6 +13,7 @@ import aiomm
 from aiomm import errors
 from aiomm.acquire.remote.session import JavaSession
 from aiomm.bridge.channels import Channels
+from aiomm.bridge.line import Line
 from tests.acquire.remote.sessions import playing, saved, times, wanted
 from tests.support.bridging import right_answers
 
@@ -194,8 +195,8 @@ async def test_hooks_are_asked_and_answered(bridge: aiomm.Bridge, tmp_path: Path
     assert played.asked["event_generation"][0]["z"] == 2.5
     assert isinstance(played.asked["post_camera"][1], list)
     found = await saved(played.session.path)
-    assert found.metadata[0]["Tags"] == {"who": "µ", "seen": "xxx"}  # what the last one adds is too late
-    assert found.metadata[2]["Tags"] == {"seen": "xxx"}
+    assert found.metadata[0]["tags"] == {"who": "µ", "seen": "xxx"}  # what the last one adds is too late
+    assert found.metadata[2]["tags"] == {"seen": "xxx"}
 
 
 async def test_the_end_is_answered_both_times(bridge: aiomm.Bridge) -> None:
@@ -345,26 +346,38 @@ async def test_a_cancelled_close_closes_first(bridge: aiomm.Bridge, tmp_path: Pa
 ALL = ("event_generation", "pre_hardware", "post_hardware", "post_camera")
 
 
-async def test_open_cancelled_at_each_step(bridge: aiomm.Bridge, tmp_path: Path) -> None:
-    steps = 0
-    while True:
-        steps += 1
-        opening = asyncio.create_task(JavaSession.open(bridge, wanted(tmp_path, *ALL, images=True)))
-        for _ in range(steps * 7):
-            await asyncio.sleep(0)
-            if opening.done():
-                break
-        if not opening.cancel():
-            await (await opening).close()
-            break
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-    assert steps > 3
+async def test_open_cancelled_at_each_call(bridge: aiomm.Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Java was making just then is ended and released."""
+    original = Line.exchange
+    opening: asyncio.Task[JavaSession] | None = None
+    left = 0
+
+    async def exchange(self: Line, *args: Any, **more: Any) -> Any:
+        nonlocal left
+        if opening is not None and self.session.bridge is bridge:
+            left -= 1
+            if left == 0:
+                asyncio.get_running_loop().call_soon(opening.cancel)
+        return await original(self, *args, **more)
+
+    monkeypatch.setattr(Line, "exchange", exchange)
+    for call in range(1, 100):
+        left = call
+        opening = asyncio.create_task(JavaSession.open(bridge, wanted(tmp_path, "post_hardware", images=True)))
+        try:
+            session = await opening
+        except asyncio.CancelledError:
+            continue
+        finally:
+            opening = None
+        await session.close()
+        break
+    assert call > 20
     await right_answers(bridge)
 
 
 async def test_open_cancelled_within_a_time(bridge: aiomm.Bridge, tmp_path: Path) -> None:
-    for ms in range(0, 100, 7):
+    for ms in range(0, 100, 13):
         try:
             async with asyncio.timeout(ms / 1000):
                 session = await JavaSession.open(bridge, wanted(tmp_path, *ALL, images=True))
@@ -388,6 +401,7 @@ async def test_a_port_for_java_is_refused(bridge: aiomm.Bridge, tmp_path: Path, 
         return await original(self, port, **options)
 
     monkeypatch.setattr(Channels, "push", push)
+    monkeypatch.setattr(Channels, "push_ahead", lambda self, *args, **more: None)
     what = wanted(tmp_path, "pre_hardware", "post_hardware", images=True)
     if nth == 1:
         with pytest.raises(errors.BridgeError, match="is taken"):

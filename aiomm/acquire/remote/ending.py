@@ -1,0 +1,63 @@
+"""What Java ends only when it is made to, and what it says of why an acquisition has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from aiomm.bridge import bridge_of, private_field
+from aiomm.errors import AiommError, JavaException
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from aiomm.bridge import JavaObject
+
+__all__ = ["close_unused", "force_end", "quietly", "unwrapped"]
+
+_SOURCE: Final = "org.micromanager.remote.RemoteEventSource"
+_WRAPPED: Final = re.compile(
+    r"^(?:java\.util\.concurrent\.ExecutionException|java\.lang\.RuntimeException): (?=[\w$]+(?:\.[\w$]+)+(?:: |$))"
+)
+_CLASS: Final = re.compile(r"^([\w$]+(?:\.[\w$]+)+)(?:: |$)")
+
+
+async def quietly(work: Awaitable[Any]) -> None:
+    """Do what can be done without: it fails where Java is gone or has ended already."""
+    with contextlib.suppress(AiommError):
+        await work
+
+
+async def close_unused(obj: JavaObject) -> None:
+    """Have Java close the two sockets of a hook or processor that no acquisition has got."""
+    for name in ("pushSocket_", "pullSocket_"):
+        await quietly(_call_field(obj, obj.java_class, name, "close"))
+
+
+async def force_end(acquisition: JavaObject) -> None:
+    """End an acquisition that waits at a port for its events which cannot be reached, and so for their end."""
+    await acquisition.call("start")  # else nothing closes its storage
+    source = await _read(acquisition, acquisition.java_class, "eventSource_")
+    await _call_field(source, _SOURCE, "executor_", "shutdownNow")
+    await acquisition.call("abort")
+
+
+async def _read(obj: JavaObject, java_class: str, name: str) -> Any:
+    field = await private_field(await bridge_of(obj).get_java_class(java_class), name)
+    return await field.call("get", [obj])
+
+
+async def _call_field(obj: JavaObject, java_class: str, name: str, method: str) -> None:
+    held = await _read(obj, java_class, name)
+    if held is not None:
+        await held.call(method)
+
+
+def unwrapped(error: JavaException) -> JavaException:
+    """Give the exception inside those that threads of Java's wrap it in."""
+    text = str(error)
+    while match := _WRAPPED.match(text):
+        text = text[match.end() :]
+    found = _CLASS.match(text)
+    return JavaException(found[1], text[found.end() :], error.java_stack) if found else error
