@@ -8,9 +8,11 @@ median over the rounds, and the median of the ratios taken within each round.
 from __future__ import annotations
 
 import argparse
+import array
 import contextlib
 import io
 import json
+import os
 import random
 import shutil
 import statistics
@@ -55,7 +57,32 @@ def open_ndstorage(path: Path) -> Any:
         return ndstorage.Dataset(str(path))
 
 
+class Bare:
+    """The least there is to a copy of one image found by keywords: a sum of places, memory, one call of the system."""
+
+    def __init__(self, path: Path) -> None:
+        self._dataset = open_aiomm(path)
+        self._file = next(path.glob("*.tif")).open("rb", buffering=0)
+        header, index = 36, (path / "NDTiff.index").read_bytes()
+        self._offsets, at = array.array("I"), 0
+        while at < len(index):  # records: length, axes, length, name, eight numbers, the first of which is the offset of the pixels
+            at += 4 + int.from_bytes(index[at : at + 4], "little")
+            at += header + int.from_bytes(index[at : at + 4], "little")
+            self._offsets.append(int.from_bytes(index[at - 32 : at - 28], "little"))
+        self.get_image_coordinates_list, self.close = self._dataset.get_image_coordinates_list, self._file.close
+        offsets, fd, empty, preadv, channels = self._offsets, self._file.fileno(), np.empty, os.preadv, {"DAPI": 0, "FITC": 10}
+        shape, dtype = (64, 64), np.dtype(np.uint16)
+
+        def read_image(channel: str = "", z: int = 0, time: int = 0) -> Any:
+            image: Any = empty(shape, dtype)
+            preadv(fd, [image], offsets[20 * time + channels[channel] + z])
+            return image
+
+        self.read_image = read_image
+
+
 CONTESTANTS = {"aiomm": open_aiomm, "ndstorage": open_ndstorage}
+FLOORS = {"read": Bare}
 
 
 def rate(read: Any, orders: list[dict[str, Any]]) -> float:
@@ -71,7 +98,7 @@ def rate(read: Any, orders: list[dict[str, Any]]) -> float:
 
 def child(name: str, case: str, path: Path) -> None:
     """Do one case and print its result."""
-    make = CONTESTANTS[name]
+    make = FLOORS[case] if name == "bare" else CONTESTANTS[name]
     make(path.parent / "few")  # imports, and whatever is set up once
     result: Result = {}
     if case == "open":
@@ -117,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=list(WANTED), default=list(WANTED), help="cases")
     parser.add_argument("--data", default=".", help="a folder for the datasets")
     parser.add_argument("--json", help="a file for every measurement")
-    parser.add_argument("--child", choices=list(CONTESTANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=[*CONTESTANTS, "bare"], help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=list(WANTED), help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -136,6 +163,8 @@ def main(arguments: list[str] | None = None) -> None:
             for case in options.only:
                 for name in names:
                     results[name].update(one(name, case, data / ("many" if case in ("open", "memory") else "images")))
+                if case in FLOORS:
+                    results.setdefault("bare", {}).update(one("bare", case, data / "images"))
             rounds.append(results)
     finally:
         shutil.rmtree(data)
@@ -147,6 +176,9 @@ def main(arguments: list[str] | None = None) -> None:
         ratios = [r["ndstorage"][case] / r["aiomm"][case] for r in rounds]
         ratio = statistics.median(ratios if case in ("open", "memory") else [1 / value for value in ratios])
         print(f"  {case:10} aiomm {ours:8.1f}  ndstorage {theirs:8.1f} {unit:10}  better by {ratio:6.1f} (wanted {WANTED[case]:g})")
+        if case in FLOORS:
+            bare = statistics.median(r["bare"][case] / r["ndstorage"][case] for r in rounds)
+            print(f"  {'':10} memory, preadv and nothing else: better by {bare:.1f}")
     if options.json:
         Path(options.json).write_text(json.dumps(rounds, indent=1))
 
