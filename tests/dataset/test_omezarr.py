@@ -225,10 +225,10 @@ def test_many_images_into_one_array(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     want = np.array([[np.zeros(shape, np.uint16) if (t, z) == (5, 2) else image(10 * t + z, shape) for z in range(4)] for t in range(12)])
     calls: list[int] = []
     real = positioned.read_each
-    monkeypatch.setattr(positioned, "read_each", lambda fd, buffers, at: (calls.append(1), real(fd, buffers, at))[1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(positioned, "read_each", lambda fd, buffers, at: (calls.append(len(buffers)), real(fd, buffers, at))[1])  # type: ignore[func-returns-value]
     with Dataset(path) as dataset:
         assert np.array_equal(dataset.to_numpy(axes=["time", "z"]), want)
-        assert bool(calls) == (shape == (31, 33))
+        assert (max(calls) > 1) == (shape == (31, 33))
         assert np.array_equal(dataset.to_numpy(axes=["z", "time"]), want.swapaxes(0, 1))
         assert np.array_equal(np.asarray(dataset.as_array(axes=["time", "z"])[2:, 1, 3:9, 5:7]), want[2:, 1, 3:9, 5:7])
 
