@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 IN_JAVA = frozenset({"post_hardware", "post_camera"})
 """The hooks that Java's engine has to call: aiomm calls the others itself before it sends anything."""
+TOLD = {"post_hardware", "pre_snap", "post_snap", "pre_sequence_started", "post_sequence_stopped"}
+"""What is passed on as Java tells it: the same as on a core in this process. ``pre_hardware`` is told here, before its hook."""
 LOST_SHOWN = 20
 
 logger = logging.getLogger("aiomm")
@@ -176,11 +178,13 @@ class JavaHome:
                         self._writer.saved(notice.payload)
                     continue
                 engine.hear(notice.milestone, notice.payload)
-                if notice.kind in ("hardware", "camera") and notice.milestone != "pre_hardware":  # that one is told before its hook
+                if notice.milestone in TOLD:
                     run.note(notice.milestone, notice.payload)
                 if notice.milestone == "acq_events_finished" and not engine.ending and not run.stopping:
                     run.fail(ended_by_java(await self.session.check()))
         finally:
+            engine.events_over = True  # nobody would hear of it any more
+            engine.look()
             if not self._data_over.done():
                 self._data_over.set_result(None)
 
