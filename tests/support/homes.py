@@ -65,6 +65,9 @@ async def _java_rig(host: JavaHost, directory: Path, load: Callable[[Any], None]
                 yield Rig(mmc, await bridge.get_core(), directory, {"bridge": bridge}, java=True)
             finally:
                 mmc.heal()
+        if not mmc.control("engineIdle", 5000):
+            host.kill()  # there is one engine: it would keep every later test waiting
+            pytest.fail("Micro-Manager's engine is still busy after the test")
 
 
 def only_local(because: str) -> pytest.MarkDecorator:

@@ -90,7 +90,8 @@ class JavaMicroscope:
     def close(self) -> None:
         """Take everything back to what it was when the host started."""
         try:
-            self.control("restore")
+            with contextlib.suppress(OSError, ValueError):  # it was ended
+                self.control("restore")
         finally:
             self._listener.shutdown()
             self._listener.server_close()

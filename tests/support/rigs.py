@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import mm_test_adapters
-import pytest
 
 import aiomm
 from tests.support import sequence_tester as st
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Event = dict[str, Any]
-ENGINE = bool(os.environ.get("AIOMM_ENGINE"))
 SHUTTER = "White Light Shutter"
 
 
@@ -38,18 +35,12 @@ class Rig:
     def __post_init__(self) -> None:
         self.where = self.where or {"core": self.core}
 
-    def _ready(self) -> None:
-        if self.java and not ENGINE:
-            pytest.skip("acquisitions on Micro-Manager's engine come with aiomm.acquire.remote")
-
     def acquisition(self, **options: Any) -> aiomm.Acquisition:
         """Save NDTiff in the test's own folder."""
-        self._ready()
         return aiomm.Acquisition(str(self.directory), "rig", show_display=False, **{**self.where, **options})
 
     def memory(self, **options: Any) -> aiomm.Acquisition:
         """Keep images in memory."""
-        self._ready()
         return aiomm.Acquisition(show_display=False, **{**self.where, **options})
 
 

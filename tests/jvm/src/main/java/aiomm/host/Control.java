@@ -1,12 +1,18 @@
 package aiomm.host;
 
+import java.lang.reflect.Field;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.regex.Pattern;
+import org.micromanager.acqj.internal.Engine;
 
 /** How the simulated microscope behaves, and what it was told. All of these speak of the one microscope. */
 public final class Control {
@@ -95,6 +101,21 @@ public final class Control {
   /** Give a device a hardware sequence of up to so many values; the name is a property's, or XY. */
   public void lengthen(String label, String name, int limit) throws Exception {
     MICROSCOPE.lengthen(label, name, limit);
+  }
+
+  /** Whether Micro-Manager's one engine has nothing to do, or will within this time (ms). */
+  public boolean engineIdle(int ms) throws Exception {
+    for (String name : new String[] {"eventGeneratorExecutor_", "acqExecutor_"}) {
+      Field field = Engine.class.getDeclaredField(name);
+      field.setAccessible(true);
+      Future<?> nothing = ((ExecutorService) field.get(null)).submit(() -> {});
+      try {
+        nothing.get(ms, TimeUnit.MILLISECONDS);
+      } catch (TimeoutException e) {
+        return false;
+      }
+    }
+    return true;
   }
 
   /** The type of a device, as DeviceType names it. */
