@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import struct
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
+from aiomm.bridge import wire
 from aiomm.errors import EventError
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.events import AcquisitionEvent
 
-__all__ = ["NO_CAMERA", "decode_events", "encode_event", "excuse"]
+__all__ = ["NO_CAMERA", "decode_events", "encode_event", "excuse", "write_events"]
 
 NO_CAMERA: Final = "none: aiomm skips this image"
 """A camera that does not exist: Java fails before it exposes."""
@@ -92,6 +94,23 @@ def _pattern(pattern: bytes | np.ndarray) -> np.ndarray:
         return np.frombuffer(pattern, np.uint8)
     flat = np.ascontiguousarray(pattern, np.uint8)
     return flat.reshape(-1).view(np.int32) if flat.ndim == 3 else flat.reshape(-1)
+
+
+def write_events(events: list[dict[str, Any]]) -> list[bytes | memoryview]:
+    """Write the frames of a message of events.
+
+    Raises
+    ------
+    JavaValueError
+        Java cannot take them.
+    """
+    pattern = events[0].get("slm_pattern") if len(events) == 1 else None
+    if not isinstance(pattern, np.ndarray):
+        return wire.encode({"events": events}, order="native")
+    # Beside binary data Java takes texts with an '@' for its place. It stops looking in an event where it has found it, and in its
+    # table of an event's keys the pattern comes before all that may have such texts, but stage_positions.
+    text = wire.encode({"events": [{**events[0], "slm_pattern": f"@1_{pattern.dtype.itemsize}"}]})[0]
+    return [text, struct.pack("=i", 1), memoryview(cast("Any", pattern)).cast("B")]
 
 
 def decode_events(message: Mapping[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.acquire.remote.ending import close_unused, force_end, quietly, unwrapped
-from aiomm.acquire.remote.events import excuse
+from aiomm.acquire.remote.events import excuse, write_events
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
 from aiomm.bridge import wire
 from aiomm.bridge.channels import channels_of
@@ -355,7 +355,7 @@ class JavaSession:
         """
         if self._end_said or self._closing is not None:
             raise ClosedError("no events can be sent after the end of the acquisition")
-        frames = wire.encode({"events": events}, order="native")
+        frames = write_events(events)
         self._started = True
         await self._push(frames)
 
