@@ -225,13 +225,7 @@ class JavaWriter:
             if not records or self._error is not None or self._closed:
                 return
             first = len(self._store.index)
-            error: DatasetFormatError | None = None
-            try:
-                data = b"".join(records)
-                if self._store.add(data) != len(data):
-                    raise DatasetFormatError("Micro-Manager's index: a record is cut short")
-            except DatasetFormatError as why:
-                error = why
+            error = self._add(records)
             frames = [self._arrived(row) for row in range(first, len(self._store.index))]
             refused = self._refused and self._put < self._limit
             if refused:
@@ -244,6 +238,21 @@ class JavaWriter:
             self._fail(error)
         elif refused and self._on_room is not None:
             self._on_room()
+
+    def _add(self, records: list[bytes]) -> DatasetFormatError | None:
+        """Add records to the store up to the first that cannot be right."""
+        store, first = self._store, len(self._store.index)
+        try:
+            store.add(b"".join(records))
+        except DatasetFormatError:
+            pass
+        try:
+            for one in records[len(store.index) - first :]:  # all are in, unless one is wrong: then those before it
+                if store.add(one) != len(one):
+                    raise DatasetFormatError(f"Micro-Manager's index: {one[:60]!r} is no record")
+        except DatasetFormatError as error:
+            return error
+        return None
 
     def _arrived(self, row: int) -> Frame:
         """Give the frame whose image is in a row."""
