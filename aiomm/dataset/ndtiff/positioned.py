@@ -50,13 +50,13 @@ def read_at(fd: int, length: int, offset: int) -> bytes:
     return os.pread(fd, length, offset)
 
 
-read_each: Callable[[int, Sequence[Any], int], int] = getattr(os, "preadv", seek_read_each)
-"""Fill contiguous buffers one after the other as far as one call does; says how far. At most 1024 of them."""
-
-
 def read_into(fd: int, buffer: Any, offset: int) -> int:
     """Fill a contiguous buffer as far as one call does; says how far."""
-    return read_each(fd, [buffer], offset)
+    return os.preadv(fd, [buffer], offset)
+
+
+read_each: Callable[[int, Sequence[Any], int], int] = getattr(os, "preadv", seek_read_each)
+"""Fill contiguous buffers one after the other as far as one call does; says how far. At most 1024 of them."""
 
 
 def write_at(fd: int, data: Any, offset: int) -> int:
@@ -65,4 +65,4 @@ def write_at(fd: int, data: Any, offset: int) -> int:
 
 
 if not hasattr(os, "preadv"):
-    read_at, write_at = seek_read, seek_write
+    read_at, read_into, write_at = seek_read, seek_read_into, seek_write
