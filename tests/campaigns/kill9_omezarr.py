@@ -35,7 +35,14 @@ MODES: Modes = {
     "every": {"shapes": [(128, 128)], "queue_size": 8, "durability": "every"},
     "one by one": {"shapes": [(256, 256)], "queue_size": 1},
     "levels": {"shapes": [(600, 700)], "queue_size": 20, "levels": 2, "pause": 0.002},
-    "levels, ending": {"shapes": [(600, 700)], "queue_size": 20, "levels": 2, "images": 30, "positions": ["A1", "A2", "B1", "B2", "C11"]},
+    "levels, ending": {
+        "shapes": [(600, 700)],
+        "queue_size": 20,
+        "levels": 2,
+        "images": 30,
+        "longest": 1.5,
+        "positions": ["A1", "A2", "B1", "B2", "C11"],
+    },
 }
 
 
@@ -50,7 +57,8 @@ def write(folder: str, mode: str) -> None:
     """Write until killed; report through stdout."""
     options = dict(MODES[mode])
     shapes = options.pop("shapes")
-    options.pop("positions", None)
+    for key in ("positions", "longest"):
+        options.pop(key, None)
     images, pause = options.pop("images", 10**9), options.pop("pause", 0)
     writer = OmeZarrWriter(folder, "killed", {"mode": mode}, on_saved=report, **options)
     os.write(1, b"ready\n")

@@ -91,7 +91,8 @@ def run(
         mode = list(modes)[number % len(modes)]
         place = Path(tempfile.mkdtemp(prefix="kill-", dir=folder))
         try:
-            delay = rng.choice([0.0, 0.02, rng.uniform(0, longest), rng.uniform(0, longest)])
+            most = modes[mode].get("longest", longest)
+            delay = rng.choice([0.0, 0.02, rng.uniform(0, most), rng.uniform(0, most)])
             kill_once(module, check, place, mode, delay, outcome)
         finally:
             shutil.rmtree(place)
