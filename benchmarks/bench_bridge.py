@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -78,8 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         prepare(host.port)
         results: dict[str, dict[str, list[dict[str, float]]]] = {case: {name: [] for name in CONTESTANTS} for case in options.cases}
         for number in range(-1, options.rounds):  # the first warms up everyone
-            first = number % len(CONTESTANTS)
-            names = CONTESTANTS[first:] + CONTESTANTS[:first]
+            names = random.Random(number).sample(CONTESTANTS, len(CONTESTANTS))  # who went before leaves its mark
             for case in options.cases:
                 for name in names:
                     n = CASES[case][0]
