@@ -47,6 +47,12 @@ class _Stream:
         if link is not None:
             link.close(linger=round(linger * 1000))
 
+    def give_up(self, seen: str) -> None:
+        """The peer is known to be gone, or will never come: whoever waits here hears of it as of a broken connection."""
+        if self._lost is None:
+            self._lost = seen
+            self._wake()
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -176,6 +176,10 @@ class HookPipe:
         events = message.get("events")
         return events if isinstance(events, list) else message
 
+    def lose(self, why: BaseException) -> None:
+        """Java is gone: it may never have come to where it is sent to."""
+        self._push.give_up(str(why))
+
     async def aclose(self) -> None:
         """Close both sockets; what was sent last gets a moment to leave."""
         await self.inbox.aclose()
@@ -252,6 +256,10 @@ class ImagePipe:
         if self._alone:
             await self.finish()
         return END  # type: ignore[no-any-return]
+
+    def lose(self, why: BaseException) -> None:
+        """Java is gone: it may never have come to where it is sent to."""
+        self._push.give_up(str(why))
 
     async def aclose(self) -> None:
         """Close both sockets; what was sent last gets a moment to leave."""

@@ -456,6 +456,10 @@ class JavaSession:
             self.lost = error
             if not self.gone.done():
                 self.gone.set_result(error)
+            for pipe in self._pipes():
+                pipe.lose(error)
+            if self._events is not None:
+                self._events.give_up(str(error))
 
     # ---- ending -------------------------------------------------------------------------------------------------
 
