@@ -424,7 +424,7 @@ class Acquisition:
             listed = await run.tiling.preview(listed)
         wanted = await asyncio.to_thread(needs, listed)
         caps = await self._home.capabilities(wanted)
-        return await asyncio.to_thread(make_plan, listed, caps, self._limits, sequencing=self._sequencing)
+        return await asyncio.to_thread(make_plan, listed, caps, self._limits, sequencing=self._sequencing, grouping=self._home.grouping)
 
     def mark_finished(self) -> None:
         """Take no more events; the acquisition ends when those it has are done."""

@@ -32,7 +32,7 @@ from aiomm.core.thread import Routine, Wait, Wakes
 from aiomm.errors import EventError, HardwareError, HookError, StorageError, SubmissionCancelled, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from aiomm.acquire.capabilities import Needs
     from aiomm.acquire.metadata import Clock
@@ -144,6 +144,10 @@ class Conductor:
 
     # ---- what a home does its own way ---------------------------------------------------------------------------
 
+    def _groups(self, events: Iterable[AcquisitionEvent], caps: Capabilities) -> Iterator[Group]:
+        """Cut the events of one scope into groups, each carried out at once."""
+        return iter_groups(events, caps, self._sequencing)
+
     def _read(self, wanted: Needs) -> Routine:
         """Read what the hardware can do; gives `Capabilities`."""
         raise NotImplementedError
@@ -231,7 +235,7 @@ class Conductor:
             except (EventError, UnsupportedError, StorageError) as ended:
                 error = ended
                 return
-            for group in iter_groups(window.events, caps, self._sequencing):
+            for group in self._groups(window.events, caps):
                 yield from self._between(window)
                 for _ in group.events:
                     rest.popleft()
@@ -418,7 +422,7 @@ class Conductor:
             check_events(changed, caps, self._limits, first=window.number)
         except EventError as error:
             raise HookError(f"a hook returned an event that cannot be carried out: {error}") from error
-        return [(group, caps) for group in iter_groups(changed, caps, self._sequencing)]
+        return [(group, caps) for group in self._groups(changed, caps)]
 
     def _note(self, milestone: str, about: Any) -> None:
         if self.listening:

@@ -9,6 +9,7 @@ from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
 from aiomm.acquire.engine import Engine
 from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.metadata import summary_metadata
+from aiomm.acquire.sequencing import iter_groups
 from aiomm.acquire.target import open_storage
 from aiomm.core import LocalCore
 from aiomm.errors import ClosedError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.conductor import Conductor
     from aiomm.acquire.run import Run
+    from aiomm.acquire.sequencing import Grouping
     from aiomm.acquire.target import Target
     from aiomm.bridge import Bridge
     from aiomm.core import Core
@@ -31,6 +33,10 @@ class Home(Protocol):
 
     owner: Any
     """What functions get as, or through, their ``bridge``: a LocalCore or a Bridge."""
+
+    @property
+    def grouping(self) -> Grouping:
+        """What cuts events into groups that are carried out at once."""
 
     async def open(self) -> None:
         """Connect; before anything else here."""
@@ -71,6 +77,8 @@ class Home(Protocol):
 
 class LocalHome:
     """A `LocalCore`: the engine is a routine on its hardware thread, aiomm's own writers save."""
+
+    grouping: Grouping = staticmethod(iter_groups)
 
     def __init__(self, core: LocalCore, *, show_viewer: bool) -> None:
         self.owner = core

@@ -97,7 +97,9 @@ def refuse_on_java(parameters: dict[str, Any], *, connected: bool) -> None:
         raise UnsupportedError("port= chooses a running Micro-Manager, and bridge= (or core=) is one already: give one of them")
     if connected and parameters["bridge_timeout"] != DEFAULT_TIMEOUT_MS:
         raise UnsupportedError("bridge_timeout= is for the connection that port= makes; the bridge that you gave has a timeout of its own")
-    if parameters["on_error"] != "raise":
+    if parameters["magellan_acq_index"] is not None or parameters["magellan_explore"]:
+        raise UnsupportedError("magellan_acq_index= and magellan_explore= cannot be had from Micro-Magellan yet: acquire with events")
+    if parameters["on_error"] == "continue":
         raise UnsupportedError('on_error="continue": the engine of a running Micro-Manager ends an acquisition at its first device error')
     java_saves = parameters["directory"] is not None and parameters["format"] == "ndtiff"
     if java_saves and parameters["durability"] != "none":

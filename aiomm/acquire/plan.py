@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.capabilities import Checker
 from aiomm.acquire.limits import Limits
-from aiomm.acquire.sequencing import Group, iter_groups
+from aiomm.acquire.sequencing import Group, Grouping, iter_groups
 from aiomm.errors import EventError
 
 if TYPE_CHECKING:
@@ -99,7 +99,12 @@ class Plan:
 
 
 def make_plan(
-    events: Iterable[AcquisitionEvent], caps: Capabilities, limits: Limits | Mapping[str, Any] | None = None, *, sequencing: str = "auto"
+    events: Iterable[AcquisitionEvent],
+    caps: Capabilities,
+    limits: Limits | Mapping[str, Any] | None = None,
+    *,
+    sequencing: str = "auto",
+    grouping: Grouping = iter_groups,
 ) -> Plan:
     """Plan the events of one scope.
 
@@ -113,6 +118,8 @@ def make_plan(
         Soft limits; what is outside is listed, not raised.
     sequencing : "auto" or "off"
         Whether events may be merged.
+    grouping : function
+        What cuts them into groups, as `iter_groups` does.
 
     Raises
     ------
@@ -131,7 +138,7 @@ def make_plan(
             raise EventError(f"event {number}: {key}: {text}", key=key, value=value)
         outside += [f"event {number}: {key}: {text}" for key, _, text in limits.broken(event, checker.roles, caps)]
         checked.append(event)
-    groups = tuple(iter_groups(checked, caps, sequencing))
+    groups = tuple(grouping(checked, caps, sequencing))
     cameras = caps.image.cameras if caps.image else 1
     images = sum(event.acquire for event in checked) * cameras
     duration, dose = estimate(groups, caps.image.exposure if caps.image else 0.0)

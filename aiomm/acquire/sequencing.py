@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from aiomm.acquire.capabilities import Capabilities
     from aiomm.acquire.events import AcquisitionEvent
@@ -49,6 +49,10 @@ class Group:
     properties: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     slm: tuple[Pattern, ...] | None = None
     stages: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+Grouping: TypeAlias = "Callable[[Iterable[AcquisitionEvent], Capabilities, str], Iterator[Group]]"
+"""What cuts the events of one scope into groups; the text is "auto" or "off"."""
 
 
 def iter_groups(events: Iterable[AcquisitionEvent], caps: Capabilities, sequencing: str = "auto") -> Iterator[Group]:

@@ -18,6 +18,7 @@ from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
 from aiomm.acquire.remote.engine import JavaEngine, ended_by_java
+from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
 from aiomm.acquire.remote.session import JavaSession, Wanted
 from aiomm.acquire.remote.storage import JavaWriter
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.remote.pipes import HookPipe
     from aiomm.acquire.run import Run
+    from aiomm.acquire.sequencing import Grouping
     from aiomm.acquire.target import Target
     from aiomm.core import BridgedCore, Core
 
@@ -63,6 +65,7 @@ class JavaHome:
     """
 
     session: JavaSession
+    grouping: Grouping = staticmethod(java_groups)
 
     def __init__(self, bridge: Bridge | None, port: int, timeout: float, *, hooks: frozenset[str], show_viewer: bool, debug: bool) -> None:
         self._own = bridge is None
