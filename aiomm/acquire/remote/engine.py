@@ -211,10 +211,10 @@ class JavaEngine(Conductor):
         yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
         yield from self._hardware.choose_camera(first.camera)
         encoded = [encode_event(event) for event in group.events]
+        if (first.x is None) != (first.y is None):  # Java moves to both or not at all
+            encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         if len(encoded) > 1:
             encoded = in_full(encoded)
-        elif (first.x is None) != (first.y is None):  # Java moves to both or not at all
-            encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         yield from self._hardware.will_run(group)
         yield self.memory.clear()
         self._expect(group, submission)
