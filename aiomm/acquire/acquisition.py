@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aiomm.acquire.plan import Plan
-    from aiomm.core.local import LocalCore
+    from aiomm.core import BridgedCore, LocalCore
     from aiomm.dataset import Dataset
     from aiomm.dataset.storage import Durability
 
@@ -153,7 +153,7 @@ class Acquisition:
         debug: bool = False,
         core_log_debug: bool = False,
         *,
-        core: LocalCore | None = None,
+        core: LocalCore | BridgedCore | None = None,
         bridge: Any = None,
         image_saved_fn: Callable[..., Any] | None = None,
         notification_callback_fn: Callable[..., Any] | None = None,

@@ -14,11 +14,12 @@ import typer
 from aiomm.acquire import Acquisition, AcquisitionEvent, multi_d_acquisition_events
 from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
 from aiomm.acquire.run import METADATA_BYTES
+from aiomm.bridge import Bridge
 from aiomm.cli.exits import Interrupted, NoMicroscopeError, UsageError
 from aiomm.cli.info import size
 from aiomm.cli.interrupts import on_interrupt
 from aiomm.cli.progress import progress_bars
-from aiomm.core import LocalCore
+from aiomm.core import BridgedCore, LocalCore
 from aiomm.errors import AiommError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+
+    from aiomm.acquire.capabilities import Needs
 
 MOST_SLICES = 1_000_000
 
@@ -36,7 +39,8 @@ class Job:
 
     directory: Path
     name: str
-    config: str
+    where: str | int
+    """The configuration to load in this process, or the port of a running Micro-Manager."""
     time_points: int
     interval: float
     z: tuple[float, float, float] | None
@@ -61,18 +65,28 @@ class Job:
         return self.time_points * self.slices * max(1, len(self.channels))
 
 
-async def channel_group(core: LocalCore, job: Job) -> str:
+async def look(core: LocalCore | BridgedCore, wanted: Needs) -> Capabilities:
+    """Ask the microscope what events that have these needs must know."""
+    if isinstance(core, LocalCore):
+        found: Capabilities = await core.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
+        return found
+    from aiomm.acquire.remote.asking import Asking  # it is of no use to who never meets Java
+
+    return await Asking(core).read(lambda mmc: read_capabilities(mmc, wanted, image=True))
+
+
+async def channel_group(core: LocalCore | BridgedCore, job: Job) -> str:
     """Return the config group that the channels are in."""
     if job.channel_group is not None:
         return job.channel_group
     group: str = await core.get_channel_group()
     if not group:
         groups = ", ".join(await core.get_available_config_groups())
-        raise UsageError(f"this configuration names no channel group; say -c GROUP:PRESET,PRESET, with one of the groups {groups}")
+        raise UsageError(f"this microscope names no channel group; say -c GROUP:PRESET,PRESET, with one of the groups {groups}")
     return group
 
 
-async def make_events(core: LocalCore, job: Job) -> Sequence[Any]:
+async def make_events(core: LocalCore | BridgedCore, job: Job) -> Sequence[Any]:
     """Make the events of the job."""
     arguments: dict[str, Any] = {"num_time_points": job.time_points, "time_interval_s": job.interval, "order": job.order}
     if job.z is not None:
@@ -87,7 +101,7 @@ async def make_events(core: LocalCore, job: Job) -> Sequence[Any]:
         raise UsageError(str(error)) from error
 
 
-async def refuse_what_cannot_be(core: LocalCore, job: Job) -> None:
+async def refuse_what_cannot_be(core: LocalCore | BridgedCore, job: Job) -> None:
     """Look whether this microscope and this disk can do the job, before a folder is made.
 
     Raises
@@ -99,15 +113,17 @@ async def refuse_what_cannot_be(core: LocalCore, job: Job) -> None:
     UsageError, EventError
         A channel, a position or an order cannot be.
     """
-    caps = await core.run(lambda mmc: read_capabilities(mmc, needs(()), image=True), reads=True)
+    caps = await look(core, needs(()))
     if not caps.of_type("Camera"):
-        raise NoMicroscopeError(f"configuration {job.config!r} loads no camera")
+        local = isinstance(job.where, str)
+        raise NoMicroscopeError(
+            f"configuration {job.where!r} loads no camera" if local else f"Micro-Manager at port {job.where} has no camera"
+        )
     if job.slices > MOST_SLICES:
         raise UsageError(f"-z: {job.slices} slices are more than the {MOST_SLICES} that a stack may have")
     first = replace(job, time_points=1)  # the time points after it ask for the same
     events = [AcquisitionEvent.from_dict(event) for event in await make_events(core, first)]
-    wanted = needs(events)
-    caps = await core.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
+    caps = await look(core, needs(events))
     check_events(events, caps)
     if job.format != "memory" and caps.image is not None and not changes_camera(caps):
         await asyncio.to_thread(check_room, job, caps.image.nbytes)
@@ -131,16 +147,18 @@ def check_room(job: Job, image_bytes: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def microscope(config: str) -> AsyncIterator[LocalCore]:
-    """Load the configuration; a failure is the microscope's, not the acquisition's."""
-    try:
-        core = await LocalCore.open(config)
-    except (AiommError, OSError, ImportError) as error:
-        raise NoMicroscopeError(f"{error} (`aiomm doctor` looks for what is missing)") from error
-    try:
+async def microscope(where: str | int) -> AsyncIterator[LocalCore | BridgedCore]:
+    """Load the configuration, or find Micro-Manager; a failure is the microscope's, not the acquisition's."""
+    async with contextlib.AsyncExitStack() as opened:
+        try:
+            if isinstance(where, int):
+                core: LocalCore | BridgedCore = await (await opened.enter_async_context(Bridge(where))).get_core()
+            else:
+                core = await opened.enter_async_context(LocalCore(where))
+        except (AiommError, OSError, ImportError) as error:
+            hint = "" if isinstance(where, int) else " (`aiomm doctor` looks for what is missing)"
+            raise NoMicroscopeError(f"{error}{hint}") from error
         yield core
-    finally:
-        await core.aclose()
 
 
 class Outcome:
@@ -197,7 +215,7 @@ async def run(job: Job, console: Console) -> None:
 
 async def acquire(job: Job, outcome: Outcome, console: Console) -> None:
     """Acquire, then report: where the images are, and a picture of them."""
-    async with microscope(job.config) as core:
+    async with microscope(job.where) as core:
         await refuse_what_cannot_be(core, job)
         if job.exposures and not job.channels:
             await core.set_exposure(job.exposures[0])

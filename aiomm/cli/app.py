@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from aiomm.cli import arguments
-from aiomm.cli.exits import EPILOG, Exit, UsageError, errors_as_sentences
+from aiomm.cli.exits import EPILOG, Exit, errors_as_sentences
 
 
 class Sentences(TyperGroup):
@@ -74,7 +74,15 @@ def common(
 @app.command(epilog=EPILOG)
 def acquire(
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder for the dataset; it is made if needed.")],
-    config: Annotated[str, typer.Option(metavar="FILE", help="A Micro-Manager .cfg file, or 'demo': a simulated microscope.")] = "demo",
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A Micro-Manager .cfg file, or 'demo': a simulated microscope, if nothing is said.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=1, max=65535, help="The server of a running Micro-Manager, in place of --config; its own is 4827."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the dataset; its folder is OUT/NAME_1, then OUT/NAME_2.")] = "acq",
     time_points: Annotated[int, typer.Option("--time-points", "-t", metavar="N", min=1, help="Number of time points.")] = 1,
     interval: Annotated[float, typer.Option(metavar="S", min=0, help="Seconds from one time point to the next; 0: no waiting.")] = 0.0,
@@ -87,23 +95,20 @@ def acquire(
     order: Annotated[str, typer.Option(metavar="ORDER", help="The loops, outermost first: t time, p position, c channel, z.")] = "tpcz",
     format: Annotated[Literal["ndtiff", "ome-zarr", "memory"], typer.Option(help="'memory' saves nothing but the preview.")] = "ndtiff",
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Draw a picture of the dataset, OUT/NAME_1.png.")] = True,
-    port: Annotated[int | None, typer.Option(metavar="PORT", help="A running Micro-Manager. Not possible yet.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Acquire images with a microscope in this process, and save them.
+    """Acquire images with a microscope in this process, or in a running Micro-Manager, and save them.
 
     Ctrl-C once stops safely and keeps what is saved; twice abandons.
     """
     from aiomm.cli.acquire import Job, run
 
     with errors_as_sentences(debug):
-        if port is not None:
-            raise UsageError(f"--port {port}: aiomm cannot use a running Micro-Manager yet; --config loads a configuration in this process")
         group, names = arguments.channel_names(channels) if channels is not None else (None, [])
         job = Job(
             directory=arguments.folder(out),
             name=name,
-            config=config,
+            where=arguments.microscope(config, port),
             time_points=time_points,
             interval=interval,
             z=arguments.z_range(z) if z is not None else None,

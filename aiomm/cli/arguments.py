@@ -18,6 +18,18 @@ def folder(text: str) -> Path:
     return path
 
 
+def microscope(config: str | None, port: int | None) -> str | int:
+    """Read which microscope it is: a configuration to load in this process, or the port of a running Micro-Manager."""
+    if port is None:
+        return "demo" if config is None else config
+    if config is not None:
+        raise UsageError(
+            f"--config {config} and --port {port} are two microscopes: --config loads one in this process, --port uses the one that "
+            "Micro-Manager has loaded; give one of them"
+        )
+    return port
+
+
 def z_range(text: str) -> tuple[float, float, float]:
     """Read ``START:END:STEP`` in µm; at least one slice."""
     parts = text.split(":")
