@@ -12,6 +12,7 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
+from tests.support.homes import only_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -139,6 +140,11 @@ async def prove(rig: Rig, events: list[Event], **kwargs: Any) -> list[int]:
     return sizes
 
 
+def alone(rig: Rig, events: list[Event]) -> bool:
+    """Events with properties go one by one to Micro-Manager's engine, which would drop them from a hardware sequence."""
+    return rig.java and any("properties" in event for event in events)
+
+
 async def images_of(acq: Any, events: list[Event]) -> list[st.Settings]:
     """The same with the live dataset of an acquisition."""
     return await asyncio.to_thread(compare, acq.get_dataset(), events)
@@ -191,7 +197,7 @@ SEQUENCES: dict[str, list[Event]] = {
 @pytest.mark.parametrize("what", SEQUENCES)
 async def test_one_sequence(rig: Rig, what: str) -> None:
     events = numbered(SEQUENCES[what])
-    assert await prove(rig, events) == [len(events)]
+    assert await prove(rig, events) == ([1] * len(events) if alone(rig, events) else [len(events)])
 
 
 @pytest.mark.parametrize("what", SEQUENCES)
@@ -260,8 +266,9 @@ async def test_channels_merge_though_z_does_not(rig: Rig) -> None:
     ids=["z", "presets", "property", "constant after steps", "constant before steps"],
 )
 async def test_lengths_beyond_what_a_device_holds(rig: Rig, settings: list[Event], sizes: list[int] | None) -> None:
-    got = await prove(rig, numbered(settings))
-    assert sizes is None or got == sizes
+    events = numbered(settings)
+    got = await prove(rig, events)
+    assert sizes is None or got == ([1] * len(events) if alone(rig, events) else sizes)
     for call in rig.mmc.calls_of("loadStageSequence", "loadPropertySequence"):
         assert len(call.args[-1]) <= 5
 
@@ -269,13 +276,13 @@ async def test_lengths_beyond_what_a_device_holds(rig: Rig, settings: list[Event
 async def test_the_shortest_of_two_devices_counts(rig: Rig) -> None:
     rig.mmc.setProperty(st.SWITCHER, "TriggerSequenceMaxLength", 3)
     events = numbered({"z": i, **state(i % 4)} for i in range(8))
-    assert await prove(rig, events) == [3, 3, 2]
+    assert await prove(rig, events) == ([1] * 8 if rig.java else [3, 3, 2])
 
 
 async def test_a_property_that_cannot_be_sequenced_splits_the_group(rig: Rig) -> None:
     rig.mmc.setProperty(st.SWITCHER_2, "TriggerSequenceMaxLength", 0)
     events = numbered({"z": i, **state(i // 2, st.SWITCHER_2)} for i in range(6))
-    assert await prove(rig, events) == [2, 2, 2]
+    assert await prove(rig, events) == ([1] * 6 if rig.java else [2, 2, 2])
 
 
 async def test_a_generator_is_sequenced_within_its_windows(rig: Rig) -> None:
@@ -372,6 +379,7 @@ async def test_any_mixture(rig: Rig, seed: int) -> None:
     await prove(rig, mixture(seed, 60))
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: each sees what the other has set")
 async def test_two_acquisitions_keep_their_own_settings(rig: Rig) -> None:
     """Each names its preset and exposure once; the other's events in between must not change them."""
     first = numbered(
@@ -611,7 +619,11 @@ async def planned_and_called(rig: Rig, events: list[Event]) -> Any:
 )
 async def test_an_xy_sequence_is_what_the_plan_says(rig: Rig, places: list[tuple[float, float]]) -> None:
     rig.mmc.feign_xy_sequence(st.XY, 5)
-    group = await planned_and_called(rig, numbered({"x": x, "y": y} for x, y in places))
+    events = numbered({"x": x, "y": y} for x, y in places)
+    if rig.java and 1 in (len({x for x, _ in places}), len({y for _, y in places})):  # its engine would load nothing
+        assert await prove(rig, events) == [1] * len(events)
+        return
+    group = await planned_and_called(rig, events)
     assert list(group.xy) == places
     [call] = rig.mmc.calls_of("loadXYStageSequence")
     assert call.args == (st.XY, [x for x, _ in places], [y for _, y in places])
@@ -642,5 +654,5 @@ async def test_everything_in_one_sequence(rig: Rig) -> None:
 async def test_feigned_lengths_split_the_group(rig: Rig) -> None:
     rig.mmc.feign_xy_sequence(st.XY, 3)
     async with rig.acquisition() as acq:
-        await acq.acquire(numbered({"x": float(i), "y": 0.0} for i in range(8)))
+        await acq.acquire(numbered({"x": float(i), "y": -float(i)} for i in range(8)))
     assert [len(call.args[1]) for call in rig.mmc.calls_of("loadXYStageSequence")] == [3, 3, 2]

@@ -35,6 +35,11 @@ class Rig:
     def __post_init__(self) -> None:
         self.where = self.where or {"core": self.core}
 
+    def exposures(self) -> list[tuple[int, float]]:
+        """What the camera was told, in order: how many images, and when (s, time.monotonic())."""
+        calls = self.mmc.calls_of("snapImage", "startSequenceAcquisition")
+        return [(1 if call.name == "snapImage" else int(call.args[-3]), call.start) for call in calls]
+
     def acquisition(self, **options: Any) -> aiomm.Acquisition:
         """Save NDTiff in the test's own folder."""
         return aiomm.Acquisition(str(self.directory), "rig", show_display=False, **{**self.where, **options})
