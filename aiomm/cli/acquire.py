@@ -15,12 +15,12 @@ from aiomm.acquire import Acquisition, AcquisitionEvent, multi_d_acquisition_eve
 from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
 from aiomm.acquire.run import METADATA_BYTES
 from aiomm.bridge import Bridge
-from aiomm.cli.exits import Interrupted, NoMicroscopeError, UsageError
+from aiomm.cli.exits import Interrupted, LostError, NoMicroscopeError, UsageError
 from aiomm.cli.info import size
 from aiomm.cli.interrupts import on_interrupt
 from aiomm.cli.progress import progress_bars
 from aiomm.core import BridgedCore, LocalCore
-from aiomm.errors import AiommError, StorageError, UnsupportedError
+from aiomm.errors import AiommError, ServerLostError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.capabilities import Needs
 
 MOST_SLICES = 1_000_000
+LOST_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +191,13 @@ class Outcome:
             return f"{self.saved} of {self.total} images were in memory only, and are gone"
         return f"{self.saved} of {self.total} images are saved and kept in {self.path}"
 
+    def without(self, error: ServerLostError) -> str:
+        """Say that Micro-Manager is gone, what is kept, and what is lost."""
+        under_way = [str(axes) for axes in error.lost_images]
+        more = f" and {len(under_way) - LOST_SHOWN} more" * (len(under_way) > LOST_SHOWN)
+        lost = f"lost are those under way: {', '.join(under_way[:LOST_SHOWN])}{more}" if under_way else "none was under way"
+        return f"Micro-Manager at port {self.job.where} is gone ({error}); {self.kept}; {lost}"
+
 
 async def run(job: Job, console: Console) -> None:
     """Do the job. Ctrl-C cancels it: the acquisition stops the hardware, saves what it has, and it is said what is kept."""
@@ -208,7 +216,9 @@ async def run(job: Job, console: Console) -> None:
                 await preview(outcome)
     if working.cancelled():
         raise Interrupted(outcome.kept)
-    if working.exception() is not None and outcome.saved:
+    if isinstance(error := working.exception(), ServerLostError):
+        raise LostError(outcome.without(error)) from error
+    if error is not None and outcome.saved:
         typer.echo(outcome.kept, err=True)
     working.result()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from aiomm.errors import AiommError, DatasetError, EventError, UnsupportedError
+from aiomm.errors import AiommError, BridgeError, DatasetError, EventError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Exit(IntEnum):
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a dataset could not be written or read, "
-    "4 no microscope (configuration or device adapters), 130 interrupted."
+    "4 no microscope (configuration, device adapters, or no Micro-Manager at the port), 130 interrupted."
 )
 
 
@@ -36,7 +36,11 @@ class UsageError(Exception):
 
 
 class NoMicroscopeError(Exception):
-    """The configuration could not be loaded."""
+    """The configuration could not be loaded, or no Micro-Manager answers."""
+
+
+class LostError(Exception):
+    """The running Micro-Manager went in the middle; the message says what is saved and what is lost."""
 
 
 class Interrupted(Exception):
@@ -49,6 +53,7 @@ def exit_code_of(error: BaseException) -> Exit:
         ((Interrupted, KeyboardInterrupt), Exit.INTERRUPTED),
         ((NoMicroscopeError,), Exit.NO_MICROSCOPE),
         ((UsageError, EventError, UnsupportedError), Exit.USAGE),
+        ((BridgeError,), Exit.FAILED),  # some are OSErrors too, and have nothing to do with a disk
         ((DatasetError, OSError), Exit.STORAGE),
     ]
     return next((code for types, code in kinds if isinstance(error, types)), Exit.FAILED)
@@ -57,7 +62,7 @@ def exit_code_of(error: BaseException) -> Exit:
 def sentence(error: BaseException) -> str:
     """Say the error in one line; name its type only where aiomm did not raise it on purpose."""
     text = " ".join(str(error).split())
-    if isinstance(error, AiommError | UsageError | NoMicroscopeError | Interrupted):
+    if isinstance(error, AiommError | UsageError | NoMicroscopeError | LostError | Interrupted):
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror

@@ -80,7 +80,9 @@ def test_the_next_dataset_gets_the_next_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--port", 4827], 2, "--port 4827"),
+        (["--port", 4827, "--config", "demo"], 2, "--config demo and --port 4827 are two microscopes"),
+        (["--port", 0], 2, "--port"),
+        (["--port", 70000], 2, "--port"),
         (["-z", "0-10"], 2, "START:END:STEP"),
         (["-z", "0:10:-1"], 2, "other sign"),
         (["-c", "DAPI,"], 2, "GROUP:PRESET"),

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from aiomm import errors
-from aiomm.cli.exits import EPILOG, Exit, Interrupted, NoMicroscopeError, UsageError, errors_as_sentences, exit_code_of, sentence
+from aiomm.cli.exits import EPILOG, Exit, Interrupted, LostError, NoMicroscopeError, UsageError, errors_as_sentences, exit_code_of, sentence
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from aiomm.cli.exits import EPILOG, Exit, Interrupted, NoMicroscopeError, UsageE
         (errors.HardwareError("the stage is stuck"), 1),
         (errors.CoreError("no"), 1),
         (errors.HookError("no"), 1),
+        (errors.ServerLostError("no"), 1),
+        (LostError("no"), 1),
         (ZeroDivisionError("a bug"), 1),
         (UsageError("no"), 2),
         (errors.EventError("no"), 2),
