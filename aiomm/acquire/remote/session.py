@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import re
@@ -212,14 +213,23 @@ class JavaSession:
         self._owned.append(factory)
         await self._channels.free()
         self._ahead = self._channels.push_ahead(factory, queue=_MESSAGES)
-        if wanted.tiling is None:
-            arguments: list[Any] = [wanted.directory, wanted.name, viewer, wanted.queue_size, wanted.debug]
-            self.acquisition = await factory.call("createAcquisition", arguments)
-        else:
+        arguments: list[Any]
+        method, arguments = "createAcquisition", [wanted.directory, wanted.name, viewer]
+        if wanted.tiling is not None:
             x, y, level = wanted.tiling
-            arguments = [wanted.directory, wanted.name, viewer, True, x, y, -1 if level is None else level, wanted.queue_size, wanted.debug]
-            self.acquisition = await factory.call("createTiledAcquisition", arguments)
+            method, arguments = "createTiledAcquisition", [*arguments, True, x, y, -1 if level is None else level]
+        try:
+            self.acquisition = await factory.call(method, [*arguments, wanted.queue_size, wanted.debug])
+        except JavaException:
+            await self._end_half()
+            raise
         self._owned.append(self.acquisition)
+
+    async def _end_half(self) -> None:
+        """Java could not make the acquisition, but waits for its events already, and would for ever."""
+        if self._ahead is not None:
+            with contextlib.suppress(BridgeError):
+                await self._ahead[1].send(wire.encode(_END), timeout=self._channels.timeout)
 
     async def _listen_for_events(self) -> None:
         """Be where Java looks for its events; if it is not where it was thought to look, it takes up to 0.2 s to find us."""
@@ -524,7 +534,7 @@ class JavaSession:
 
     async def _release(self) -> None:
         if self._ahead is not None:
-            self._ahead[1].close()
+            self._ahead[1].close(linger=self._channels.timeout)
         if self._events is not None:
             self._events.close()
         if hasattr(self, "notices"):

@@ -20,6 +20,9 @@ from tests.support.bridging import right_answers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.jvm.host import JavaHost
+    from tests.support.bridging import Eye
+
 LAST = {"acq_events_finished", "data_sink_finished"}
 
 
@@ -385,6 +388,20 @@ async def test_open_cancelled_within_a_time(bridge: aiomm.Bridge, tmp_path: Path
             continue
         await session.close()
     await right_answers(bridge)
+
+
+async def test_a_folder_that_java_cannot_make(java_host: JavaHost, eye: Eye, tmp_path: Path) -> None:
+    """Java's half of an acquisition would wait for its events for ever, and keep its port. (Its thread for notifications does stay.)"""
+    await asyncio.to_thread((tmp_path / "file").write_text, "")
+    ports = await eye.probe.open_ports()
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
+        for _ in range(2):
+            with pytest.raises(errors.JavaException):
+                await JavaSession.open(bridge, wanted(tmp_path / "file"))
+    await eye.back()
+    async with asyncio.timeout(5):
+        while await eye.probe.open_ports() != ports:
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("nth", range(1, 5))
