@@ -7,6 +7,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.LockSupport;
 import mmcorej.DeviceType;
 
 /** The part of the simulated core that takes images: cameras, shutter, the circular buffer, sequences. */
@@ -320,7 +321,7 @@ abstract class Imaging extends Devices {
           break;
         }
         if (fast) {
-          Thread.sleep(0, 100000);
+          LockSupport.parkNanos(100_000); // sleeping takes a millisecond at least
         }
       }
     } catch (InterruptedException e) {
