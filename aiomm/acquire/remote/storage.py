@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JavaWriter"]
 
+TOGETHER_S = 0.005
 NO_PIXELS = np.zeros((0, 0), np.uint8)
 """Of frames whose pixels never came here."""
 
@@ -85,6 +86,7 @@ class JavaWriter:
         self._were_put: set[int] = set()
         self._queue: deque[list[bytes | memoryview]] = deque()
         self._records: list[bytes] = []
+        self._taken = float("-inf")  # when records were taken last, on the loop's clock
         self._refused = False
         self._ended = self._given_up = self._closed = False
         self._error: StorageError | None = None
@@ -213,13 +215,20 @@ class JavaWriter:
     def saved(self, record: bytes) -> None:
         """Take what Java tells of an image that it has saved: the image's record in the index. On the loop.
 
-        Images told of one right after the other are reported together.
+        The first is reported at once, those that follow soon after it together: each report costs a third of a millisecond.
         """
         self._records.append(record)
         if len(self._records) == 1:
-            asyncio.get_running_loop().call_soon(self._take_records)
+            loop = asyncio.get_running_loop()
+            wait = self._taken + TOGETHER_S - loop.time()
+            if wait <= 0 or self._refused:  # or somebody waits for room
+                loop.call_soon(self._take_records, loop)
+            else:
+                loop.call_later(wait, self._take_records, loop)
 
-    def _take_records(self) -> None:
+    def _take_records(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        if loop is not None:
+            self._taken = loop.time()
         with self._lock:
             records, self._records = self._records, []
             if not records or self._error is not None or self._closed:
