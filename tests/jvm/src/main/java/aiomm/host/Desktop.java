@@ -20,15 +20,22 @@ public final class Desktop implements Studio, MagellanAPI {
   }
 
   @Override
-  public Acquisition createAcquisition(int settings, boolean showDisplay) {
-    if (settings != 0) {
-      throw new IndexOutOfBoundsException("There is no acquisition " + settings + ": only 0");
+  public Acquisition createAcquisition(int index, boolean start) {
+    if (index < 0 || index >= JavaAcquisition.COUNT) {
+      throw new IndexOutOfBoundsException("There is no acquisition " + index + ": only " + JavaAcquisition.COUNT);
     }
-    return new JavaAcquisition(3);
+    return made(new JavaAcquisition(index), start);
   }
 
   @Override
-  public Acquisition createExploreAcquisition(boolean showDisplay) {
-    return new JavaAcquisition(0);
+  public Acquisition createExploreAcquisition(boolean start) {
+    return made(new JavaAcquisition(-1), start);
+  }
+
+  private static Acquisition made(Acquisition acquisition, boolean start) {
+    if (start) {
+      acquisition.start();
+    }
+    return acquisition;
   }
 }

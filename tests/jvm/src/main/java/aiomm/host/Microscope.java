@@ -202,7 +202,7 @@ public final class Microscope extends Imaging {
   public void waitForDevice(String label) throws Exception {
     Device device = find(label);
     long end = System.nanoTime() + timeoutMs * 1000000L;
-    while (device.busy()) {
+    while (device.busy() || (Boolean) Calls.through("deviceBusy", new Object[] {label})) {
       if (System.nanoTime() > end) {
         throw new Exception("wait timed out after " + timeoutMs + "ms: device \"" + label + "\" is still busy");
       }

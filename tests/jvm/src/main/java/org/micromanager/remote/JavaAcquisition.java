@@ -3,18 +3,31 @@ package org.micromanager.remote;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.micromanager.acqj.main.Acquisition;
 import org.micromanager.acqj.main.AcquisitionEvent;
 import org.micromanager.ndtiffstorage.NDTiffAPI;
 
 /** An acquisition whose events come from Java, as Micro-Magellan's do. It is in this package for the storage, which is not public. */
 public final class JavaAcquisition extends Acquisition implements PycroManagerCompatibleAcq {
-  private final int timePoints;
+  /** Those in the list: a sequence of three, three planes, late planes, and one that a device refuses. */
+  public static final int COUNT = 4;
 
-  public JavaAcquisition(int timePoints) {
+  private static volatile JavaAcquisition latest;
+  private final int kind;
+
+  /** The acquisition at this position, or -1: one to which explore() submits. */
+  public JavaAcquisition(int kind) {
     super(new RemoteViewerStorageAdapter(false, folder(), "magellan", false, 0, 0, null, 20));
-    this.timePoints = timePoints;
+    this.kind = kind;
+    latest = this;
+  }
+
+  /** What was made last. */
+  public static JavaAcquisition latest() {
+    return latest;
   }
 
   private static String folder() {
@@ -28,16 +41,36 @@ public final class JavaAcquisition extends Acquisition implements PycroManagerCo
   @Override
   public void start() {
     super.start();
+    if (kind < 0) {
+      return;
+    }
     List<AcquisitionEvent> events = new ArrayList<>();
-    for (int t = 0; t < timePoints; t++) {
+    for (int i = 0; i < 3; i++) {
       AcquisitionEvent event = new AcquisitionEvent(this);
-      event.setTimeIndex(t);
+      if (kind == 0) {
+        event.setTimeIndex(i);
+      } else if (kind == 3) {
+        event.setAxisPosition("z", i);
+        event.setStageCoordinate(i == 1 ? "No such stage" : "Z", i);
+      } else {
+        event.setZ(i, 10.0 * i);
+        event.setTags(new HashMap<>(Map.of("plane", "number " + i)));
+        if (kind == 2) {
+          event.setMinimumStartTime(250L * i);
+        }
+      }
       events.add(event);
     }
-    if (!events.isEmpty()) {
-      events.add(AcquisitionEvent.createAcquisitionFinishedEvent(this));
-      submitEventIterator(events.iterator());
-    }
+    events.add(AcquisitionEvent.createAcquisitionFinishedEvent(this));
+    submitEventIterator(events.iterator());
+  }
+
+  /** Acquire one tile more, as a click of the user's in the viewer of an explore acquisition does. */
+  public void explore(int row, int column) {
+    AcquisitionEvent event = new AcquisitionEvent(this);
+    event.setAxisPosition("row", row);
+    event.setAxisPosition("column", column);
+    submitEventIterator(List.of(event).iterator());
   }
 
   @Override
