@@ -87,12 +87,13 @@ async def test_what_this_micro_manager_has_not_is_said_with_its_version(core: An
         await core.get_last_image_md(0, 1)
 
 
-async def test_no_acquisition_on_it_yet(core: Any, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"core= is in a running Micro-Manager .*not made yet.*LocalCore"):
-        aiomm.Acquisition(str(tmp_path), "a", core=core)
-    with pytest.raises(TypeError, match="core= is the microscope, a LocalCore, not str"):
+async def test_an_acquisition_on_it(core: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="core= is the microscope, a LocalCore or what bridge.get_core\\(\\) gives, not str"):
         aiomm.Acquisition(str(tmp_path), "a", core="demo")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+    async with aiomm.Acquisition(str(tmp_path), "a", core=core, show_display=False) as acq:
+        assert await acq.acquire({"axes": {"n": 0}}) == [{"n": 0}]
+    assert [path.name for path in tmp_path.iterdir()] == ["a_1"]
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------

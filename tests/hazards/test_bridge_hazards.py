@@ -25,7 +25,6 @@ from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.jvm.host import JavaHost
 
@@ -188,16 +187,6 @@ async def test_9_3_a_killed_client_leaves_its_callback_alive(eye: Eye, java_host
     await control.tell_properties_changed()
     assert "RemoteCoreCallback" in await eye.probe.object_classes()
     await asyncio.to_thread(java_host.restart)
-
-
-@pytest.mark.parametrize("item", ["9.4: an event_generation_hook hangs the engine", "9.5: events that differ in properties are merged"])
-async def test_9_4_9_5_the_java_engine_gets_no_acquisition_yet(bridge: aiomm.Bridge, tmp_path: Path, item: str) -> None:
-    """What goes wrong in Java's engine cannot go wrong here: a core in Java is refused, by name."""
-    core: Any = await bridge.get_core()
-    with pytest.raises(errors.UnsupportedError, match="core"):
-        async with aiomm.Acquisition(tmp_path, "java", core=core, event_generation_hook_fn=lambda event: event):
-            pass
-    assert not list(tmp_path.iterdir())
 
 
 # ---- the clients before -------------------------------------------------------------------------------------------
