@@ -11,6 +11,7 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support import sequence_tester as st
+from tests.support.homes import only_local
 from tests.support.rigs import Rig, frames, numbered, snaps
 
 EVENT = {
@@ -29,6 +30,7 @@ def wall(text: str) -> datetime.datetime:
     return datetime.datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f %z")
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_every_key_of_a_snapped_image(rig: Rig) -> None:
     rig.mmc.setROI("Camera", 8, 4, 32, 16)
     before = datetime.datetime.now().astimezone()
@@ -70,6 +72,7 @@ async def test_every_key_of_a_snapped_image(rig: Rig) -> None:
     }
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_a_sequence_has_the_same_keys_with_the_same_types(rig: Rig) -> None:
     """Peers give ints for a snap and strings for a sequence."""
     event = {key: value for key, value in EVENT.items() if key not in ("axes", "min_start_time")}
@@ -89,6 +92,7 @@ async def test_a_sequence_has_the_same_keys_with_the_same_types(rig: Rig) -> Non
     assert moments == sorted(set(moments))
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_what_was_not_asked_is_not_said_to_be_asked(rig: Rig) -> None:
     await rig.core.set_exposure(4.0)
     async with rig.acquisition() as acq:
@@ -99,6 +103,7 @@ async def test_what_was_not_asked_is_not_said_to_be_asked(rig: Rig) -> None:
     assert md["XPosition_um"] == pytest.approx(5.0, abs=0.02)
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_positions_asked_and_read(tester: Rig) -> None:
     async with tester.acquisition() as acq:
         await acq.acquire({"axes": {"n": 0}, "stage_positions": [[st.Z_2, 4.0], [st.Z, 2.0]]})
@@ -108,6 +113,7 @@ async def test_positions_asked_and_read(tester: Rig) -> None:
     assert f"{st.Z}Position_um_Intended" not in md
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_a_stage_that_stops_short_is_recorded_where_it_is(rig: Rig) -> None:
     rig.mmc.on("setPosition", times=None, do=lambda original, label, um: original(label, um - 0.5))
     async with rig.acquisition() as acq:
@@ -116,6 +122,7 @@ async def test_a_stage_that_stops_short_is_recorded_where_it_is(rig: Rig) -> Non
     assert (md["ZPosition_um_Intended"], md["ZPosition_um"]) == (7.0, 6.5)
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_an_exposure_sequence_says_the_exposure_of_each_image(tester: Rig) -> None:
     tester.mmc.feign_exposure_sequence(st.CAMERA, 10)
     async with tester.acquisition() as acq:
@@ -136,6 +143,7 @@ async def test_in_a_sequence_only_what_was_asked_of_a_triggered_stage_is_said(te
         assert "ZPosition_um" not in md  # nobody could read it
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_settings_are_read_again_when_they_change(rig: Rig) -> None:
     async with rig.memory() as acq:
         await acq.acquire({"axes": {"n": 0}})
@@ -149,6 +157,7 @@ async def test_settings_are_read_again_when_they_change(rig: Rig) -> None:
     assert said[2]["Exposure"] == said[2]["ExposureActual-ms"] == 3.0
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_retries_are_recorded(rig: Rig) -> None:
     rig.mmc.on("setPosition", times=2, raises=RuntimeError("not now"))
     async with rig.memory() as acq:
@@ -183,6 +192,7 @@ async def test_the_multi_camera_adapter_gives_an_axis(rig: Rig) -> None:
 # ---- of the dataset -------------------------------------------------------------------------------------------------
 
 
+@only_local("images of Micro-Manager's engine have its metadata")
 async def test_every_key_of_the_summary(rig: Rig) -> None:
     async with rig.acquisition(summary_metadata={"Sample": "pollen"}) as acq:
         await acq.acquire({"axes": {"n": 0}})

@@ -32,7 +32,7 @@ async def test_images_are_saved_and_read_live(rig: Rig, events: list[dict[str, A
     for n, pixels in seen.items():
         assert np.array_equal(await dataset.read_image_async(n=n), pixels)
         assert np.array_equal(stored[n], pixels)
-    assert (await dataset.read_metadata_async(n=3))["Camera"]
+    assert (await dataset.read_metadata_async(n=3))["PixelType"] == "GRAY16"
 
 
 async def test_multi_d_with_a_processor(rig: Rig) -> None:

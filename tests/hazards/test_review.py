@@ -14,6 +14,7 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from tests.support.homes import only_local
 from tests.support.rigs import Event, Rig, snaps
 
 if TYPE_CHECKING:
@@ -308,6 +309,7 @@ async def test_a_processor_that_returns_after_the_grace_of_an_abort_is_no_error(
     assert acq.status.state == "aborted" and acq.status.error is None
 
 
+@only_local("the engine that cannot begin is the one of a LocalCore's thread")
 async def test_the_writer_is_finished_also_when_the_engine_cannot_begin(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: Any) -> None:
         raise errors.ClosedError("the core is closed")

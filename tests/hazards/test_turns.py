@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiomm
+from tests.support.homes import only_local
 from tests.support.rigs import frames
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ async def test_what_a_live_view_does_meanwhile_is_not_taken_for_what_was_found(r
     assert await light(rig) == (True, False)
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
 async def test_a_shutter_that_another_holds_open_is_not_taken_for_what_was_found(rig: Rig) -> None:
     a = await opened(rig)
     held = a.acquire([{"axes": {"n": n}, "min_start_time": n * 0.4} for n in range(3)], keep_shutter_open=True)
@@ -67,6 +69,7 @@ async def test_a_shutter_that_another_holds_open_is_not_taken_for_what_was_found
     assert await light(rig) == (True, False)
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
 async def test_a_held_shutter_stays_open_beside_an_idle_acquisition_and_closes_for_a_busy_one(rig: Rig) -> None:
     a, b = await opened(rig), await opened(rig)
     held = a.acquire([{"axes": {"n": n}, "min_start_time": n * 30.0} for n in range(2)], keep_shutter_open=True)
@@ -85,6 +88,7 @@ async def test_a_held_shutter_stays_open_beside_an_idle_acquisition_and_closes_f
     assert await light(rig) == (True, False)
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
 @pytest.mark.parametrize("early", [True, False])
 async def test_settings_come_back_whenever_the_other_was_opened(rig: Rig, early: bool) -> None:
     a = await opened(rig)
@@ -100,6 +104,7 @@ async def test_settings_come_back_whenever_the_other_was_opened(rig: Rig, early:
     assert (await places(a))[1] == (None, 10.0, 7.0)
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
 async def test_a_hook_that_starts_another_acquisition_and_goes_on(rig: Rig) -> None:
     """The other may not move the stage between this event's move and its exposure."""
     b = await opened(rig)
@@ -120,6 +125,7 @@ async def test_a_hook_that_starts_another_acquisition_and_goes_on(rig: Rig) -> N
         assert all(asked == pytest.approx(read) for asked, read, _ in (await places(acq)).values())
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
 async def test_a_hook_waits_for_another_acquisition_that_waits_for_this_one(rig: Rig) -> None:
     """What stands before the hook's events in the other acquisition may go too, or all three would wait for ever."""
     inside, go = asyncio.Event(), asyncio.Event()
@@ -142,6 +148,7 @@ async def test_a_hook_waits_for_another_acquisition_that_waits_for_this_one(rig:
     await b.aclose()
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
 async def test_one_that_ends_leaves_alone_what_the_other_has_set(rig: Rig) -> None:
     rig.mmc.defineConfig("Light", "manual", "Core", "AutoShutter", "0")
     a, b = await opened(rig), await opened(rig)
@@ -156,6 +163,7 @@ async def test_one_that_ends_leaves_alone_what_the_other_has_set(rig: Rig) -> No
     assert await rig.core.get_auto_shutter() is True
 
 
+@only_local("Micro-Manager's engine waits for stages, and stops none")
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 async def test_a_stage_that_takes_too_long_is_stopped(rig: Rig, on_error: str) -> None:
     await rig.core.set_property("XY", "Velocity", "0.05")
@@ -177,6 +185,7 @@ async def test_a_timer_is_reset_once_also_with_a_hook(rig: Rig) -> None:
         assert 1.0 <= time.monotonic() - began < 1.9  # waited for once, not twice
 
 
+@only_local('on_error="continue" is refused on a running Micro-Manager, whose engine ends at its first device error')
 async def test_autoshutter_comes_back_when_the_shutter_cannot_be_closed(rig: Rig) -> None:
     rig.mmc.on("setShutterOpen", times=None, when=lambda *args: args[-1] is False, raises=RuntimeError("stuck"))
     acq = await opened(rig, on_error="continue")
@@ -207,6 +216,7 @@ async def test_an_interrupted_body_leaves_its_task_uncancelled(rig: Rig) -> None
     assert "in the hook" in caught.value.__notes__[0]
 
 
+@only_local("a core in a running Micro-Manager is not closed from here")
 async def test_a_core_that_closes_while_an_acquisition_opens(rig: Rig) -> None:
     opening = asyncio.create_task(aiomm.Acquisition.open(str(rig.directory), "x", **rig.where, show_display=False))
     await asyncio.sleep(0)
@@ -216,6 +226,7 @@ async def test_a_core_that_closes_while_an_acquisition_opens(rig: Rig) -> None:
     assert not [thread.name for thread in threading.enumerate() if "ndtiff" in thread.name]
 
 
+@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
 async def test_a_turn_that_could_not_begin_brings_back_its_settings_the_next_time(rig: Rig) -> None:
     """Or the events after the failure would be taken with the other acquisition's settings."""
     broken = threading.Event()

@@ -88,6 +88,11 @@ class Ends:
         self.tasks = asyncio.all_tasks()
 
     @property
+    def java(self) -> bool:
+        """Micro-Manager's engine runs the acquisitions."""
+        return self._where is not None
+
+    @property
     def where(self) -> dict[str, Any]:
         """What tells an acquisition where its microscope is."""
         return self._where or {"core": self.core}
@@ -145,6 +150,8 @@ class Ends:
         count = 0
         axes: list[dict[str, Any]] = []
         for path in sorted(self.folder.glob("ends_*")):
+            if self.java and (path / "NDTiff.index").stat().st_size == 0:  # Micro-Manager makes no file before the first image
+                continue
             with aiomm.Dataset(str(path)) as dataset:
                 for row in range(len(dataset)):
                     pixels, _ = dataset.read_row(row)
