@@ -56,6 +56,9 @@ class JavaDevices:
     def settle_in(self) -> Steps:
         """Note the hardware as it is found, before anything is changed; once."""
         if self._found is None:
+            running = yield from self.attempt("isSequenceRunning")
+            if running:  # Micro-Manager's engine would wait for its end, for ever
+                raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
             self._asking.forget()
             self._found = yield self._asking.read(remember)
 
