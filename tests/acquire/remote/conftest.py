@@ -55,9 +55,8 @@ async def bridge(java_host: JavaHost, nothing_left: None) -> AsyncIterator[aiomm
 async def threads(eye: Eye) -> Counter[str]:
     """Java's threads that belong to acquisitions; the engine's own two stay."""
     names = (await eye.probe.thread_names()).splitlines()
-    return [
-        name for name in names if name.startswith(("Remote", "Acquisition ", "Tagged", "Image")) and name != "Acquisition Engine Thread"
-    ]
+    ours = ("Remote", "Acquisition ", "Tagged", "Image")
+    return Counter(name for name in names if name.startswith(ours) and name != "Acquisition Engine Thread")
 
 
 def one_large_message() -> None:
