@@ -1,4 +1,4 @@
-"""Drive a Micro-Manager that runs with its window (Tools > Options > Run server on port 4827), and use its Java objects."""
+"""Drive a Micro-Manager that runs with its window (Tools > Options > Run server on port 4827): its core, Java objects, an acquisition."""
 
 import asyncio
 
@@ -19,6 +19,10 @@ async def main() -> None:
         await names.add("any Java object")
         async for name in names:
             print(name)
+
+        async with aiomm.Acquisition("data", "java", bridge=bridge, show_display=False) as acq:  # on Micro-Manager's own engine
+            async for saved in acq.acquire(aiomm.multi_d_acquisition_events(z_start=0, z_end=4, z_step=1)):
+                print(saved.axes, saved.pixels.mean())
 
 
 asyncio.run(main())

@@ -177,13 +177,18 @@ def convert_command(
 @app.command("doctor", epilog=EPILOG)
 def doctor_command(
     directory: Annotated[Path, typer.Option("--directory", "-d", help="Folder to measure the disk in.", file_okay=False)] = Path(),
-    config: Annotated[str, typer.Option(metavar="FILE", help="The configuration to load: a .cfg file, or 'demo'.")] = "demo",
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The configuration to load: a .cfg file, or 'demo', if nothing is said.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", min=1, max=65535, help="The server of a running Micro-Manager, in place of --config.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Look for what an acquisition needs, and say what to do about what is missing."""
     from aiomm.cli.doctor import examine
 
     with errors_as_sentences(debug):
-        healthy = examine(directory, config, Console(highlight=False, soft_wrap=True))
+        healthy = examine(directory, arguments.microscope(config, port), Console(highlight=False, soft_wrap=True))
     if not healthy:
         raise typer.Exit(Exit.FAILED)

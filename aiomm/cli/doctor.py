@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from aiomm.bridge import Bridge
 from aiomm.core import LocalCore, adapters
 from aiomm.errors import AiommError
 
@@ -42,8 +43,11 @@ class Finding:
     needed: bool = True
 
 
-def examine(directory: Path, config: str, console: Console) -> bool:
-    """Look at everything and print it; True if all that is needed is there."""
+def examine(directory: Path, where: str | int, console: Console) -> bool:
+    """Look at everything and print it; True if all that is needed is there.
+
+    ``where`` is a configuration to load, or the port of a running Micro-Manager: device adapters of this process are not asked for then.
+    """
     healthy = True
 
     def report(finding: Finding) -> None:
@@ -57,8 +61,11 @@ def examine(directory: Path, config: str, console: Console) -> bool:
 
     for finding in packages():
         report(finding)
-    report(device_adapters())
-    report(asyncio.run(configuration(config)))
+    if isinstance(where, int):
+        report(asyncio.run(micro_manager(where)))
+    else:
+        report(device_adapters())
+        report(asyncio.run(configuration(where)))
     report(disk(directory))
     return healthy
 
@@ -105,6 +112,20 @@ async def configuration(config: str) -> Finding:
         return Finding(name, "does not load", " ".join(str(error).split()))
     size = f"{image.shape[1]} x {image.shape[0]} {image.dtype}"
     return Finding(name, f"{len(devices)} devices; camera {camera}: {size}, one image in {took:.0f} ms")
+
+
+async def micro_manager(port: int) -> Finding:
+    """Ask a running Micro-Manager what it has; takes no image, moves nothing."""
+    name = "Micro-Manager"
+    try:
+        async with Bridge(port) as bridge:
+            core = await bridge.get_core()
+            about, devices = await core.get_version_info(), await core.get_loaded_devices()
+            camera = await core.get_camera_device()
+    except AiommError as error:
+        return Finding(name, f"nothing at port {port}", " ".join(str(error).split()))
+    text = f"at port {port}: {about}, {len(devices)} devices; camera {camera or 'none'}"
+    return Finding(name, text, "" if camera else "load a configuration with a camera in Micro-Manager")
 
 
 def disk(directory: Path) -> Finding:

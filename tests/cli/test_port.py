@@ -180,3 +180,23 @@ def test_a_server_that_dies_is_one_sentence_and_what_is_saved_is_kept(own_java_h
     assert len(err.splitlines()) == 1
     check_kept(err.decode(), tmp_path)
     assert re.search(rb"; (lost are those under way: \{'time': \d+\}|none was under way)$", err.strip())
+
+
+def test_the_doctor_looks_at_it(port: int, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor", "-d", str(tmp_path), "--port", str(port)], terminal_width=1000)
+    assert (result.exit_code, result.stderr) == (0, "")
+    (line,) = (line for line in result.stdout.splitlines() if "Micro-Manager" in line)
+    assert line.startswith("ok")
+    assert f"at port {port}: " in line
+    assert line.endswith("camera Camera")
+    assert "config" not in result.stdout
+
+
+def test_the_doctor_finds_nobody(tmp_path: Path) -> None:
+    nobody = free_port()
+    result = CliRunner().invoke(app, ["doctor", "-d", str(tmp_path), "--port", str(nobody)], terminal_width=1000)
+    assert (result.exit_code, result.stderr) == (1, "")
+    at = next(number for number, line in enumerate(result.stdout.splitlines()) if "Micro-Manager" in line)
+    line, remedy = result.stdout.splitlines()[at : at + 2]
+    assert line.startswith("missing")
+    assert "-> no Micro-Manager server at 127.0.0.1:" in remedy
