@@ -368,10 +368,10 @@ def missed(rig: Rig, after: int) -> None:
     def count(original: Any) -> int:
         return int(original()) if left[0] > 0 else 0
 
-    def pop(original: Any, md: Any) -> Any:
+    def pop(original: Any, *args: Any) -> Any:
         if left[0] <= 0:
             raise RuntimeError("Circular buffer is empty.")
-        image = original(md)
+        image = original(*args)
         left[0] -= 1
         return image
 
@@ -423,7 +423,7 @@ async def test_a_buffer_that_overflows(home: Home, tmp_path: Path) -> None:
     gate = threading.Event()
 
     async with home.demo(tmp_path, size=512) as rig:  # 8 frames fill the buffer of 4 MB
-        rig.mmc.on("popNextImageMD", nth=3, do=lambda original, md: (gate.wait(2), original(md))[1])
+        rig.mmc.on("popNextImageMD", nth=3, do=lambda original, *args: (gate.wait(2), original(*args))[1])
         rig.mmc.on("isBufferOverflowed", times=None, do=lambda original: original())
         threading.Timer(0.5, gate.set).start()
         overflow = (errors.HardwareError, "buffer overflow") if rig.java else (errors.BufferOverflowError, r"4 MB.*of 100 frames")
@@ -433,17 +433,17 @@ async def test_a_buffer_that_overflows(home: Home, tmp_path: Path) -> None:
         assert not rig.mmc.isSequenceRunning()
         dataset = await aiomm.Dataset.open(str(acq.path))
         taken = len(dataset)
-        assert 2 < taken < 20
+        assert (1 if rig.java else 2) < taken < 20  # its engine leaves in the buffer what has arrived
         assert rig.java or f"{taken} of 100" in str(caught.value)
         assert [dataset.has_image(n=n) for n in range(100)] == [True] * taken + [False] * (100 - taken)
 
 
 async def test_a_lost_frame_in_the_middle_is_not_papered_over(rig: Rig) -> None:
-    def skip(original: Any, md: Any) -> Any:
+    def skip(original: Any, *args: Any) -> Any:
         while rig.mmc.getRemainingImageCount() < 2:
             time.sleep(0.001)
-        original(md)
-        return original(md)
+        original(*args)
+        return original(*args)
 
     rig.mmc.on("popNextImageMD", nth=3, do=skip)
     lost = "Expected images did not arrive" if rig.java else "lost frames: image number 3 came where 2 was due"

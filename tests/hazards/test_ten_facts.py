@@ -206,10 +206,8 @@ async def test_0_8_keep_shutter_open_works_in_sequences_and_false_gives_autoshut
     async with rig.memory() as acq:
         await acq.acquire({"axes": {"before": 0}})
         submission = acq.acquire([*events[:-1], {**events[-1], "keep_shutter_open": True}], keep_shutter_open=True)
-        rig.mmc.on(
-            "stopSequenceAcquisition", times=None, do=lambda original, *args: states.append(rig.mmc.getAutoShutter()) or original(*args)
-        )
-        rig.mmc.on("getImage", times=None, do=lambda original, *args: states.append(rig.mmc.getAutoShutter()) or original(*args))
+        rig.mmc.on("popNextImageMD", times=None, do=lambda original, *args: states.append(rig.mmc.getAutoShutter()) or original(*args))
+        rig.mmc.on("snapImage", times=None, do=lambda original: (original(), states.append(rig.mmc.getAutoShutter()))[0])
         await submission
         assert states and not any(states)
         await acq.acquire({"axes": {"after": 0}, "keep_shutter_open": False})
