@@ -161,7 +161,7 @@ class PullSocket(_Stream):
 
 
 class PushSocket(_Stream):
-    """Sends to a server that connects here.
+    """Sends to a server that connects here; several tasks may, one after the other.
 
     Parameters
     ----------
@@ -174,6 +174,10 @@ class PushSocket(_Stream):
     """
 
     _kind = zmq.PUSH
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, hwm: int = 1000, lost: Callable[[], None] | None = None) -> None:
+        super().__init__(context, hwm=hwm, lost=lost)
+        self._turn = asyncio.Lock()
 
     def bind(self, port: int, host: str = "127.0.0.1") -> None:
         """Listen on that port.
@@ -205,7 +209,7 @@ class PushSocket(_Stream):
             Closed on this side.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout), self._turn:
                 while not self._try(frames):
                     await self._wait()
         except TimeoutError:

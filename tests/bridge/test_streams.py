@@ -233,6 +233,27 @@ async def test_sending_waits_for_a_peer(context: Any) -> None:
         assert [frames[0], len(frames[1])] == [b"a", 100_000]
 
 
+async def test_two_tasks_that_send_to_a_peer_that_has_not_come_take_turns(context: Any) -> None:
+    port = free_port()
+    async with PushSocket(context) as push:
+        push.bind(port)
+        tasks = [await waiting(push.send([b"%d" % i])) for i in range(3)]
+        tasks.pop(1).cancel()
+        pull = pull_from(context, port)
+        await asyncio.wait_for(asyncio.gather(*tasks), LONG)
+        assert [await asyncio.to_thread(pull.recv) for _ in tasks] == [b"0", b"2"]
+
+
+async def test_all_that_wait_to_send_hear_of_the_close(context: Any) -> None:
+    push = PushSocket(context)
+    push.bind(free_port())
+    tasks = [await waiting(push.send([b"x"])) for _ in range(2)]
+    push.close()
+    for task in tasks:
+        with pytest.raises(ClosedError):
+            await task
+
+
 async def test_sending_waits_for_room_and_keeps_the_order(context: Any) -> None:
     port = free_port()
     async with PushSocket(context, hwm=5) as push:

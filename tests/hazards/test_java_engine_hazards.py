@@ -35,7 +35,8 @@ class Scope:
         self.port = eye.bridge.port
 
     def acquisition(self, **options: Any) -> aiomm.Acquisition:
-        return aiomm.Acquisition(self.folder, "hazard", port=self.port, show_display=False, bridge_timeout=5000, **options)
+        options = {"directory": self.folder, "name": "hazard", **options}
+        return aiomm.Acquisition(port=self.port, show_display=False, bridge_timeout=5000, **options)
 
     async def run(self, events: Any, **options: Any) -> aiomm.Dataset:
         async with self.acquisition(**options) as acq:
@@ -211,6 +212,32 @@ async def test_9_15_an_at_sign_in_a_tag_with_a_processor(scope: Scope, tag: str)
     for i in range(2):
         metadata = dataset.read_metadata(time=i)
         assert metadata.get("tags", metadata)["user"] == tag
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("form", ["ndtiff", "memory"])
+async def test_9_15_axes_and_tags_of_any_characters_with_a_processor(scope: Scope, form: str, merged: bool) -> None:
+    """Java's streams have '?' for characters above U+00FF, so images cannot be told from one another."""
+    names = ["明場", "蛍光", "Größe"]
+    extra = {} if merged else {"properties": [["Camera", "Gain", "2"]]}
+    events = [
+        {"axes": {"名前": i, "時間": name, "channel": name, "größe": "?"}, "tags": {"誰": name, "é": "ñ@x"}, **extra}
+        for i, name in enumerate(names)
+    ]
+    seen: list[Any] = []
+
+    def look(event: Any) -> Any:
+        seen.extend(event if isinstance(event, list) else [event])
+        return event
+
+    options: dict[str, Any] = {} if form == "ndtiff" else {"format": form, "directory": None, "name": None}
+    async with scope.acquisition(image_process_fn=through, post_hardware_hook_fn=look, **options) as acq:
+        saved = await acq.acquire(events)
+    assert saved == [event["axes"] for event in events] == [event["axes"] for event in seen]
+    dataset = acq.get_dataset()
+    for event in events:
+        metadata = await dataset.read_metadata_async(**event["axes"])
+        assert (metadata["Axes"], metadata["tags"]) == (event["axes"], event["tags"])
 
 
 async def test_9_15_an_at_sign_in_metadata_that_a_processor_adds(scope: Scope) -> None:

@@ -18,12 +18,14 @@ from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
 from aiomm.acquire.remote.drive import LoopSignal, Steps
-from aiomm.acquire.remote.events import encode_event
+from aiomm.acquire.remote.events import axes_key, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.sequencing import Group
+from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
+from aiomm.core.turns import Turn
 from aiomm.dataset.storage import Frame
-from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError
+from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,6 +76,7 @@ class JavaEngine(Conductor):
         self._core = core
         self._asking = asking
         self._hardware = devices
+        devices.calm = self.calm
         self._core_log_debug = core_log_debug
         self.clock = Clock()
         self.expected: dict[Any, deque[Frame]] = {}  # by axes: frames that Java has been asked for and that have not come
@@ -84,10 +87,15 @@ class JavaEngine(Conductor):
         self._channels: tuple[str, ...] = ("",)
         self._asked: tuple[str, HookPipe, Any] | None = None  # Java's hook waits for an answer
         self._taken = 0  # images of the group under way that Java has taken
+        self._prepared = 0  # for how many of them Java has asked the hook after the hardware
         self._parts = 0  # in how many parts: Java merges by rules of its own
         self._armed = False  # a single image is about to be exposed
+        self._owed = 0  # images that Java has taken, less those of which it has read what goes with them
+        self.failure: BaseException | None = None  # what has ended the acquisition in Java
         self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
         self._last_read: Submission | None = None
+        self._holding: Turn | None = None  # while Java's engine waits for a hook
+        self.server = bridge_of(core).port
 
     # ---- from the home's tasks ----------------------------------------------------------------------------------
 
@@ -95,7 +103,9 @@ class JavaEngine(Conductor):
         """Take what Java's engine tells by itself; on the loop."""
         self._moved_on = time.monotonic()
         if milestone in TAKEN:
-            self._taken += len(payload) if isinstance(payload, list) else 1
+            taken = len(payload) if isinstance(payload, list) else 1
+            self._taken += taken
+            self._owed += taken * len(self._channels)
             self._parts += 1
         elif milestone == "pre_snap":
             self._armed = True
@@ -108,9 +118,13 @@ class JavaEngine(Conductor):
         self._asked = (which, pipe, message)
         self.signal.set()
 
-    def moved_on(self) -> None:
-        """An image has come or was saved."""
+    def moved_on(self, *, here: bool) -> None:
+        """An image has come here, or was saved by Micro-Manager."""
         self._moved_on = time.monotonic()
+        if here or self.direct:
+            self._owed -= 1
+            if self._owed == 0:
+                self.signal.set()
 
     def take_expected(self, axes: Mapping[str, Any]) -> Frame | None:
         """Give the frame that was asked for with these axes, once; None if none was."""
@@ -178,7 +192,17 @@ class JavaEngine(Conductor):
     def _groups(self, events: Iterable[AcquisitionEvent], caps: Capabilities) -> Iterator[Group]:
         return java_groups(events, caps, self._sequencing)
 
+    @property
+    def _own_turn(self) -> Turn | None:
+        return self._holding
+
     def _read(self, wanted: Needs) -> Steps:
+        outer = None if self._current is None or self._current.turn is None else self._current.turn.owner
+        if isinstance(outer, JavaEngine) and outer is not self and outer.server == self.server:
+            raise UnsupportedError(
+                "an acquisition in a post_hardware or post_camera hook of another one on the same Micro-Manager would wait for ever: "
+                "its one engine waits for the hook. Acquire in pre_hardware_hook_fn, or put events with queue.put()"
+            )
         if self._current is not self._last_read:  # a submission's windows follow one another; before it anything may have changed
             self._asking.forget()
             self._last_read = self._current
@@ -197,6 +221,20 @@ class JavaEngine(Conductor):
 
     def _take_turn(self, window: Window) -> Steps:
         yield from self._hardware.settle_in()
+        if "pre_hardware" in self._hooks:
+            yield from self.calm()
+
+    def calm(self) -> Steps:
+        """Wait until Java has read of all its images what goes with them: until then nothing here may change the hardware.
+
+        Java says that it has taken a single image before it reads the state of the devices for its metadata.
+        """
+        while self._owed > 0 and self.session.lost is None and not self.events_over:
+            self.signal.clear()
+            if self._aborting:
+                raise Stopped
+            self._doing = "the image that Micro-Manager has taken"
+            yield Wait(self.signal)
 
     # ---- one group ----------------------------------------------------------------------------------------------
 
@@ -210,7 +248,8 @@ class JavaEngine(Conductor):
         keep = first.keep_shutter_open
         yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
         yield from self._hardware.choose_camera(first.camera)
-        encoded = [encode_event(event) for event in group.events]
+        properties = yield from self._hardware.prepare(first, caps)  # of a single event: others have none
+        encoded = [encode_event(event, properties=properties) for event in group.events]
         if (first.x is None) != (first.y is None):  # Java moves to both or not at all
             encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         if len(encoded) > 1:
@@ -218,7 +257,7 @@ class JavaEngine(Conductor):
         yield from self._hardware.will_run(group)
         yield self.memory.clear()
         self._expect(group, submission)
-        self._taken = self._parts = 0
+        self._taken = self._parts = self._prepared = 0
         self._armed, self._moved_on = False, time.monotonic()
         yield self.session.send(encoded)
         try:
@@ -283,7 +322,7 @@ class JavaEngine(Conductor):
             elif self._taken >= count and ("post_camera" not in self.session.hooks or armed >= self._parts):
                 return
             elif self.events_over:
-                yield from self._ended_by_java()
+                raise self.failure or ended_by_java(None)
             elif timeout is None:
                 yield Wait(self.signal)
             elif (until := self._moved_on + timeout / 1000) > time.monotonic():
@@ -291,28 +330,34 @@ class JavaEngine(Conductor):
             else:
                 raise FrameTimeoutError(f"no frame for {timeout:g} ms: {self._taken} of {count} were taken (a missed trigger?)")
 
-    def _ended_by_java(self) -> Steps:
-        error = yield self.session.check()
-        raise ended_by_java(error)
-
     # ---- Java's hooks -------------------------------------------------------------------------------------------
 
     def _ask_armed(self, group: Group, window: Window) -> Steps:
         try:
-            yield from self._ask("post_camera", group, window)
+            yield from self._ask_holding("post_camera", group, window)
         except Stopped:
             if self._aborting:
                 raise
+
+    def _ask_holding(self, which: str, group: Group, window: Window) -> Steps:
+        """Run a hook for which Java's engine waits: nothing else can be acquired there meanwhile."""
+        self._holding = Turn(self)
+        try:
+            changed = yield from self._ask(which, group, window)
+        finally:
+            self._holding = None
+        return changed
 
     def _ask_after_hardware(self, group: Group, window: Window, encoded: list[dict[str, Any]]) -> Steps:
         """Run the hook for what Java has prepared, which need not be the whole group: it merges by rules of its own."""
         assert self._asked is not None
         message = self._asked[2]
-        wanted = {axes_key(each.get("axes", {})) for each in (message if isinstance(message, list) else [message])}
-        numbers = [number for number, event in enumerate(group.events) if axes_key(event.axes) in wanted]
+        count = len(message) if isinstance(message, list) else 1
+        numbers = range(self._prepared, min(self._prepared + count, len(group.events)))
+        self._prepared += count
         part = Group(tuple(group.events[number] for number in numbers))
         try:
-            changed = yield from self._ask("post_hardware", part, window)
+            changed = yield from self._ask_holding("post_hardware", part, window)
         except Stopped:
             if self._aborting:
                 raise
@@ -372,8 +417,3 @@ def ended_by_java(error: BaseException | None) -> Exception:
     failure = HardwareError(f"Micro-Manager's engine has ended the acquisition: {error}")
     failure.__cause__ = error
     return failure
-
-
-def axes_key(axes: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Make axes something hashable."""
-    return tuple(sorted(axes.items()))

@@ -11,7 +11,7 @@ from aiomm.bridge import wire
 from aiomm.errors import EventError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aiomm.acquire.events import AcquisitionEvent
 
@@ -24,7 +24,9 @@ _INT_LIMIT: Final = 2**31
 _NUMBERS: Final = ("exposure", "z", "x", "y", "min_start_time", "timeout")
 
 
-def encode_event(event: AcquisitionEvent, *, camera: bool = False) -> dict[str, Any]:
+def encode_event(
+    event: AcquisitionEvent, *, camera: bool = False, properties: Sequence[tuple[str, str, str]] | None = None
+) -> dict[str, Any]:
     """Write an event as Java reads it. What Java does not know (``keep_shutter_open``, the clock) is left out, ``min_start_time`` too.
 
     Parameters
@@ -33,6 +35,8 @@ def encode_event(event: AcquisitionEvent, *, camera: bool = False) -> dict[str, 
         That takes an image; the engine exposes always.
     camera
         Whether Java is to choose the event's camera.
+    properties
+        Those of the event's that Java is to set, its pattern being shown already; all, and the pattern, if None.
 
     Returns
     -------
@@ -55,16 +59,17 @@ def encode_event(event: AcquisitionEvent, *, camera: bool = False) -> dict[str, 
             result[key] = float(value)
     if event.stage_positions:
         result["stage_positions"] = [[label, float(position)] for label, position in event.stage_positions]
-    if event.properties:
-        devices = [device for device, _, _ in event.properties]
+    wanted = event.properties if properties is None else properties
+    if wanted:
+        devices = [device for device, _, _ in wanted]
         if doubled := next((device for device in devices if devices.count(device) > 1), None):
             raise EventError(
                 f"properties: there are several of device {doubled!r}, and Micro-Manager's engine sets only one of them",
                 key="properties",
-                value=event.properties,
+                value=wanted,
             )
-        result["properties"] = [list(entry) for entry in event.properties]
-    if event.slm_pattern is not None:
+        result["properties"] = [list(entry) for entry in wanted]
+    if event.slm_pattern is not None and properties is None:
         result["slm_pattern"] = _pattern(event.slm_pattern)
         label = next((label for label, _ in event.stage_positions if "@" in label), None)
         if label is not None:
@@ -135,6 +140,32 @@ def _decoded(event: Mapping[str, Any]) -> dict[str, Any]:
         elif key != "axes":
             result[key] = value
     return result
+
+
+def heard(text: Any) -> Any:
+    """Say a text as Java's streams say it, which have '?' for characters above U+00FF."""
+    return text.encode("latin-1", "replace").decode("latin-1") if isinstance(text, str) else text
+
+
+def axes_key(axes: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    """Make of axes something hashable that is the same for what was sent to Java and for what it says of it.
+
+    Axes that Java cannot tell apart have the same: the first that was sent is then the first that comes.
+    """
+    key: set[tuple[str, Any]] = set()
+    for name, value in axes.items():
+        said = heard(name)
+        key.add((said, None if "?" in said else heard(value)))  # of two names that it says alike one value only is heard
+    return frozenset(key)
+
+
+def restore_text(metadata: dict[str, Any], axes: Mapping[str, Any], tags: Mapping[str, Any] | None) -> None:
+    """Put the texts of an image's event where Java has said them with '?'."""
+    metadata["Axes"] = dict(axes)
+    if "channel" in axes and metadata.get("Channel") == heard(axes["channel"]):
+        metadata["Channel"] = axes["channel"]
+    if tags and metadata.get("tags") == {heard(name): heard(value) for name, value in tags.items()}:
+        metadata["tags"] = dict(tags)
 
 
 def excuse(message: dict[str, Any], *, exposes: bool) -> dict[str, Any]:

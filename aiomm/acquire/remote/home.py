@@ -18,6 +18,7 @@ from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
 from aiomm.acquire.remote.engine import JavaEngine, ended_by_java
+from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
 from aiomm.acquire.remote.session import JavaSession, Wanted
@@ -220,6 +221,8 @@ class JavaHome:
         if frame is None:
             raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
         frame.pixels, frame.metadata, frame.bit_depth = pixels, metadata, metadata.get("BitDepth")
+        _, event, _ = frame.token
+        restore_text(metadata, frame.axes, event.tags)
         engine.look()
         while True:
             engine.room.clear()
