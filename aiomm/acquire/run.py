@@ -402,7 +402,8 @@ class Run:
 
     def _stop(self) -> None:
         self.finishing = self.stopping = True
-        self.engine.abort()
+        if hasattr(self, "engine"):  # while a running Micro-Manager is connected there is none yet
+            self.engine.abort()
         self.bell.ring()
         self.frame_bell.ring()
 

@@ -43,10 +43,22 @@ async def at(home: Home, mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[En
         yield at
 
 
-async def state(acq: aiomm.Acquisition, words: str) -> None:
+IN_JAVA = ("'Z' to be ready", "the exposure", "frame 1 ", "frame 2")
+"""What Micro-Manager's engine does by itself: the status says that it takes images."""
+
+
+async def state(at: Ends, acq: aiomm.Acquisition, words: str) -> None:
     """Wait until the status says that the acquisition waits for this."""
-    async with asyncio.timeout(10):
-        while words not in acq.status.waiting_for:
+    taking = at.java and words in IN_JAVA
+    async with asyncio.timeout(5):
+        if at.java and words == "room for a frame":
+            while acq.status.waiting_for_processor + acq.status.waiting_for_saving < 3:
+                await asyncio.sleep(0.002)
+            return
+        while ("that Micro-Manager takes" if taking else words) not in acq.status.waiting_for:
+            await asyncio.sleep(0.002)
+    if taking:
+        while not at.mmc.calls_of("setPosition", "snapImage", "startSequenceAcquisition"):
             await asyncio.sleep(0.002)
 
 
@@ -118,7 +130,7 @@ async def test_with_no_events(at: Ends) -> None:
 async def test_while_waiting_for_a_start_time(at: Ends) -> None:
     acq = await at.open()
     submission = acq.acquire([{"axes": {"time": 0}}, {"axes": {"time": 1}, "min_start_time": 3600}])
-    await state(acq, "min_start_time")
+    await state(at, acq, "min_start_time")
     assert await aborted(at, acq, submission, "min_start_time") == 1
 
 
@@ -126,7 +138,7 @@ async def test_while_paused(at: Ends) -> None:
     acq = await at.open()
     acq.pause()
     submission = acq.acquire(steps(5))
-    await state(acq, "resume()")
+    await state(at, acq, "resume()")
     assert await aborted(at, acq, submission, "paused") == 0
 
 
@@ -209,7 +221,7 @@ async def test_in_an_async_processor_that_never_returns(at: Ends) -> None:
     acq = await at.open(image_process_fn=process, saving_queue_size=3)
     submission = acq.acquire(sequence(200))
     await inside.wait()
-    await state(acq, "room for a frame")
+    await state(at, acq, "room for a frame")
     assert await aborted(at, acq, submission, "frames wait for the processor") == 0
 
 
@@ -217,7 +229,7 @@ async def test_while_a_device_is_busy(at: Ends) -> None:
     at.mmc.on("deviceBusy", times=None, when=lambda label: label == "Z", drop=True, returns=True)
     acq = await at.open()
     submission = acq.acquire(steps(5))
-    await state(acq, "'Z' to be ready")
+    await state(at, acq, "'Z' to be ready")
     await aborted(at, acq, submission, "device busy")
 
 
@@ -233,7 +245,7 @@ async def test_while_snapping(at: Ends) -> None:
     await at.core.set_exposure(1000)
     acq = await at.open()
     submission = acq.acquire(steps(50))
-    await state(acq, "the exposure")
+    await state(at, acq, "the exposure")
     await aborted(at, acq, submission, "snap", call=1.0)
 
 
@@ -241,7 +253,7 @@ async def test_while_a_camera_sequence_runs(at: Ends) -> None:
     await at.core.set_exposure(10)
     acq = await at.open()
     submission = acq.acquire(sequence(5000))
-    await state(acq, "frame 2")
+    await state(at, acq, "frame 2")
     kept = await aborted(at, acq, submission, "camera sequence")
     assert 0 < kept < 5000
 
@@ -264,7 +276,7 @@ async def test_while_a_camera_sequence_with_long_exposures_runs(at: Ends) -> Non
     await at.core.set_exposure(1000)
     acq = await at.open()
     submission = acq.acquire(sequence(50))
-    await state(acq, "frame 1 ")
+    await state(at, acq, "frame 1 ")
     await aborted(at, acq, submission, "camera sequence of long exposures", call=1.0)
 
 
@@ -275,7 +287,7 @@ async def test_while_hardware_sequences_run(at: Ends) -> None:
     try:
         acq = await at.open()
         submission = acq.acquire([{"axes": {"time": i}, "z": float(i), "x": float(i), "y": 1.0} for i in range(900)])
-        await state(acq, "frame 2")
+        await state(at, acq, "frame 2")
         started = at.mmc.names(("startStageSequence", "startXYStageSequence"))
         assert len(started) == 2, started
         await aborted(at, acq, submission, "stage sequences")
@@ -287,7 +299,7 @@ async def test_while_hardware_sequences_run(at: Ends) -> None:
 async def test_while_the_shutter_is_held_open(at: Ends) -> None:
     acq = await at.open()
     submission = acq.acquire([{"axes": {"time": 0}}, {"axes": {"time": 1}, "min_start_time": 3600}], keep_shutter_open=True)
-    await state(acq, "min_start_time")
+    await state(at, acq, "min_start_time")
     assert await at.core.get_shutter_open()
     await aborted(at, acq, submission, "shutter held open")
 
@@ -315,7 +327,7 @@ async def test_while_the_disk_is_stuck(at: Ends, monkeypatch: pytest.MonkeyPatch
     acq = await at.open(saving_queue_size=3)
     disk = SlowDisk(monkeypatch)
     submission = acq.acquire(steps(50))
-    await state(acq, "room for a frame")
+    await state(at, acq, "room for a frame")
     try:
         waiting = asyncio.create_task(_outcome(submission))
         with at.within("disk stuck"):
@@ -333,7 +345,7 @@ async def test_while_the_disk_is_slow(at: Ends, monkeypatch: pytest.MonkeyPatch)
     disk = SlowDisk(monkeypatch, delay=0.3)
     disk.door.set()
     submission = acq.acquire(steps(500))
-    await state(acq, "room for a frame")
+    await state(at, acq, "room for a frame")
     waiting = asyncio.create_task(_outcome(submission))
     with at.within("disk slow (0.3 s a write)", call=0.3):
         acq.abort()
@@ -349,7 +361,7 @@ async def test_while_finishing(at: Ends) -> None:
     acq = await at.open()
     acq.acquire([{"axes": {"time": 0}, "min_start_time": 3600}])
     closing = asyncio.create_task(acq.aclose())
-    await state(acq, "min_start_time")
+    await state(at, acq, "min_start_time")
     with at.within("finishing"):
         acq.abort()
         await closing
@@ -420,7 +432,7 @@ async def test_while_another_acquisition_has_the_hardware(at: Ends) -> None:
 
     other = await aiomm.Acquisition.open(core=at.core, show_display=False, pre_hardware_hook_fn=hook)
     first = other.acquire(steps(2))
-    await state(other, "pre_hardware_hook_fn")
+    await state(at, other, "pre_hardware_hook_fn")
     acq = await at.open()
     submission = acq.acquire(steps(2))
     await asyncio.sleep(0.05)
@@ -472,7 +484,7 @@ async def test_the_core_is_closed_while_an_acquisition_runs(mmc: RecordingCore, 
     events = {"waiting": [{"axes": {"time": 0}, "min_start_time": 3600}], "sequence": sequence(5000)}.get(phase, steps(5))
     submission = acq.acquire(events)
     if phase == "waiting":
-        await state(acq, "min_start_time")
+        await state(at, acq, "min_start_time")
     else:
         await inside.wait()
         await asyncio.sleep(0.1)
@@ -543,15 +555,15 @@ async def test_a_submission_is_cancelled(at: Ends, phase: str) -> None:
     submission = acq.acquire(events)
     match phase:
         case "start time":
-            await state(acq, "min_start_time")
+            await state(at, acq, "min_start_time")
         case "paused":
-            await state(acq, "resume()")
+            await state(at, acq, "resume()")
         case "busy":
-            await state(acq, "'Z' to be ready")
+            await state(at, acq, "'Z' to be ready")
         case "snap":
-            await state(acq, "the exposure")
+            await state(at, acq, "the exposure")
         case "sequence":
-            await state(acq, "frame 2")
+            await state(at, acq, "frame 2")
         case "hook" | "processor":
             await inside.wait()
         case "generator" | "agenerator":
