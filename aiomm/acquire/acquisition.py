@@ -27,7 +27,7 @@ from aiomm.acquire.supervisor import Supervisor
 from aiomm.acquire.target import Target
 from aiomm.acquire.tiling import Tiling
 from aiomm.core.turns import current_turn
-from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
+from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull, UnsupportedError
 from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
@@ -81,8 +81,11 @@ class Acquisition:
         ``column``; the stage goes where the pixel-size affine transform says, and NDTiff is saved with reduced levels.
     max_multi_res_index : int, optional
         Number of the coarsest level: n is reduced 2**n times, 0 makes none; as many as it takes if None.
-    magellan_acq_index, magellan_explore
-        Refused for now, with the reason.
+    magellan_acq_index : int, optional
+        Run the acquisition at this position (from 0) of Micro-Magellan's list, in a running Micro-Manager. It makes the events,
+        saves where its window says, and decides when it ends: leaving the block waits for that.
+    magellan_explore : bool
+        Run an explore acquisition of Micro-Magellan's.
     process : bool
         Run hooks and the image processor in worker processes.
     saving_queue_size : int
@@ -195,7 +198,13 @@ class Acquisition:
             "notification_callback_fn": notification_callback_fn,
         }
         self._hooks = frozenset(which for which in HOOK_POINTS if self._functions[f"{which}_hook_fn"] is not None)
-        self._make_home = partial(make_home, where, port, bridge_timeout, hooks=self._hooks, show_viewer=show_display, debug=debug)
+        magellan = check.magellan(locals())
+        hooks = self._hooks
+        if magellan is not None and event_generation_hook_fn is not None:
+            hooks |= {"event_generation"}  # of events that are made in Java
+        self._make_home = partial(
+            make_home, where, port, bridge_timeout, hooks=hooks, show_viewer=show_display, debug=debug, magellan=magellan
+        )
         self._home: Home
         self._process = process
         self._executor = executor
@@ -318,9 +327,12 @@ class Acquisition:
                 sequencing=self._sequencing,
                 core_log_debug=self._core_log_debug,
             )
+            if run.stopping:  # aborted before
+                run.engine.abort()
             if self._debug:
                 run.log_notes()
-            functions = make_functions(self._functions, home.owner, EventQueue(run.put), process=self._process, executor=self._executor)
+            put = partial(self._refuse, "queue.put()") if home.refusal else run.put
+            functions = make_functions(self._functions, home.owner, EventQueue(put), process=self._process, executor=self._executor)
             for function in functions.values():
                 await function.start()
             if self._overlap is not None:
@@ -347,10 +359,19 @@ class Acquisition:
             self._callbacks.append(NotificationCallback(run, functions["notification_callback_fn"], stream))
         feeder = Feeder(run, functions.get("event_generation_hook_fn"), self._look_ahead)
         supervisor = Supervisor(
-            run, home, feeder, {which: functions[f"{which}_hook_fn"] for which in self._hooks}, self._callbacks, list(functions.values())
+            run,
+            home,
+            feeder,
+            {which: functions[f"{which}_hook_fn"] for which in (*HOOK_POINTS, "event_generation") if f"{which}_hook_fn" in functions},
+            self._callbacks,
+            list(functions.values()),
         )
         self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._name}")
         home.add(self)
+
+    def _refuse(self, what: str, *events: Any) -> None:
+        if self._home.refusal:
+            raise UnsupportedError(f"{what}: {self._home.refusal}")
 
     async def _supervise(self, supervisor: Supervisor) -> None:
         try:
@@ -387,8 +408,11 @@ class Acquisition:
             The acquisition has ended, or was told to.
         TypeError
             These are no events.
+        UnsupportedError
+            Micro-Magellan makes the events of this acquisition.
         """
         run = self._ready()
+        self._refuse("acquire()")
         if run.finishing or run.ended:
             reason = f": {run.error}" if run.error is not None else ""
             raise AcquisitionFinished(f"the acquisition takes no more events, it has ended or was told to finish{reason}") from run.error
@@ -416,6 +440,7 @@ class Acquisition:
         from aiomm.acquire.plan import make_plan
 
         run = self._ready()
+        self._refuse("plan()")
         source = open_source(events)
         if source.scope != "list":
             raise TypeError("plan() needs a dict, a list or a useq sequence: a generator could be read only once")
@@ -436,7 +461,9 @@ class Acquisition:
 
     def pause(self) -> None:
         """Stop before the next group of events, until `resume`; a hardware sequence that runs is finished first."""
-        self._ready().engine.paused = True
+        engine = self._ready().engine
+        engine.paused = True
+        engine.signal.set()
 
     def resume(self) -> None:
         """Go on after `pause`."""

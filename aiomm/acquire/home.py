@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
 from aiomm.acquire.engine import Engine
@@ -28,11 +28,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomm")
 
 
+class Magellan(NamedTuple):
+    """An acquisition of Micro-Magellan's: by its position in the list, or an explore acquisition if that is None."""
+
+    position: int | None
+
+
 class Home(Protocol):
     """What an acquisition asks of the place where its microscope is. Everything is called on the loop."""
 
     owner: Any
     """What functions get as, or through, their ``bridge``: a LocalCore or a Bridge."""
+    refusal: str
+    """Why no events can be submitted; empty if they can."""
 
     @property
     def grouping(self) -> Grouping:
@@ -77,6 +85,8 @@ class Home(Protocol):
 
 class LocalHome:
     """A `LocalCore`: the engine is a routine on its hardware thread, aiomm's own writers save."""
+
+    refusal = ""
 
     grouping: Grouping = staticmethod(iter_groups)
 
@@ -131,7 +141,14 @@ class LocalHome:
 
 
 def make_home(
-    where: LocalCore | Bridge | None, port: int, timeout: float, *, hooks: frozenset[str], show_viewer: bool, debug: bool
+    where: LocalCore | Bridge | None,
+    port: int,
+    timeout: float,
+    *,
+    hooks: frozenset[str],
+    show_viewer: bool,
+    debug: bool,
+    magellan: Magellan | None = None,
 ) -> Home:
     """Make the home of an acquisition; on the loop.
 
@@ -145,9 +162,15 @@ def make_home(
         Which hooks there are.
     show_viewer, debug
         Whether images are shown; whether Micro-Manager's engine logs what it does.
+    magellan
+        Which acquisition of Micro-Magellan's, if it is one.
     """
     if isinstance(where, LocalCore):
         return LocalHome(where, show_viewer=show_viewer)
+    if magellan is not None:
+        from aiomm.acquire.remote.attached_home import AttachedHome
+
+        return AttachedHome(where, port, timeout, magellan=magellan.position, given=hooks, show_viewer=show_viewer, debug=debug)
     from aiomm.acquire.remote.home import JavaHome  # it is of no use to who never meets Java
 
     return JavaHome(where, port, timeout, hooks=hooks, show_viewer=show_viewer, debug=debug)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
 from typing import Any
 
+from aiomm.acquire.home import Magellan
 from aiomm.bridge import Bridge, bridge_of
 from aiomm.core import BridgedCore, LocalCore
 from aiomm.errors import UnsupportedError
@@ -13,6 +15,14 @@ from aiomm.errors import UnsupportedError
 DEFAULT_PORT = 4827
 DEFAULT_TIMEOUT_MS = 500
 FORMATS = ("ndtiff", "ome-zarr", "memory")
+_SAVES = "Micro-Magellan saves NDTiff where its window says"
+_EVENTS = "Micro-Magellan makes the events, and Micro-Manager's engine carries them out by itself"
+NOT_FOR_MAGELLAN = {
+    **dict.fromkeys(("directory", "name", "format", "durability", "summary_metadata"), _SAVES),
+    **dict.fromkeys(("tile_overlap", "max_multi_res_index"), "Micro-Magellan's window says how tiles overlap"),
+    **dict.fromkeys(("look_ahead", "limits", "clock", "sequencing", "allow_duplicates"), _EVENTS),
+}
+"""Parameters that Micro-Magellan decides itself, and why."""
 
 logger = logging.getLogger("aiomm")
 
@@ -97,8 +107,6 @@ def refuse_on_java(parameters: dict[str, Any], *, connected: bool) -> None:
         raise UnsupportedError("port= chooses a running Micro-Manager, and bridge= (or core=) is one already: give one of them")
     if connected and parameters["bridge_timeout"] != DEFAULT_TIMEOUT_MS:
         raise UnsupportedError("bridge_timeout= is for the connection that port= makes; the bridge that you gave has a timeout of its own")
-    if parameters["magellan_acq_index"] is not None or parameters["magellan_explore"]:
-        raise UnsupportedError("magellan_acq_index= and magellan_explore= cannot be had from Micro-Magellan yet: acquire with events")
     if parameters["on_error"] == "continue":
         raise UnsupportedError('on_error="continue": the engine of a running Micro-Manager ends an acquisition at its first device error')
     java_saves = parameters["directory"] is not None and parameters["format"] == "ndtiff"
@@ -113,6 +121,30 @@ def refuse_on_java(parameters: dict[str, Any], *, connected: bool) -> None:
         )
 
 
+def magellan(parameters: dict[str, Any]) -> Magellan | None:
+    """Read ``magellan_acq_index`` and ``magellan_explore``, and refuse what Micro-Magellan decides itself.
+
+    Raises
+    ------
+    UnsupportedError
+        A parameter has no effect on its acquisitions; or both are given.
+    ValueError
+        The index cannot be one.
+    """
+    index, explore = parameters["magellan_acq_index"], parameters["magellan_explore"]
+    if index is None and not explore:
+        return None
+    if index is not None and explore:
+        raise UnsupportedError("magellan_acq_index= and magellan_explore= are two acquisitions of Micro-Magellan's: give one of them")
+    if index is not None and (isinstance(index, bool) or not hasattr(index, "__index__") or int(index) < 0):
+        raise ValueError(f"magellan_acq_index must be a position in Micro-Magellan's list, 0 or more, not {index!r}")
+    defaults = inspect.signature(parameters["self"].__init__).parameters
+    for name, reason in NOT_FOR_MAGELLAN.items():
+        if parameters[name] != defaults[name].default:
+            raise UnsupportedError(f"{name}= has no effect with magellan_acq_index= or magellan_explore=: {reason}")
+    return Magellan(None if index is None else int(index))
+
+
 def refuse_java_only(parameters: dict[str, Any]) -> None:
     """Refuse what needs a running Micro-Manager."""
     if parameters["bridge"] is not None:
@@ -122,4 +154,4 @@ def refuse_java_only(parameters: dict[str, Any]) -> None:
     if parameters["bridge_timeout"] != DEFAULT_TIMEOUT_MS:
         raise UnsupportedError("bridge_timeout= is for a running Micro-Manager; a microscope in this process has no bridge to wait for")
     if parameters["magellan_acq_index"] is not None or parameters["magellan_explore"]:
-        raise UnsupportedError("magellan_acq_index= and magellan_explore= need Micro-Magellan in a running Micro-Manager; not made yet")
+        raise UnsupportedError("magellan_acq_index= and magellan_explore= need a running Micro-Manager, with Micro-Magellan: give no core=")

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from aiomm.bridge import JavaObject
 
-__all__ = ["close_unused", "force_end", "quietly", "unwrapped"]
+__all__ = ["close_unused", "end_unstarted", "force_end", "quietly", "unwrapped"]
 
+_NOTICE: Final = "org.micromanager.acqj.main.AcqNotification"
 _SOURCE: Final = "org.micromanager.remote.RemoteEventSource"
 _WRAPPED: Final = re.compile(
     r"^(?:java\.util\.concurrent\.ExecutionException|java\.lang\.RuntimeException): (?=[\w$]+(?:\.[\w$]+)+(?:: |$))"
@@ -41,6 +42,15 @@ async def force_end(acquisition: JavaObject) -> None:
     source = await _read(acquisition, acquisition.java_class, "eventSource_")
     await _call_field(source, _SOURCE, "executor_", "shutdownNow")
     await acquisition.call("abort")
+
+
+async def end_unstarted(acquisition: JavaObject) -> None:
+    """Close the storage of an acquisition that was never started, and say that it is closed: else nothing does."""
+    sink = await acquisition.call("getDataSink")
+    if sink is not None:
+        await sink.call("finish")
+    notices = await bridge_of(acquisition).get_java_class(_NOTICE)
+    await acquisition.call("postNotification", [await notices.call("createDataSinkFinishedNotification")])
 
 
 async def _read(obj: JavaObject, java_class: str, name: str) -> Any:

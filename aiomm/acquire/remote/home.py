@@ -29,8 +29,9 @@ from aiomm.dataset.ndtiff.pyramid import complete_pyramid
 from aiomm.errors import AiommError, BridgeError, HardwareError, ServerLostError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from aiomm.acquire.remote.attached import AttachedEngine
     from aiomm.acquire.remote.pipes import HookPipe
     from aiomm.acquire.run import Run
     from aiomm.acquire.sequencing import Grouping
@@ -66,6 +67,7 @@ class JavaHome:
     """
 
     session: JavaSession
+    refusal = ""
     grouping: Grouping = staticmethod(java_groups)
 
     def __init__(self, bridge: Bridge | None, port: int, timeout: float, *, hooks: frozenset[str], show_viewer: bool, debug: bool) -> None:
@@ -76,7 +78,7 @@ class JavaHome:
         self._debug = debug
         self._core: BridgedCore
         self._asking: Asking
-        self._engine: JavaEngine | None = None
+        self._engine: JavaEngine | AttachedEngine | None = None
         self._writer: JavaWriter | None = None  # if Micro-Manager saves
         self._tiled = False
         self._levels: int | None = None
@@ -98,12 +100,13 @@ class JavaHome:
     async def core(self) -> Core:
         return self._core
 
-    def engine(self, run: Run, **options: Any) -> JavaEngine:
+    def engine(self, run: Run, **options: Any) -> JavaEngine | AttachedEngine:
         self._engine = JavaEngine(run, self._core, self._asking, JavaDevices(self._core, self._asking), **options)
         return self._engine
 
     async def open_storage(self, run: Run, target: Target, *, processed: bool) -> None:
         engine = self._ready()
+        assert isinstance(engine, JavaEngine)
         java_saves = target.directory is not None and target.format == "ndtiff"
         tiling = None if target.overlap is None else (*target.overlap, target.levels)
         self._tiled, self._levels = java_saves and tiling is not None, target.levels
@@ -141,7 +144,7 @@ class JavaHome:
         )
         run.writer, run.dataset, run.folder = writer, writer.dataset, session.path
 
-    def _ready(self) -> JavaEngine:
+    def _ready(self) -> JavaEngine | AttachedEngine:
         assert self._engine is not None
         return self._engine
 
@@ -155,10 +158,15 @@ class JavaHome:
     # ---- while it runs ------------------------------------------------------------------------------------------
 
     def start(self, run: Run, on_end: Callable[[Any, BaseException | None], None]) -> None:
+        engine = self._ready()
+        assert isinstance(engine, JavaEngine)
+        self._begin(drive(engine.routine()), run, on_end)
+
+    def _begin(self, routine: Coroutine[Any, Any, Any], run: Run, on_end: Callable[[Any, BaseException | None], None]) -> None:
         def ended(task: asyncio.Task[Any]) -> None:
             on_end(None, None if task.cancelled() else task.exception())
 
-        self._routine = run.loop.create_task(drive(self._ready().routine()), name="aiomm: Micro-Manager's engine")
+        self._routine = run.loop.create_task(routine, name="aiomm: Micro-Manager's engine")
         self._routine.add_done_callback(ended)
 
     def stages(self, run: Run) -> Sequence[Callable[[], Awaitable[None]]]:
@@ -181,7 +189,7 @@ class JavaHome:
                     if self._writer is not None:
                         self._writer.saved(notice.payload)
                     continue
-                engine.hear(notice.milestone, notice.payload)
+                self._heard(notice.milestone, notice.payload)
                 if notice.milestone in TOLD:
                     run.note(notice.milestone, notice.payload)
                 if notice.milestone == "acq_events_finished" and not engine.ending and not run.stopping:
@@ -192,9 +200,13 @@ class JavaHome:
             if not self._data_over.done():
                 self._data_over.set_result(None)
 
+    def _heard(self, milestone: str, payload: Any) -> None:
+        self._ready().hear(milestone, payload)
+
     async def _hook(self, which: str, pipe: HookPipe) -> None:
         """Bring what Java's engine asks a hook."""
         engine = self._ready()
+        assert isinstance(engine, JavaEngine)
         while (message := await pipe.recv()) is not None:
             engine.ask(which, pipe, message)
 
@@ -215,7 +227,7 @@ class JavaHome:
             engine.images_over = True
             engine.look()
 
-    async def _hand_on(self, run: Run, engine: JavaEngine, pixels: Any, metadata: dict[str, Any]) -> None:
+    async def _hand_on(self, run: Run, engine: JavaEngine | AttachedEngine, pixels: Any, metadata: dict[str, Any]) -> None:
         axes = metadata.get("Axes", {})
         frame = engine.take_expected(axes)
         if frame is None:

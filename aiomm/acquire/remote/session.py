@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.acquire.remote.ending import close_unused, force_end, quietly, unwrapped
+from aiomm.acquire.remote.ending import close_unused, end_unstarted, force_end, quietly, unwrapped
 from aiomm.acquire.remote.events import excuse, write_events
+from aiomm.acquire.remote.gate import Gate
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
 from aiomm.bridge import wire
 from aiomm.bridge.channels import channels_of
@@ -45,6 +46,7 @@ HOOK: Final = "org.micromanager.remote.RemoteAcqHook"
 HOOKS: Final = {"event_generation": 0, "pre_hardware": 1, "post_hardware": 3, "post_camera": 4}
 """Java's numbers of the hooks; of each, whether it exposes next is a matter of `_EXPOSES`."""
 
+_GATED: Final = frozenset({"event_generation", "pre_hardware", "post_hardware"})
 _EXPOSES: Final = frozenset({"pre_hardware", "post_hardware"})
 _ATTEMPTS: Final = 3
 _FIRST_EVENTS: Final = 5.0  # s that Java may take to connect for events; it tries each tenth of a second
@@ -105,6 +107,8 @@ class JavaSession:
         What Java's engine tells by itself: an async iterator. It ends after the last two; ServerLostError when the server is gone.
     hooks : dict of HookPipe
         By name.
+    gates : dict of Gate
+        Of those hooks that an acquisition of Micro-Manager's own making runs.
     images : ImagePipe or None
         Images from Java and back.
     lost : BridgeError or None
@@ -134,6 +138,7 @@ class JavaSession:
         self._events: PushSocket | None = None
         self._ahead: tuple[int, PushSocket] | None = None  # where Java will probably look for events
         self._event_port = -1
+        self.gates: dict[str, Gate] = {}  # of hooks that Java's engine runs by itself
         self._started = self._connected = False  # events were sent; Java has connected for them
         self._end_said = self._aborted = False
         self._closing: asyncio.Task[None] | None = None
@@ -191,6 +196,7 @@ class JavaSession:
         else:
             self._ours = False
             self.acquisition = existing
+            self._owned.append(existing)
             self._channels = channels_of(existing)
         await self._listen()
         if self._wanted.images:
@@ -280,12 +286,26 @@ class JavaSession:
         hook, pull, push = await self._reached(HOOK, [self.acquisition], _MESSAGES)
         pipe = HookPipe(name, pull, push, functools.partial(excuse, exposes=name in _EXPOSES))
         try:
-            await self.acquisition.call("addHook", [hook, HOOKS[name]])
+            for each in await self._gated(name, hook):
+                await self.acquisition.call("addHook", [each, HOOKS[name]])
         except BaseException:
             await pipe.aclose()
             await quietly(hook.call("close"))
             raise
         self.hooks[name] = pipe
+
+    async def _gated(self, name: str, hook: JavaObject) -> list[JavaObject]:
+        """Put a gate around a hook where its answers are not for events from here."""
+        if self._ours or name not in _GATED:
+            return [hook]
+        gate = self.gates[name] = await Gate.open(self._bridge, lets_through=name in _EXPOSES)
+        self._owned += gate.objects
+        return gate.around(hook)
+
+    async def start(self) -> None:
+        """Start an acquisition that Micro-Manager has made; one of ours starts with its first events."""
+        self._started = True
+        await self.acquisition.call("start")
 
     async def _reached(self, classpath: str, args: list[Any], queue: int) -> tuple[JavaObject, PullSocket, PushSocket]:
         """Make an object that listens at one port and connects to another, and the sockets for both."""
@@ -521,6 +541,9 @@ class JavaSession:
             await quietly(pipe.let_go())
         if self._ours and self._events is None:
             await force_end(self.acquisition)
+        elif not self._ours and not self._started:
+            await self.abort()
+            await end_unstarted(self.acquisition)
         else:
             await self.abort()
         if notices is not None:

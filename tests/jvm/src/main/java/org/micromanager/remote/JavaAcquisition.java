@@ -49,14 +49,13 @@ public final class JavaAcquisition extends Acquisition implements PycroManagerCo
       AcquisitionEvent event = new AcquisitionEvent(this);
       if (kind == 0) {
         event.setTimeIndex(i);
-      } else if (kind == 3) {
-        event.setAxisPosition("z", i);
-        event.setStageCoordinate(i == 1 ? "No such stage" : "Z", i);
       } else {
         event.setZ(i, 10.0 * i);
         event.setTags(new HashMap<>(Map.of("plane", "number " + i)));
         if (kind == 2) {
           event.setMinimumStartTime(250L * i);
+        } else if (kind == 3 && i == 1) {
+          event.setProperty("No such device", "Gain", "2");
         }
       }
       events.add(event);
