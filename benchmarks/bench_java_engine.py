@@ -117,7 +117,9 @@ def measure(cases: list[Case], names: list[str], rounds: int, pythons: dict[str,
                     for name in names if number % 2 else reversed(names):
                         folder = tempfile.mkdtemp(dir=data, prefix="aiomm-bench-")
                         n = case.n if number >= 0 or case.value != "cpu" else 1
+                        before = cpu_of(host.pid)
                         answer = contestants[name].run(case.case, n, folder, limit)
+                        answer["jvm"] = cpu_of(host.pid) - before
                         shutil.rmtree(folder, ignore_errors=True)
                         if "error" in answer:
                             print(f"{case.key} {name}: {answer['error']}", file=sys.stderr)
@@ -132,6 +134,15 @@ def measure(cases: list[Case], names: list[str], rounds: int, pythons: dict[str,
     return results
 
 
+def cpu_of(pid: int) -> float:
+    """CPU time of a process (s); nan where this system does not tell it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def value(case: Case, answer: dict[str, Any]) -> float:
     """What is compared (s); nan of a run that failed."""
     found = answer.get(case.value, float("nan"))
@@ -144,9 +155,10 @@ def shown(case: Case, answers: list[dict[str, Any]]) -> str:
         return "failed"
     median = statistics.median(value(case, answer) for answer in good)
     if case.target == "rate":
-        cpu = statistics.median(answer["cpu"] / case.n for answer in good)
+        cpu, jvm = (statistics.median(answer[key] / case.n for answer in good) for key in ("cpu", "jvm"))
         opened, done = (statistics.median(answer[key] for answer in good) for key in ("opened", "done"))
-        return f"{case.n / median:8.1f} /s  ({opened * 1e3:.0f} ms open, {done * 1e3:.0f} ms saved, {cpu * 1e6:.0f} µs CPU a frame)"
+        times = f"{opened * 1e3:.0f} ms open, {done * 1e3:.0f} ms saved"
+        return f"{case.n / median:8.1f} /s  ({times}; CPU a frame {cpu * 1e6:.0f} µs, of the JVM {jvm * 1e6:.0f} µs)"
     if case.target == "time":
         return f"{median * 1e3:8.1f} ms"
     return f"{statistics.median(answer['cpu'] / answer['seconds'] for answer in good) * 100:8.2f} % of a core"

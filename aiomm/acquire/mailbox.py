@@ -24,6 +24,7 @@ class Mailbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, handle: Callable[[Any], None], after: Callable[[], None]) -> None:
         self._loop = loop
+        self._thread = threading.get_ident()  # it is made on the loop
         self._handle = handle
         self._after = after
         self._messages: deque[Any] = deque()
@@ -34,8 +35,9 @@ class Mailbox:
         self._messages.append(message)
         if wake and not self._wake_pending:
             self._wake_pending = True
+            here = threading.get_ident() == self._thread
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to read it
-                self._loop.call_soon_threadsafe(self.read)
+                (self._loop.call_soon if here else self._loop.call_soon_threadsafe)(self.read)
 
     def read(self) -> None:
         """Handle all that has come; on the loop."""

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 
 
+def sampled(*cases: Any) -> list[Any]:
+    """Cases that only the campaign runs: each of them costs a second."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.campaign) for case in cases]
+
+
 @pytest.fixture(scope="module")
 def _mortal() -> Iterator[JavaHost]:
     require_tools()
@@ -133,7 +138,7 @@ def steps(n: int) -> list[Event]:
 # ---- constructing -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 6, 10, 15, 25])
+@pytest.mark.parametrize("after", [*sampled(0, 1, 3, 10, 25), 6, 15])
 async def test_while_it_is_constructed(mortal: Mortal, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at its so many-th call: opening raises, and nothing is left."""
     count = 0
@@ -163,8 +168,12 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("events", [times(300), steps(300)], ids=["sequence", "one by one"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "events"),
+    [("saved by Java", times(300)), ("processed", steps(300)), ("ome-zarr", times(300)),
+     *sampled(("saved by Java", steps(300)), ("processed", times(300)), ("ome-zarr", steps(300)))],
+    ids=lambda value: value if isinstance(value, str) else "one by one" if "z" in value[0] else "sequence",
+)  # fmt: skip
 async def test_while_it_acquires(mortal: Mortal, way: str, events: list[Event]) -> None:
     """The fifth image was seen: the submission ends with the error, and so does the acquisition."""
     with mortal.perishing() as caught:
@@ -218,7 +227,7 @@ async def test_while_nothing_is_acquired(mortal: Mortal) -> None:
 HOOKS = ["event_generation_hook_fn", "pre_hardware_hook_fn", "post_hardware_hook_fn", "post_camera_hook_fn"]
 
 
-@pytest.mark.parametrize("which", HOOKS)
+@pytest.mark.parametrize("which", [*sampled("event_generation_hook_fn", "pre_hardware_hook_fn"), *HOOKS[2:]])
 async def test_in_a_hook(mortal: Mortal, which: str) -> None:
     """The hook is at work when Java dies, and would be for a minute."""
 
@@ -245,7 +254,7 @@ async def test_in_a_plain_hook(mortal: Mortal) -> None:
             await acq.acquire(steps(3))
 
 
-@pytest.mark.parametrize("at", [0, 4])
+@pytest.mark.parametrize("at", [*sampled(0), 4])
 async def test_in_a_processor(mortal: Mortal, at: int) -> None:
     """Images before it are saved by Java, or lost with it; those that were reported saved are there."""
     count = 0
@@ -266,7 +275,7 @@ async def test_in_a_processor(mortal: Mortal, at: int) -> None:
 # ---- finishing --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("processed", [False, True])
+@pytest.mark.parametrize("processed", [*sampled(False), True])
 async def test_while_it_finishes(mortal: Mortal, processed: bool) -> None:
     """All is saved and the block has been left: the images are there, whether or not the end in Java was heard."""
     options = WAYS["processed"] if processed else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Generator
 from typing import Any
@@ -27,6 +28,7 @@ class LoopSignal:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *also: LoopSignal) -> None:
         self._loop = loop
+        self._thread = threading.get_ident()
         self._also = also
         self._flag = False
         self._waiters: set[asyncio.Future[None]] = set()
@@ -39,8 +41,11 @@ class LoopSignal:
         if not self._flag:
             self._flag = True
             if self._waiters:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(self._wake)
+                if threading.get_ident() == self._thread:
+                    self._wake()
+                else:
+                    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                        self._loop.call_soon_threadsafe(self._wake)
         for signal in self._also:
             signal.set()
 

@@ -92,6 +92,7 @@ class JavaWriter:
         self._error: StorageError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell: asyncio.Event | None = None
+        self._thread = 0  # the loop's
 
     # ---- frames to come -----------------------------------------------------------------------------------------
 
@@ -176,7 +177,7 @@ class JavaWriter:
         ServerLostError
             Java is gone.
         """
-        self._loop, self._bell = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._bell, self._thread = asyncio.get_running_loop(), asyncio.Event(), threading.get_ident()
         try:
             while not self._given_up:
                 self._bell.clear()
@@ -207,7 +208,11 @@ class JavaWriter:
 
     def _ring(self) -> None:
         loop, bell = self._loop, self._bell
-        if loop is not None and bell is not None and not loop.is_closed():
+        if loop is None or bell is None or loop.is_closed():
+            return
+        if threading.get_ident() == self._thread:
+            bell.set()
+        else:
             loop.call_soon_threadsafe(bell.set)
 
     # ---- from Java ----------------------------------------------------------------------------------------------
