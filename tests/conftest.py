@@ -31,9 +31,8 @@ def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
     with blockbuster_ctx("aiomm") as guard:
         # pyzmq starts a thread of its own once per process, at the first large message; starting threads is allowed anyway
         guard.functions["threading.Lock.acquire"].can_block_in("zmq/utils/garbage.py", "start")
-        for name in ("io.BufferedWriter.write", "io.BufferedReader.read", "io.TextIOBase.read", "socket.socket.send", "socket.socket.recv"):
-            if name in guard.functions:  # a test's own look at the JVM's microscope
-                guard.functions[name].can_block_in("tests/support/java_microscope.py", "ask")
+        for name in ("io.BufferedWriter.write", "io.TextIOWrapper.write", "socket.socket.send", "socket.socket.recv_into"):
+            guard.functions[name].can_block_in("tests/support/java_microscope.py", "ask")  # a test's own look at the JVM's microscope
         yield
 
 

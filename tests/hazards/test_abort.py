@@ -15,6 +15,7 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support.ends import Ends, demo_core, ends_at, figures, our_threads, sequence, steps
+from tests.support.homes import only_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -225,6 +226,7 @@ async def test_in_an_async_processor_that_never_returns(at: Ends) -> None:
     assert await aborted(at, acq, submission, "frames wait for the processor") == 0
 
 
+@only_local("Micro-Manager's engine waits for a device in one call of its core, which nothing ends before its time")
 async def test_while_a_device_is_busy(at: Ends) -> None:
     at.mmc.on("deviceBusy", times=None, when=lambda label: label == "Z", drop=True, returns=True)
     acq = await at.open()
@@ -258,6 +260,7 @@ async def test_while_a_camera_sequence_runs(at: Ends) -> None:
     assert 0 < kept < 5000
 
 
+@only_local("the pixels are feigned in this process")
 async def test_while_frames_come_faster_than_they_are_taken(at: Ends) -> None:
     """There is always one more frame to take: neither the abort nor another caller waits for the last of them."""
     pixels = np.zeros((64, 64), np.uint16)
@@ -286,12 +289,16 @@ async def test_while_hardware_sequences_run(at: Ends) -> None:
     at.mmc.feign_xy_sequence("XY", 1000)
     try:
         acq = await at.open()
-        submission = acq.acquire([{"axes": {"time": i}, "z": float(i), "x": float(i), "y": 1.0} for i in range(900)])
+        submission = acq.acquire([{"axes": {"time": i}, "z": float(i), "x": float(i), "y": -float(i)} for i in range(900)])
         await state(at, acq, "frame 2")
         started = at.mmc.names(("startStageSequence", "startXYStageSequence"))
         assert len(started) == 2, started
         await aborted(at, acq, submission, "stage sequences")
-        assert at.mmc.names(("stopStageSequence", "stopXYStageSequence"))[:2] == ["stopXYStageSequence", "stopStageSequence"]
+        stopped = at.mmc.names(("stopStageSequence", "stopXYStageSequence"))
+        if at.java:
+            assert {"stopXYStageSequence", "stopStageSequence"} <= set(stopped)
+        else:
+            assert stopped[:2] == ["stopXYStageSequence", "stopStageSequence"]
     finally:
         at.mmc.unfeign()
 
@@ -323,6 +330,7 @@ class SlowDisk:
             monkeypatch.setattr(os, name, write)
 
 
+@only_local("Micro-Manager writes there: its disk cannot be stuck from here")
 async def test_while_the_disk_is_stuck(at: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     acq = await at.open(saving_queue_size=3)
     disk = SlowDisk(monkeypatch)
@@ -340,6 +348,7 @@ async def test_while_the_disk_is_stuck(at: Ends, monkeypatch: pytest.MonkeyPatch
     assert await at.all_is_well() >= acq.status.images_saved
 
 
+@only_local("Micro-Manager writes there: its disk cannot be stuck from here")
 async def test_while_the_disk_is_slow(at: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     acq = await at.open(saving_queue_size=20)
     disk = SlowDisk(monkeypatch, delay=0.3)
@@ -547,7 +556,7 @@ async def test_a_submission_is_cancelled(at: Ends, phase: str) -> None:
             await at.core.set_exposure(300)
         case "sequence":
             await at.core.set_exposure(5)
-            events = sequence(5000)
+            events = sequence(200 if at.java else 5000)  # Micro-Manager's engine takes the whole sequence first
         case "generator":
             events = generator()
         case "agenerator":

@@ -10,6 +10,7 @@ import pytest
 import aiomm
 from aiomm import errors
 from tests.support.ends import SHUTTER, Ends, demo_core, ends_at, sequence, steps
+from tests.support.homes import only_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -257,6 +258,7 @@ async def test_a_consumer_that_stops_reading_holds_up_nothing(at: Ends, policy: 
     assert await at.all_is_well() == 30
 
 
+@only_local("an unread stream does not hold up what Micro-Manager saves; images that come here: tests/acquire/test_acquisition.py")
 @pytest.mark.parametrize("how", ["abort", "aclose", "dropped", "error"])
 async def test_a_consumer_that_blocks_and_stops_reading(at: Ends, how: str) -> None:
     error = Broken("on purpose")
@@ -342,6 +344,7 @@ async def test_the_first_cause_counts(at: Ends) -> None:
     await at.all_is_well()
 
 
+@only_local("a core in a running Micro-Manager is not closed from here")
 async def test_forgetting_an_acquisition(at: Ends) -> None:
     """Its task keeps it alive until the core is closed, which ends it."""
     acq: Any = await at.open()
