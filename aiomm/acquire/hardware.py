@@ -264,15 +264,8 @@ class Hardware:
                 self._xy[label] = (self._xy[label][0], (x, y))
 
     def _pattern(self, slm: str, pattern: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Give an SLM's pattern the shape it wants: (height, width), or (height, width, 4) for a colour SLM."""
         mmc = self._mmc
-        height, width = mmc.getSLMHeight(slm), mmc.getSLMWidth(slm)
-        pixels = np.frombuffer(pattern, np.uint8) if isinstance(pattern, bytes | bytearray) else np.asarray(pattern, np.uint8)
-        depth = mmc.getSLMBytesPerPixel(slm)
-        shape = (height, width) if depth == 1 else (height, width, depth)
-        if pixels.size != math.prod(shape):
-            raise HardwareError(f"slm_pattern has {pixels.size} values; SLM {slm!r} takes {shape}")
-        return np.ascontiguousarray(pixels.reshape(shape))
+        return slm_pixels(slm, pattern, mmc.getSLMHeight(slm), mmc.getSLMWidth(slm), mmc.getSLMBytesPerPixel(slm))
 
     # ---- hardware sequences -------------------------------------------------------------------------------------
 
@@ -440,3 +433,18 @@ class Hardware:
             yield from self.attempt("setPosition", label, um)
             self._stages[label] = (um, um)
             yield from self._arrive([label])
+
+
+def slm_pixels(label: str, pattern: Any, height: int, width: int, depth: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Give an SLM's pattern the shape it wants: (height, width), or (height, width, 4) for a colour SLM.
+
+    Raises
+    ------
+    HardwareError
+        It has another number of pixels.
+    """
+    pixels = np.frombuffer(pattern, np.uint8) if isinstance(pattern, bytes | bytearray) else np.asarray(pattern, np.uint8)
+    shape = (height, width) if depth == 1 else (height, width, depth)
+    if pixels.size != math.prod(shape):
+        raise HardwareError(f"slm_pattern has {pixels.size} values; SLM {label!r} takes {shape}")
+    return np.ascontiguousarray(pixels.reshape(shape))

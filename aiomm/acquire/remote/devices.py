@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
+from aiomm.acquire.hardware import slm_pixels
 from aiomm.core.safety import Found, remember
 from aiomm.errors import AiommError, BridgeError, CoreError, HardwareError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from aiomm.acquire.capabilities import Capabilities
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.remote.asking import Asking
     from aiomm.acquire.remote.drive import Steps
     from aiomm.acquire.sequencing import Group
     from aiomm.core import BridgedCore
+
+READING = ("get", "is", "wait", "has")
+"""How the methods begin that change nothing."""
 
 
 class JavaDevices:
@@ -36,6 +45,7 @@ class JavaDevices:
         self._core = core
         self._asking = asking
         self.doing = ""
+        self.calm: Callable[[], Steps] | None = None  # waits until the hardware may be changed from here
         self._found: Found | None = None
         self._held: str | None = None
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop what Micro-Manager's engine has started
@@ -43,7 +53,9 @@ class JavaDevices:
     # ---- calls --------------------------------------------------------------------------------------------------
 
     def attempt(self, method: str, *args: Any) -> Steps:
-        """Make one call; a refusal is a `HardwareError`."""
+        """Make one call; a refusal is a `HardwareError`. One that changes something waits until Java's engine has its images."""
+        if self.calm is not None and not method.startswith(READING):
+            yield from self.calm()
         self.doing = f"{method}{args}"
         try:
             result = yield self._core.call_core(method, args)
@@ -93,10 +105,7 @@ class JavaDevices:
             camera = event.camera or (yield from self.attempt("getCameraDevice"))
             yield from self.attempt("setExposure", camera, event.exposure)
         if event.slm_pattern is not None:
-            label = yield from self.attempt("getSLMDevice")
-            yield from self.attempt("setSLMImage", label, event.slm_pattern)
-            yield from self.attempt("displaySLMImage", label)
-            touched.add(label)
+            touched.add((yield from self.show(event.slm_pattern)))
         for label, name, value in event.properties:
             if label != "Core":
                 yield from self.attempt("setProperty", label, name, value)
@@ -107,6 +116,37 @@ class JavaDevices:
         if event.z is not None:
             yield from self.attempt("setPosition", focus, event.z)
             yield from self._arrive({focus})
+
+    def show(self, pattern: bytes | np.ndarray) -> Steps:
+        """Show a pattern on the core's SLM, and give its label."""
+        label = yield from self.attempt("getSLMDevice")
+        height = yield from self.attempt("getSLMHeight", label)
+        width = yield from self.attempt("getSLMWidth", label)
+        depth = yield from self.attempt("getSLMBytesPerPixel", label)
+        yield from self.attempt("setSLMImage", label, slm_pixels(label, pattern, height, width, depth))
+        yield from self.attempt("displaySLMImage", label)
+        return label
+
+    def prepare(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
+        """Do of an event with an image what Micro-Manager's engine would not: show its pattern, set all but a device's last property.
+
+        The engine keeps one property of each device. Gives the properties that are left to it.
+        """
+        if event.slm_pattern is not None:
+            yield from self.attempt("waitForDevice", (yield from self.show(event.slm_pattern)))
+        left = {label: number for number, (label, _, _) in enumerate(event.properties)}
+        first = [entry for number, entry in enumerate(event.properties) if left[entry[0]] != number]
+        if first:
+            preset = {(label, name) for label, name, _ in caps.presets.get(event.config, ())} if event.config is not None else set()
+            for label, name, value in first:
+                if (label, name) in preset:
+                    raise HardwareError(
+                        f"properties: {label!r} has several, and its {name!r} is set by the preset {event.config} too: Micro-Manager's "
+                        "engine would set the preset last; give this property alone, or in the preset"
+                    )
+                yield from self.attempt("setProperty", label, name, value)
+            yield from self._arrive({label for label, _, _ in first})
+        return [event.properties[number] for number in left.values()]
 
     def _arrive(self, labels: set[str]) -> Steps:
         for label in sorted(labels):

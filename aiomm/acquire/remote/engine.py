@@ -94,7 +94,7 @@ class JavaEngine(Conductor):
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
         self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
         self._last_read: Submission | None = None
-        self._holding: Turn | None = None  # while Java's engine waits for a hook
+        self.holding: Turn | None = None  # while Java's engine waits for a hook
         self.server = bridge_of(core).port
 
     # ---- from the home's tasks ----------------------------------------------------------------------------------
@@ -194,15 +194,11 @@ class JavaEngine(Conductor):
 
     @property
     def _own_turn(self) -> Turn | None:
-        return self._holding
+        return self.holding
 
     def _read(self, wanted: Needs) -> Steps:
-        outer = None if self._current is None or self._current.turn is None else self._current.turn.owner
-        if isinstance(outer, JavaEngine) and outer is not self and outer.server == self.server:
-            raise UnsupportedError(
-                "an acquisition in a post_hardware or post_camera hook of another one on the same Micro-Manager would wait for ever: "
-                "its one engine waits for the hook. Acquire in pre_hardware_hook_fn, or put events with queue.put()"
-            )
+        if self._current is not None:
+            refuse_held(self._current.turn, self.server)
         if self._current is not self._last_read:  # a submission's windows follow one another; before it anything may have changed
             self._asking.forget()
             self._last_read = self._current
@@ -341,11 +337,11 @@ class JavaEngine(Conductor):
 
     def _ask_holding(self, which: str, group: Group, window: Window) -> Steps:
         """Run a hook for which Java's engine waits: nothing else can be acquired there meanwhile."""
-        self._holding = Turn(self)
+        self.holding = Turn(self)
         try:
             changed = yield from self._ask(which, group, window)
         finally:
-            self._holding = None
+            self.holding = None
         return changed
 
     def _ask_after_hardware(self, group: Group, window: Window, encoded: list[dict[str, Any]]) -> Steps:
@@ -408,6 +404,22 @@ def after_hardware(part: Group, changed: tuple[AcquisitionEvent, ...], encoded: 
             new["tags"] = tags
         answer.append(new)
     return answer
+
+
+def refuse_held(turn: Turn | None, server: int) -> None:
+    """Refuse what is asked for in a hook for which the engine of this Micro-Manager waits.
+
+    Raises
+    ------
+    UnsupportedError
+        It would wait for ever.
+    """
+    outer = None if turn is None else turn.owner
+    if isinstance(outer, JavaEngine) and outer.holding is turn and outer.server == server:
+        raise UnsupportedError(
+            "an acquisition in a post_hardware or post_camera hook of another one on the same Micro-Manager would wait for ever: "
+            "its one engine waits for the hook. Acquire in pre_hardware_hook_fn, or put events with queue.put()"
+        )
 
 
 def ended_by_java(error: BaseException | None) -> Exception:

@@ -17,7 +17,8 @@ from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
-from aiomm.acquire.remote.engine import JavaEngine, ended_by_java
+from aiomm.acquire.remote.ending import quietly, saving_ended
+from aiomm.acquire.remote.engine import JavaEngine, ended_by_java, refuse_held
 from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
@@ -25,8 +26,9 @@ from aiomm.acquire.remote.session import JavaSession, Wanted
 from aiomm.acquire.remote.storage import JavaWriter
 from aiomm.acquire.target import open_storage
 from aiomm.bridge import Bridge
+from aiomm.core.turns import current_turn
 from aiomm.dataset.ndtiff.pyramid import complete_pyramid
-from aiomm.errors import AiommError, BridgeError, HardwareError, ServerLostError, StorageError
+from aiomm.errors import AiommError, BridgeError, HardwareError, ServerLostError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.run import Run
     from aiomm.acquire.sequencing import Grouping
     from aiomm.acquire.target import Target
+    from aiomm.bridge import JavaObject
     from aiomm.core import BridgedCore, Core
 
 IN_JAVA = frozenset({"post_hardware", "post_camera"})
@@ -81,6 +84,7 @@ class JavaHome:
         self._engine: JavaEngine | AttachedEngine | None = None
         self._writer: JavaWriter | None = None  # if Micro-Manager saves
         self._tiled = False
+        self._failed = False  # Java's engine has ended by itself
         self._levels: int | None = None
         self._opened: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
         self._routine: asyncio.Task[Any] | None = None
@@ -93,6 +97,7 @@ class JavaHome:
         if self._own:
             await self.owner.__aenter__()
             self._opened.push_async_callback(self.owner.aclose)
+        refuse_held(current_turn.get(), self.owner.port)
         self._core = await self.owner.get_core(new_socket=True)
         self._opened.push_async_callback(self._core.aclose)
         self._asking = Asking(self._core)
@@ -136,7 +141,7 @@ class JavaHome:
         self._writer = writer = JavaWriter(
             session.path,
             session.summary,
-            queue_size=target.queue_size,
+            queue_size=2 * target.queue_size,  # as many wait in Java
             on_saved=run.on_saved,
             on_room=lambda: run.post(("room",)),
             on_failed=run.on_failed,
@@ -185,15 +190,16 @@ class JavaHome:
         try:
             async for notice in self.session.notices:
                 if notice.milestone == "image_saved":
-                    engine.moved_on()
+                    engine.moved_on(here=False)
                     if self._writer is not None:
                         self._writer.saved(notice.payload)
                     continue
+                if notice.milestone == "acq_events_finished" and not engine.ending and not run.stopping:
+                    engine.failure = ended_by_java(await self.session.check())
+                    run.fail(engine.failure)
                 self._heard(notice.milestone, notice.payload)
                 if notice.milestone in TOLD:
                     run.note(notice.milestone, notice.payload)
-                if notice.milestone == "acq_events_finished" and not engine.ending and not run.stopping:
-                    run.fail(ended_by_java(await self.session.check()))
         finally:
             engine.events_over = True  # nobody would hear of it any more
             engine.look()
@@ -216,7 +222,7 @@ class JavaHome:
         assert pipe is not None
         try:
             while (item := await pipe.recv()) is not None:
-                engine.moved_on()
+                engine.moved_on(here=True)
                 if run.stopping and run.error is not None:
                     continue
                 try:
@@ -233,8 +239,9 @@ class JavaHome:
         if frame is None:
             raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
         frame.pixels, frame.metadata, frame.bit_depth = pixels, metadata, metadata.get("BitDepth")
-        _, event, _ = frame.token
-        restore_text(metadata, frame.axes, event.tags)
+        if isinstance(engine, JavaEngine):
+            _, event, _ = frame.token
+            restore_text(metadata, frame.axes, event.tags)
         engine.look()
         while True:
             engine.room.clear()
@@ -249,13 +256,23 @@ class JavaHome:
     def finish_writing(self, run: Run) -> asyncio.Future[None]:
         return asyncio.ensure_future(self._finish_writing(run))
 
+    async def _end_data(self) -> None:
+        """Have Java save what it has, and say when it has. Where it failed to, it takes no images and says nothing by itself."""
+        steps: list[Awaitable[None]] = [saving_ended(self.session.acquisition)] if self._failed else []
+        if self.session.images is not None:
+            steps.append(self.session.images.finish())
+        # whoever reads its notices hears of a lost Java
+        await asyncio.gather(*(quietly(step) for step in steps))
+
     async def _finish_writing(self, run: Run) -> None:
         session, writer = self.session, self._writer
         if session.lost is None:
-            with contextlib.suppress(BridgeError):  # whoever reads its notices hears of it
-                if session.images is not None:
-                    await session.images.finish()
+            ending = asyncio.ensure_future(self._end_data())
+            try:
                 await self._data_over
+            finally:
+                ending.cancel()
+                await asyncio.wait([ending])
         if writer is None:
             await asyncio.shield(in_thread(run.writer.finish))
         else:
@@ -286,6 +303,17 @@ class JavaHome:
     async def capabilities(self, wanted: Needs) -> Capabilities:
         self._asking.forget()
         return await self._asking.read(lambda mmc: read_capabilities(mmc, wanted, image=True))
+
+    def viewer(self) -> JavaObject:
+        found = self.session.viewer
+        if found is None:
+            raise UnsupportedError(f"get_viewer(): Micro-Manager shows no images of this acquisition: {self._why_not_shown()}")
+        return found
+
+    def _why_not_shown(self) -> str:
+        if not self._show_viewer:
+            return "it was made with show_display=False"
+        return "it runs without a screen" if self._writer is not None else "they are saved here, and it shows what it saves"
 
     async def aclose(self) -> None:
         """Let go of the acquisition in Java, and of a bridge of its own."""

@@ -550,6 +550,10 @@ public final class Microscope extends Imaging {
     return 1;
   }
 
+  public int getSLMSequenceMaxLength(String label) throws Exception {
+    return 0;
+  }
+
   public long getSLMNumberOfComponents(String label) throws Exception {
     find(label);
     return 1;

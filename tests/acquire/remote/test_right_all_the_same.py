@@ -1,0 +1,114 @@
+"""What Micro-Manager's engine leaves out, does too early or cannot do, done right from here or refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomm
+from aiomm import errors
+from tests.support.homes import Home
+from tests.support.rigs import numbered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.jvm.host import JavaHost
+    from tests.support.rigs import Rig
+
+
+@pytest.fixture
+async def rig(java_host: JavaHost, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Home("java", java_host).demo(tmp_path) as rig:
+        yield rig
+
+
+async def test_several_properties_of_one_device(rig: Rig) -> None:
+    """The engine keeps one for each device."""
+    events = numbered(*({"properties": [["Camera", "Gain", str(n)], ["Camera", "Offset", str(n + 3)]]} for n in range(3)))
+    async with rig.memory() as acq:
+        await acq.acquire(events)
+    for n in range(3):
+        metadata = acq.get_dataset().read_metadata(n=n)
+        assert (metadata["Camera-Gain"], float(metadata["Camera-Offset"])) == (str(n), n + 3)
+
+
+async def test_a_property_that_the_preset_would_set_back(rig: Rig) -> None:
+    event = {
+        "axes": {"n": 0},
+        "config_group": ["Camera", "MedRes"],
+        "properties": [["Camera", "Binning", "1"], ["Camera", "Gain", "2"]],
+    }
+    with pytest.raises(errors.HardwareError, match="'Binning' is set by the preset"):
+        async with rig.memory() as acq:
+            await acq.acquire(event)
+    assert not rig.mmc.calls_of("snapImage")
+
+
+async def test_nothing_here_moves_before_java_has_read_what_an_image_was_taken_with(rig: Rig) -> None:
+    """It says that it has taken a single image before it reads the devices' state for the metadata."""
+    rig.mmc.on("getSystemStateCache", delay=0.3)
+    async with rig.memory() as acq:
+        await acq.acquire([{"axes": {"n": 0}}, {"x": 70.0, "y": 5.0}])
+    (moved,) = rig.mmc.calls_of("setXYPosition")
+    assert moved.args[1:] == (70.0, 5.0)
+    assert rig.mmc.names(of=("getSystemStateCache", "setXYPosition")) == ["getSystemStateCache", "setXYPosition"]
+    assert moved.start >= rig.mmc.calls_of("getSystemStateCache")[0].end
+
+
+@pytest.mark.parametrize("which", ["post_hardware", "post_camera"])
+async def test_an_acquisition_in_a_hook_for_which_the_engine_waits(rig: Rig, which: str) -> None:
+    seen: list[BaseException] = []
+
+    async def hook(event: Any) -> Any:
+        try:
+            async with rig.memory() as inner:
+                await inner.acquire({"axes": {"inner": 0}})
+        except errors.UnsupportedError as error:
+            seen.append(error)
+        return event
+
+    async with asyncio.timeout(20), rig.memory(**{f"{which}_hook_fn": hook}) as acq:
+        assert await acq.acquire({"axes": {"n": 0}}) == [{"n": 0}]
+    assert "its one engine waits for the hook" in str(seen[0])
+
+
+async def test_an_acquisition_in_a_hook_before_the_hardware(rig: Rig) -> None:
+    taken: list[Any] = []
+
+    async def hook(event: Any) -> Any:
+        async with rig.memory() as inner:
+            taken.extend(await inner.acquire({"axes": {"inner": 0}}))
+        return event
+
+    async with asyncio.timeout(20), rig.memory(pre_hardware_hook_fn=hook) as acq:
+        assert await acq.acquire({"axes": {"n": 0}}) == [{"n": 0}]
+    assert taken == [{"inner": 0}]
+
+
+async def test_a_pattern_is_shown(bridge: aiomm.Bridge, control: Any) -> None:
+    """The engine sends it to the SLM and does not show it."""
+    core = await bridge.get_core()
+    slm = await core.get_slm_device()
+    pattern = bytes(await core.get_slm_width(slm) * await core.get_slm_height(slm))
+    await control.clear_journal()
+    async with aiomm.Acquisition(bridge=bridge, show_display=False) as acq:
+        await acq.acquire({"axes": {"n": 0}, "slm_pattern": pattern})
+    done = [line.split()[0] for line in (await control.journal()).splitlines()]
+    assert [name for name in done if name in ("setSLMImage", "displaySLMImage", "snapImage")] == [
+        "setSLMImage",
+        "displaySLMImage",
+        "snapImage",
+    ]
+
+
+async def test_an_end_in_java_is_told_once(rig: Rig) -> None:
+    rig.mmc.on("snapImage", times=None, raises=RuntimeError("no light"))
+    with pytest.raises(errors.HardwareError, match="no light") as caught:
+        async with rig.memory() as acq:
+            await acq.acquire({"axes": {"n": 0}})
+    assert not getattr(caught.value, "__notes__", [])
+    assert isinstance(acq, aiomm.Acquisition)
