@@ -14,6 +14,7 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from tests.support.homes import only_local
 from tests.support.rigs import Event, Rig, frames, numbered, snaps
 
 if TYPE_CHECKING:
@@ -189,8 +190,6 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "port": ({"port": 4828}, errors.UnsupportedError, "port="),
     "bridge_timeout": ({"bridge_timeout": 100}, errors.UnsupportedError, "bridge_timeout="),
     "max_multi_res_index": ({"max_multi_res_index": 2}, ValueError, "max_multi_res_index= needs tile_overlap="),
-    "magellan_acq_index": ({"magellan_acq_index": 0}, errors.UnsupportedError, "magellan_acq_index="),
-    "magellan_explore": ({"magellan_explore": True}, errors.UnsupportedError, "magellan_explore="),
     "saving_queue_size": ({"saving_queue_size": 0}, ValueError, "saving_queue_size"),
     "look_ahead": ({"look_ahead": 0}, ValueError, "look_ahead"),
     "on_error": ({"on_error": "ignore"}, ValueError, "'raise', 'continue'"),
@@ -201,6 +200,14 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "arity": ({"pre_hardware_hook_fn": lambda a, b, c, d: a}, TypeError, "pre_hardware_hook_fn"),
     "limits": ({"limits": {"Zed": (0, 1)}}, ValueError, "Zed"),
 }
+
+
+@only_local("Micro-Magellan lives in a running Micro-Manager")
+@pytest.mark.parametrize("options", [{"magellan_acq_index": 0}, {"magellan_explore": True}], ids=lambda options: next(iter(options)))
+async def test_micro_magellan_needs_a_running_micro_manager(rig: Rig, options: dict[str, Any]) -> None:
+    with pytest.raises(errors.UnsupportedError, match=f"{next(iter(options))}="):
+        async with aiomm.Acquisition(**rig.where, **options):
+            pass
 
 
 @pytest.mark.parametrize("what", REFUSED)

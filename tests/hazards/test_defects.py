@@ -173,10 +173,21 @@ async def test_5_8_a_callbacks_exception_is_heard(rig: Rig, which: str) -> None:
 async def test_5_9_an_image_that_cannot_be_fetched_is_an_error(rig: Rig, method: str, events: list[Event]) -> None:
     """A peer's fetch loop tries again for ever, on any exception, as fast as it can."""
     rig.mmc.on(method, times=None, raises=RuntimeError("no image for you"))
-    with pytest.raises(errors.AiommError, match="no image for you"):
+    said = "no image for you"
+    if rig.java and method == "getImage":  # its engine is such a peer, and knows no timeout here: only abort() ends it
+        async with rig.memory() as acq:
+            submission = acq.acquire(events)
+            await asyncio.sleep(0.2)
+            acq.abort()
+            with pytest.raises(errors.AcquisitionAborted):
+                await submission
+        return
+    if rig.java and method == "popNextImageMD":  # its engine is such a peer: the events' timeout ends it
+        events, said = [{**event, "timeout": 300} for event in events], "no frame for 300 ms|Timeout waiting for images"
+    with pytest.raises(errors.AiommError, match=said):
         async with rig.memory() as acq:
             await acq.acquire(events)
-    assert len(rig.mmc.calls_of(method)) <= 6
+    assert rig.java or len(rig.mmc.calls_of(method)) <= 6
     assert not rig.mmc.isSequenceRunning()
 
 
@@ -196,6 +207,10 @@ async def test_5_10_steps_of_the_wall_clock_shift_nothing(rig: Rig, monkeypatch:
     monkeypatch.setattr(time, "time", lambda: real() + (3600.0 if time.monotonic() > began + 0.05 else 0.0))
     async with rig.memory() as acq:
         await acq.acquire(numbered({"min_start_time": 0.0}, {"min_start_time": 0.15}))
+    (_, first), (_, second) = rig.exposures()
+    assert second - first >= 0.13
+    if rig.java:  # whose images have Micro-Manager's metadata
+        return
     one, two = (acq.get_dataset().read_metadata(n=n) for n in (0, 1))
     assert two["MonotonicTime-s"] - one["MonotonicTime-s"] >= 0.13
     assert two["ElapsedTime-ms"] - one["ElapsedTime-ms"] < 60_000
@@ -210,7 +225,8 @@ async def test_5_11_an_error_of_a_hardware_sequence_is_heard(home: Home, tmp_pat
         rig.mmc.on(method, times=None, raises=RuntimeError("sequence memory"))
         with pytest.raises(errors.HardwareError, match="sequence memory"):
             async with rig.memory() as acq:
-                acq.acquire(numbered(*({"z": float(i), "properties": [[st.SWITCHER, "State", str(i)]]} for i in range(3))))
+                names = list(st.CHANNELS)
+                acq.acquire(numbered(*({"z": float(i), "config_group": [st.GROUP, names[i]]} for i in range(3))))
         rig.mmc.heal()
         if method.startswith("start"):
             assert rig.mmc.calls_of(method.replace("start", "stop"))
@@ -253,12 +269,19 @@ async def test_5_15_a_wrong_event_does_not_abort_the_experiment(rig: Rig) -> Non
 
 async def test_5_17_a_change_after_the_hardware_is_applied_not_only_written_down(rig: Rig) -> None:
     """In a peer the stage stays at 1.0 and the metadata says 42.0."""
+    if rig.java:  # it could not be applied any more
+        with pytest.raises(errors.HookError, match=r"changed 'z' from 1\.0 to 42\.0.*pre_hardware_hook_fn"):
+            async with rig.memory(post_hardware_hook_fn=lambda event: {**event, "z": 42.0}) as acq:
+                await acq.acquire({"axes": {"n": 0}, "z": 1.0})
+        assert len(acq.get_dataset()) == 0
+        return
     async with rig.memory(post_hardware_hook_fn=lambda event: {**event, "z": 42.0}) as acq:
         await acq.acquire({"axes": {"n": 0}, "z": 1.0})
         assert rig.mmc.getPosition() == 42.0
     assert acq.get_dataset().read_metadata(n=0)["ZPosition_um"] == 42.0
 
 
+@only_local('on_error="continue" is refused on a running Micro-Manager, whose engine ends at its first device error')
 async def test_5_19_the_cores_camera_is_back_after_a_failure_and_the_exposure_goes_to_the_named_one(rig: Rig) -> None:
     mmc = rig.mmc
     mmc.loadDevice("Second", "DemoCamera", "DCam")
@@ -293,6 +316,9 @@ async def test_5_20_after_abort_nothing_more_is_commanded(rig: Rig) -> None:
         with pytest.raises(errors.AcquisitionAborted):
             await submission
     after = rig.mmc.names()
+    if rig.java:  # its engine is such a peer: the event under way is carried out
+        assert after.count("snapImage") <= 1 and len(acq.get_dataset()) <= 1
+        return
     assert not {"snapImage", "setPosition", "startSequenceAcquisition"} & set(after)
 
 
@@ -367,10 +393,10 @@ async def test_5_28_a_device_that_is_waited_for_blocks_nobody_elses_reading(rig:
     rig.mmc.on("deviceBusy", times=None, when=lambda label: label == "Z" and busy.is_set(), drop=True, returns=True)
     async with rig.memory() as acq:
         submission = acq.acquire({"axes": {"n": 0}, "z": 3.0})
-        while "'Z'" not in acq.status.waiting_for:
+        while not rig.mmc.calls_of("deviceBusy") if rig.java else "'Z'" not in acq.status.waiting_for:
             await asyncio.sleep(0.001)
         assert await rig.core.get_exposure() == 1.0
-        assert await rig.core.get_position() == 3.0
+        assert await rig.core.get_position() == (0.0 if rig.java else 3.0)  # its engine waits before the move too
         assert not submission.done
         busy.clear()
         assert len(await submission) == 1
@@ -423,7 +449,8 @@ async def test_5_34_the_callers_events_are_not_touched(rig: Rig) -> None:
         event["z"] = 7.0
         return event
 
-    events = [{"axes": {"n": 0}, "row": 1, "col": 2, "channel": {"group": "Channel", "config": "DAPI"}, "tags": {"a": [1]}}]
+    tags = {"a": "b" if rig.java else [1]}  # Micro-Manager's engine takes text only
+    events = [{"axes": {"n": 0}, "row": 1, "col": 2, "channel": {"group": "Channel", "config": "DAPI"}, "tags": tags}]
     before = repr(events)
     async with rig.memory(event_generation_hook_fn=hook, pre_hardware_hook_fn=hook) as acq:
         assert len(await acq.acquire(events)) == 1
