@@ -463,6 +463,7 @@ async def test_post_camera_comes_before_the_images_are_waited_for(rig: Rig) -> N
 @pytest.mark.parametrize("point", [*POINTS[:3], "image_process_fn"])
 async def test_what_hooks_put_is_served_before_the_source(rig: Rig, point: str, kind: str, count: int) -> None:
     """Also from a list longer than look_ahead, and when the source never ends."""
+    count = min(count, 101) if rig.java else count
 
     def put(event: Event, queue: Any) -> None:
         if event["axes"] == {"n": 2}:
@@ -559,6 +560,7 @@ async def test_a_wrong_event_that_was_put_ends_that_submission_only(rig: Rig) ->
         assert len(await acq.acquire([{"axes": {"m": 0}}])) == 1
 
 
+@only_local("the queue is the same, and a thousand images take Micro-Manager's engine seven seconds")
 async def test_too_much_feedback_is_queue_full(rig: Rig) -> None:
     full = []
 
@@ -771,9 +773,12 @@ async def test_a_stream_that_blocks_gets_every_image_and_holds_up_the_engine(rig
     async with rig.memory() as acq:
         stream = acq.images("block", buffer=3)
         submission = acq.acquire(snaps(30))
-        await asyncio.sleep(0.2)
-        assert acq.status.images_saved < 30
-        assert "room" in acq.status.waiting_for
+        held = "that Micro-Manager takes" if rig.java else "room"
+        async with asyncio.timeout(10):
+            while acq.status.images_saved < 3 or held not in acq.status.waiting_for:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)
+        assert acq.status.images_saved < 10
         seen = []
         async for image in stream:
             seen.append(image.axes["n"])
@@ -812,7 +817,8 @@ async def test_a_blocking_stream_that_is_left_holds_up_nothing(rig: Rig) -> None
 
 async def test_pause_and_resume(rig: Rig) -> None:
     async with rig.memory() as acq:
-        submission = acq.acquire(snaps(400))
+        count = 80 if rig.java else 400
+        submission = acq.acquire(snaps(count))
         async for _ in submission:
             break
         acq.pause()
@@ -821,9 +827,9 @@ async def test_pause_and_resume(rig: Rig) -> None:
         assert acq.status.state == "paused"
         taken = acq.status.images_acquired
         await asyncio.sleep(0.05)
-        assert acq.status.images_acquired <= taken + 1 < 400
+        assert acq.status.images_acquired <= taken + 1 < count
         acq.resume()
-        assert len(await submission) == 400
+        assert len(await submission) == count
 
 
 async def test_a_pause_holds_an_event_whose_time_comes_meanwhile(rig: Rig) -> None:
