@@ -482,6 +482,17 @@ class Acquisition:
         """Give the dataset on what is saved: live while the acquisition runs, complete when it has ended."""
         return self._ready().dataset
 
+    async def get_viewer(self) -> Any:
+        """Give what shows the images: Micro-Manager's NDViewer, a `JavaObject`; it stays when the acquisition has ended.
+
+        Raises
+        ------
+        UnsupportedError
+            Nothing shows them, with the reason.
+        """
+        self._ready()
+        return self._home.viewer()
+
     def images(self, policy: Policy = "block", buffer: int = 20) -> ImageStream:
         """Every saved image from now on, as an async iterator.
 

@@ -12,7 +12,7 @@ from aiomm.acquire.metadata import summary_metadata
 from aiomm.acquire.sequencing import iter_groups
 from aiomm.acquire.target import open_storage
 from aiomm.core import LocalCore
-from aiomm.errors import ClosedError
+from aiomm.errors import ClosedError, UnsupportedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,6 +79,9 @@ class Home(Protocol):
     async def capabilities(self, wanted: Needs) -> Capabilities:
         """Read what the hardware can do, and of which size its images are."""
 
+    def viewer(self) -> Any:
+        """Give the viewer that shows the images; UnsupportedError if there is none."""
+
     async def aclose(self) -> None:
         """Let go of what was opened for this acquisition alone; bounded, and done whoever cancels it."""
 
@@ -135,6 +138,9 @@ class LocalHome:
     async def capabilities(self, wanted: Needs) -> Capabilities:
         found: Capabilities = await self.owner.run(lambda mmc: read_capabilities(mmc, wanted, image=True), reads=True)
         return found
+
+    def viewer(self) -> Any:
+        raise UnsupportedError("get_viewer(): nothing shows the images of a microscope in this process")
 
     async def aclose(self) -> None:
         """Nothing was opened for it: the core is the user's."""

@@ -1,4 +1,4 @@
-"""The engine of an acquisition that Micro-Manager itself conducts: it starts it, hears of its end, and ends it when told to.
+"""The engine of an acquisition that Micro-Manager itself conducts: it hears of its images and its end, and ends it when told to.
 
 Nothing is planned or sent here. Images and saved images come without having been asked for; all belong to one submission that is
 over when Micro-Manager has ended the acquisition.
@@ -138,15 +138,13 @@ class AttachedEngine(Conductor):
     # ---- from beginning to end ----------------------------------------------------------------------------------
 
     async def follow(self) -> None:
-        """Start it, and come back when Java has ended it and all its images have come."""
+        """Come back when Java has ended it and all its images have come."""
         log_was_debug: bool | None = None
         try:
             if self._core_log_debug:
                 log_was_debug = await self._core.call_core("debugLogEnabled", ())
                 await self._core.call_core("enableDebugLog", (True,))
             self._note("acq_started", None)
-            if not self._aborting:
-                await self.session.start()
             await self._until_over()
         finally:
             if log_was_debug is not None and self.session.lost is None:

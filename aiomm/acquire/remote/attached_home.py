@@ -95,6 +95,7 @@ class AttachedHome(JavaHome):
         )
         run.writer, run.dataset, run.folder = writer, writer.dataset, session.path
         engine.begin()
+        await session.start()  # before anybody can act on it in Java, which would start it too
 
     async def _make(self) -> JavaObject:
         magellan = await self.owner.get_magellan(new_socket=True)
@@ -120,6 +121,9 @@ class AttachedHome(JavaHome):
         super()._heard(milestone, payload)
         if milestone == "pre_snap" and "post_camera" in self._given:
             self._service.hear_armed(payload)
+
+    def _why_not_shown(self) -> str:
+        return "Micro-Magellan has made it without a viewer"
 
     async def _hook(self, which: str, pipe: HookPipe) -> None:
         await self._service.serve(which, pipe)

@@ -56,7 +56,8 @@ class AttachedHooks:
         self._given = given
         self._gates = gates
         self._placed: Shown = []  # the events for which all is in place
-        self._armed = False  # the camera is armed for them, which nobody was told yet
+        self._due = False  # the camera is to be armed for them
+        self._armed = False  # it is armed, which nobody was told yet
         self._told = True  # the hook at the camera has run for them
 
     async def serve(self, which: str, pipe: HookPipe) -> None:
@@ -80,9 +81,12 @@ class AttachedHooks:
 
     def hear_armed(self, axes: Any) -> None:
         """Take the notice that the camera is armed for a single image."""
-        if not self._told and not self._armed and len(self._placed) == 1 and self._placed[0].get("axes", {}) == axes:
-            self._armed = True
-            self._engine.look()
+        if self._due and len(self._placed) == 1 and self._placed[0].get("axes", {}) == axes:
+            self._begin_armed()
+
+    def _begin_armed(self) -> None:
+        self._due, self._armed = False, True
+        self._engine.look()
 
     async def shut(self) -> None:
         """Let nothing through that would be exposed: the acquisition ends."""
@@ -98,21 +102,23 @@ class AttachedHooks:
         if len(shown) > 1:
             await self._ask("post_camera", shown)
         else:
-            self.hear_armed(shown[0].get("axes", {}))
+            if self._due:  # its notice has not come yet
+                self._begin_armed()
             await self._engine.until("post_camera", lambda: self._told)
 
     async def _at_gate(self, which: str, gate: Gate, message: Any) -> Any:
         """Ask the hook, choose what goes on, and give the answer for Java."""
         plain = _plain(message)
         shown = await self._exact(gate, decode_events(plain))
-        if which == "post_hardware":
-            self._placed, self._told = shown, "post_camera" not in self._given
         kept = [event for event in shown if SKIPPED not in event.get("tags", {})]
         answers: Shown | None = kept
         if which in self._given and kept:
             answers = await self._ask(which, kept)
         if self._engine.stopping and which != "event_generation":
             answers = None
+        if which == "post_hardware":
+            self._placed, self._due = answers or [], bool(answers) and "post_camera" in self._given
+            self._told = not self._due
         if answers is None and not self._engine.stopping:
             self._engine.skipped(kept)
         if which == "event_generation":

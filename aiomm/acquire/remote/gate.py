@@ -27,8 +27,8 @@ class Gate:
 
     Parameters
     ----------
-    stack
-        In Java.
+    stack, nothing
+        In Java; the other stack has one null.
     hooks
         What stands before the hook, and what behind it.
 
@@ -38,13 +38,14 @@ class Gate:
         To be released when the acquisition has ended.
     """
 
-    def __init__(self, stack: JavaObject, hooks: tuple[list[JavaObject], list[JavaObject]]) -> None:
+    def __init__(self, stack: JavaObject, nothing: JavaObject, hooks: tuple[list[JavaObject], list[JavaObject]]) -> None:
         self._stack = stack
+        self._nothing = nothing
         self._hooks = hooks
         self._old = 0  # what lies on the stack of the event before
         self._shut = False
         self._lock = asyncio.Lock()
-        self.objects: list[JavaObject] = [stack, *hooks[0], *hooks[1]]
+        self.objects: list[JavaObject] = [stack, nothing, *hooks[0], *hooks[1]]
 
     @classmethod
     async def open(cls, bridge: Bridge, *, lets_through: bool) -> Gate:
@@ -70,7 +71,9 @@ class Gate:
         if lets_through:
             behind.append(await handlers.call("create", [kind, stack, "push", "", METHOD]))
             behind.append(await handlers.call("create", [kind, stack, "firstElement", None, METHOD]))
-        self = cls(stack, (before, behind))
+        nothing = await bridge.construct_java_object(STACK)
+        await nothing.call("setSize", [1])
+        self = cls(stack, nothing, (before, behind))
         self.objects += [kind, handlers]
         return self
 
@@ -104,14 +107,11 @@ class Gate:
         async with self._lock:
             if not self._shut:
                 self._old = 2
-                await self._clear()
+                for size in (0, 1):  # a stack that grows so has null; Java waits meanwhile
+                    await self._stack.call("setSize", [size])
 
     async def shut(self) -> None:
         """Nothing goes on from now on, whoever answers."""
         async with self._lock:
             self._shut = True
-            await self._clear()
-
-    async def _clear(self) -> None:
-        for size in (0, 1):  # a stack that grows so has null
-            await self._stack.call("setSize", [size])
+            await self._stack.call("addAll", [0, self._nothing])  # in one step: Java may look at any moment

@@ -315,6 +315,17 @@ class JavaHome:
             return "it was made with show_display=False"
         return "it runs without a screen" if self._writer is not None else "they are saved here, and it shows what it saves"
 
+    def viewer(self) -> JavaObject:
+        found = self.session.viewer
+        if found is None:
+            raise UnsupportedError(f"get_viewer(): Micro-Manager shows no images of this acquisition: {self._why_not_shown()}")
+        return found
+
+    def _why_not_shown(self) -> str:
+        if not self._show_viewer:
+            return "it was made with show_display=False"
+        return "it runs without a screen" if self._writer is not None else "they are saved here, and it shows what it saves"
+
     async def aclose(self) -> None:
         """Let go of the acquisition in Java, and of a bridge of its own."""
         closed = asyncio.ensure_future(self._opened.aclose())

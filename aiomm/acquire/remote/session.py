@@ -107,6 +107,8 @@ class JavaSession:
         What Java's engine tells by itself: an async iterator. It ends after the last two; ServerLostError when the server is gone.
     hooks : dict of HookPipe
         By name.
+    viewer : JavaObject or None
+        Java's viewer of this acquisition, if there is one.
     gates : dict of Gate
         Of those hooks that an acquisition of Micro-Manager's own making runs.
     images : ImagePipe or None
@@ -138,6 +140,8 @@ class JavaSession:
         self._events: PushSocket | None = None
         self._ahead: tuple[int, PushSocket] | None = None  # where Java will probably look for events
         self._event_port = -1
+        self.viewer: JavaObject | None = None
+        self._shows = False
         self.gates: dict[str, Gate] = {}  # of hooks that Java's engine runs by itself
         self._started = self._connected = False  # events were sent; Java has connected for them
         self._end_said = self._aborted = False
@@ -212,7 +216,7 @@ class JavaSession:
             raise UnsupportedError("Micro-Manager's engine saves tiles to disk only: give directory and name")
         if unknown := wanted.hooks.difference(HOOKS):
             raise ValueError(f"hooks: there is no {', '.join(sorted(unknown))}; Java's are {', '.join(HOOKS)}")
-        viewer = wanted.show_viewer and await self._has_screen()
+        viewer = self._shows = wanted.show_viewer and await self._has_screen()
         core = await bridge.get_core()
         self._channels = channels_of(core)
         factory = await bridge.construct_java_object(FACTORY, new_socket=True, args=[core])
@@ -305,7 +309,8 @@ class JavaSession:
     async def start(self) -> None:
         """Start an acquisition that Micro-Manager has made; one of ours starts with its first events."""
         self._started = True
-        await self.acquisition.call("start")
+        if not await self.acquisition.call("isStarted"):
+            await self.acquisition.call("start")
 
     async def _reached(self, classpath: str, args: list[Any], queue: int) -> tuple[JavaObject, PullSocket, PushSocket]:
         """Make an object that listens at one port and connects to another, and the sockets for both."""
@@ -354,6 +359,8 @@ class JavaSession:
         if sink is None:
             return
         self._owned.append(sink)
+        if self._shows or not self._ours:
+            self.viewer = await sink.call("getViewer")  # stays when the acquisition has ended
         storage = await sink.call("getStorage")
         self._owned.append(storage)
         self.summary = await storage.call("getSummaryMetadata")

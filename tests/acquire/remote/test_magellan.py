@@ -14,6 +14,7 @@ from aiomm import errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from aiomm.acquire.streams import Notification
 
@@ -150,6 +151,33 @@ async def test_pause_holds_it(bridge: aiomm.Bridge, control: Any) -> None:
         await user.finish()
 
 
+async def test_its_viewer(bridge: aiomm.Bridge) -> None:
+    async with exploring(bridge) as (acq, user):
+        viewer = await acq.get_viewer()
+        await user.finish()
+        await acq.await_completion()
+        assert await viewer.get_display_settings_json() == {}  # it is there when the acquisition has ended
+    async with running(bridge) as acq:
+        with pytest.raises(errors.UnsupportedError, match="made it without a viewer"):
+            await acq.get_viewer()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "it runs without a screen"),
+        ({"show_display": False}, "it was made with show_display=False"),
+        ({"format": "ome-zarr"}, "they are saved here"),
+    ],
+)
+async def test_no_viewer_and_why(bridge: aiomm.Bridge, tmp_path: Path, options: dict[str, Any], reason: str) -> None:
+    async with aiomm.Acquisition(tmp_path, "set", bridge=bridge, **options) as acq:
+        with pytest.raises(errors.UnsupportedError, match=reason):
+            await acq.get_viewer()
+        await acq.acquire({"axes": {"time": 0}})
+    await acq.get_dataset().aclose()
+
+
 # ---- hooks ----------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +285,17 @@ async def test_the_hook_at_the_camera_runs_before_a_single_exposure_ends(bridge:
     async with running(bridge, post_camera_hook_fn=trigger) as acq:
         await acq.await_completion()
         assert await axes_of(acq) == planes(0, 1, 2)
+
+
+async def test_a_change_behind_the_hardware_is_what_the_hook_at_the_camera_gets(bridge: aiomm.Bridge) -> None:
+    seen: list[Any] = []
+
+    def rename(event: Any) -> Any:
+        return {**event, "axes": {"plane": event["axes"]["z"]}}
+
+    async with running(bridge, post_hardware_hook_fn=rename, post_camera_hook_fn=lambda event: seen.append(event["axes"])) as acq:
+        await acq.await_completion()
+        assert await axes_of(acq) == seen == [{"plane": 0}, {"plane": 1}, {"plane": 2}]
 
 
 @pytest.mark.parametrize("which", ["event_generation", "pre_hardware", "post_hardware", "post_camera"])

@@ -1,14 +1,18 @@
 package org.micromanager.remote;
 
 import java.io.IOException;
+import java.lang.reflect.Field;
+import java.lang.reflect.Proxy;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import mmcorej.org.json.JSONObject;
 import org.micromanager.acqj.main.Acquisition;
 import org.micromanager.acqj.main.AcquisitionEvent;
 import org.micromanager.ndtiffstorage.NDTiffAPI;
+import org.micromanager.ndviewer.api.NDViewerAPI;
 
 /** An acquisition whose events come from Java, as Micro-Magellan's do. It is in this package for the storage, which is not public. */
 public final class JavaAcquisition extends Acquisition implements PycroManagerCompatibleAcq {
@@ -23,11 +27,36 @@ public final class JavaAcquisition extends Acquisition implements PycroManagerCo
     super(new RemoteViewerStorageAdapter(false, folder(), "magellan", false, 0, 0, null, 20));
     this.kind = kind;
     latest = this;
+    if (kind < 0) {
+      show();
+    }
   }
 
   /** What was made last. */
   public static JavaAcquisition latest() {
     return latest;
+  }
+
+  /** An explore acquisition has a viewer; there is no screen, so this one knows only how images are displayed, and its title. */
+  private void show() {
+    Object viewer = Proxy.newProxyInstance(NDViewerAPI.class.getClassLoader(), new Class<?>[] {NDViewerAPI.class},
+        (self, method, args) -> {
+          switch (method.getName()) {
+            case "getDisplaySettingsJSON":
+              return new JSONObject();
+            case "hashCode":
+              return System.identityHashCode(self);
+            default:
+              return null;
+          }
+        });
+    try {
+      Field field = RemoteViewerStorageAdapter.class.getDeclaredField("viewer_");
+      field.setAccessible(true);
+      field.set(getDataSink(), viewer);
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   private static String folder() {
