@@ -320,6 +320,7 @@ def coroutine(calls: list[Any], form: int) -> Callable[..., Any]:
     return (one, two, three)[form - 1]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("form", [1, 2, 3])
 @pytest.mark.parametrize("make", [plain, coroutine])
 @pytest.mark.parametrize("point", POINTS)
@@ -458,6 +459,7 @@ async def test_post_camera_comes_before_the_images_are_waited_for(rig: Rig) -> N
 # ---- feedback -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [5, 300])
 @pytest.mark.parametrize("kind", ["list", "generator"])
 @pytest.mark.parametrize("point", [*POINTS[:3], "image_process_fn"])

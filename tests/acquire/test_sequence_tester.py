@@ -194,12 +194,14 @@ SEQUENCES: dict[str, list[Event]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("what", SEQUENCES)
 async def test_one_sequence(rig: Rig, what: str) -> None:
     events = numbered(SEQUENCES[what])
     assert await prove(rig, events) == ([1] * len(events) if alone(rig, events) else [len(events)])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", SEQUENCES)
 @options(sequenceable=())
 async def test_the_same_by_software(rig: Rig, what: str) -> None:
@@ -330,6 +332,7 @@ BY_SOFTWARE: dict[str, list[Event]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", BY_SOFTWARE)
 @pytest.mark.parametrize("rig", [{}, {"sequenceable": ()}], indirect=True, ids=["sequenceable", "not"])
 async def test_by_software(rig: Rig, what: str) -> None:
@@ -368,6 +371,7 @@ def mixture(seed: int, count: int) -> list[Event]:
     return numbered(events)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.campaign) for seed in range(5, 100))])
 @pytest.mark.parametrize(
     "rig",

@@ -114,6 +114,7 @@ async def test_an_exception_in_a_callback(at: Ends, which: str, kind: str) -> No
     await at.all_is_well()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("which", ["event_generation_hook_fn", "pre_hardware_hook_fn", "image_process_fn", "image_saved_fn"])

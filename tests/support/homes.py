@@ -76,6 +76,25 @@ def only_local(because: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("home", ["local"], indirect=True)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sampled(every): on Micro-Manager's engine one case of so many; the others are for the campaign")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the other cases of a sampled test to the campaign."""
+    counts: dict[str, int] = {}
+    for item in items:
+        marker = item.get_closest_marker("sampled")
+        callspec = getattr(item, "callspec", None)
+        if marker is None or callspec is None or callspec.params.get("home") != "java":
+            continue
+        name = item.nodeid.partition("[")[0]
+        counts[name] = counts.get(name, -1) + 1
+        if counts[name] % marker.args[0]:
+            item.add_marker("campaign")
+
+
 @pytest.fixture(params=HOMES)
 def home(request: pytest.FixtureRequest) -> Home:
     """Each home in turn."""
