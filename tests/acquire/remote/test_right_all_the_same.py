@@ -50,13 +50,14 @@ async def test_a_property_that_the_preset_would_set_back(rig: Rig) -> None:
 
 async def test_nothing_here_moves_before_java_has_read_what_an_image_was_taken_with(rig: Rig) -> None:
     """It says that it has taken a single image before it reads the devices' state for the metadata."""
-    rig.mmc.on("getSystemStateCache", delay=0.3)
     async with rig.memory() as acq:
+        rig.mmc.forget()
+        rig.mmc.on("getImageBitDepth", delay=0.3)
         await acq.acquire([{"axes": {"n": 0}}, {"x": 70.0, "y": 5.0}])
     (moved,) = rig.mmc.calls_of("setXYPosition")
     assert moved.args[1:] == (70.0, 5.0)
-    assert rig.mmc.names(of=("getSystemStateCache", "setXYPosition")) == ["getSystemStateCache", "setXYPosition"]
-    assert moved.start >= rig.mmc.calls_of("getSystemStateCache")[0].end
+    assert rig.mmc.names(of=("getImageBitDepth", "setXYPosition")) == ["getImageBitDepth", "setXYPosition"]
+    assert moved.start >= rig.mmc.calls_of("getImageBitDepth")[0].end
 
 
 @pytest.mark.parametrize("which", ["post_hardware", "post_camera"])
