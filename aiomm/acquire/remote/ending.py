@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from aiomm.bridge import JavaObject
 
-__all__ = ["close_unused", "end_unstarted", "force_end", "quietly", "unwrapped"]
+__all__ = ["close_unused", "end_failed_saving", "end_unstarted", "force_end", "quietly", "unwrapped"]
 
 _NOTICE: Final = "org.micromanager.acqj.main.AcqNotification"
+_STORAGE: Final = "org.micromanager.ndtiffstorage.NDTiffStorage"
 _SOURCE: Final = "org.micromanager.remote.RemoteEventSource"
 _WRAPPED: Final = re.compile(
     r"^(?:java\.util\.concurrent\.ExecutionException|java\.lang\.RuntimeException): (?=[\w$]+(?:\.[\w$]+)+(?:: |$))"
@@ -49,6 +50,23 @@ async def end_unstarted(acquisition: JavaObject) -> None:
     sink = await acquisition.call("getDataSink")
     if sink is not None:
         await sink.call("finish")
+    await _say_data_over(acquisition)
+
+
+async def end_failed_saving(acquisition: JavaObject) -> None:
+    """Where Java could not write, end its storage and say so: it waits for ever for its own thread, and nothing else says it."""
+    sink = await acquisition.call("getDataSink")
+    if sink is None:
+        return
+    storage = await sink.call("getStorage")
+    try:
+        await storage.call("checkForWritingException")
+    except JavaException:
+        await quietly(_call_field(storage, _STORAGE, "writingExecutor_", "shutdown"))
+        await _say_data_over(acquisition)
+
+
+async def _say_data_over(acquisition: JavaObject) -> None:
     notices = await bridge_of(acquisition).get_java_class(_NOTICE)
     await acquisition.call("postNotification", [await notices.call("createDataSinkFinishedNotification")])
 

@@ -17,7 +17,7 @@ from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
-from aiomm.acquire.remote.ending import quietly, saving_ended
+from aiomm.acquire.remote.ending import end_failed_saving, quietly
 from aiomm.acquire.remote.engine import JavaEngine, ended_by_java, refuse_held
 from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.grouping import java_groups
@@ -84,7 +84,6 @@ class JavaHome:
         self._engine: JavaEngine | AttachedEngine | None = None
         self._writer: JavaWriter | None = None  # if Micro-Manager saves
         self._tiled = False
-        self._failed = False  # Java's engine has ended by itself
         self._levels: int | None = None
         self._opened: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
         self._routine: asyncio.Task[Any] | None = None
@@ -248,6 +247,8 @@ class JavaHome:
             if run.try_put(frame):
                 return
             if run.stopping:
+                if run.aborted and run.error is None:
+                    return  # as those that wait here: whoever waits for it hears of the abort
                 raise StorageError(f"the image {axes} was not saved: the acquisition ended while it waited to be processed or saved")
             await engine.room.wait()
 
@@ -256,9 +257,9 @@ class JavaHome:
     def finish_writing(self, run: Run) -> asyncio.Future[None]:
         return asyncio.ensure_future(self._finish_writing(run))
 
-    async def _end_data(self) -> None:
-        """Have Java save what it has, and say when it has. Where it failed to, it takes no images and says nothing by itself."""
-        steps: list[Awaitable[None]] = [saving_ended(self.session.acquisition)] if self._failed else []
+    async def _end_data(self, run: Run) -> None:
+        """Have Java save what it has, and say when it has. Where it cannot write it takes no images either."""
+        steps: list[Awaitable[None]] = [end_failed_saving(self.session.acquisition)] if run.error is not None else []
         if self.session.images is not None:
             steps.append(self.session.images.finish())
         # whoever reads its notices hears of a lost Java
@@ -267,7 +268,7 @@ class JavaHome:
     async def _finish_writing(self, run: Run) -> None:
         session, writer = self.session, self._writer
         if session.lost is None:
-            ending = asyncio.ensure_future(self._end_data())
+            ending = asyncio.ensure_future(self._end_data(run))
             try:
                 await self._data_over
             finally:
@@ -303,17 +304,6 @@ class JavaHome:
     async def capabilities(self, wanted: Needs) -> Capabilities:
         self._asking.forget()
         return await self._asking.read(lambda mmc: read_capabilities(mmc, wanted, image=True))
-
-    def viewer(self) -> JavaObject:
-        found = self.session.viewer
-        if found is None:
-            raise UnsupportedError(f"get_viewer(): Micro-Manager shows no images of this acquisition: {self._why_not_shown()}")
-        return found
-
-    def _why_not_shown(self) -> str:
-        if not self._show_viewer:
-            return "it was made with show_display=False"
-        return "it runs without a screen" if self._writer is not None else "they are saved here, and it shows what it saves"
 
     def viewer(self) -> JavaObject:
         found = self.session.viewer
