@@ -87,7 +87,7 @@ class Acquisition:
     magellan_explore : bool
         Run an explore acquisition of Micro-Magellan's.
     process : bool
-        Run hooks and the image processor in worker processes.
+        Run hooks and the image processor in worker processes. There ``bridge`` is one of their own to the same Micro-Manager.
     saving_queue_size : int
         How many images may wait in memory for the writer, and as many for the image processor.
     bridge_timeout, port : int

@@ -252,13 +252,18 @@ class UserFunction:
 
             if kind not in ("hook", "processor"):
                 raise UnsupportedError(f"{self.label}: process=True is for hooks and image processors")
-            if wants_bridge:
+            if wants_bridge and not isinstance(owner, Bridge):
                 raise UnsupportedError(
                     f"{self.label} takes a bridge, which cannot reach a worker process: the microscope lives in this process. "
                     "Leave bridge out of its arguments, or leave out process=True"
                 )
             self._extra: tuple[Any, ...] = ()
-            self._caller: Caller = ProcessCaller(fn, self.label, queue=queue if wants_queue else None)
+            self._caller: Caller = ProcessCaller(
+                fn,
+                self.label,
+                queue=queue if wants_queue else None,
+                bridge=(owner.arguments, is_async) if wants_bridge else None,
+            )
             return
         if executor is not None:
             from aiomm.acquire.executors import executor_caller

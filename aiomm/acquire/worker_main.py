@@ -5,7 +5,8 @@ standard library (numpy and cloudpickle come with the first call that needs them
 a pickled tuple, its first item the kind:
 
 ===============  ============================================  =======================================================
-to the worker    ``load``                                      the function, and the ``sys.path`` to find its modules
+to the worker    ``load``                                      the function, the ``sys.path`` to find its modules, and which
+                                                               bridge it wants
                  ``call``                                      arguments
                  ``put_done``, ``put_failed``                  the answer to ``put``
 from the worker  ``ready``, ``failed``                         the answer to ``load``
@@ -237,18 +238,27 @@ def _serve(sock: socket.socket, incoming: Block | None, outgoing: Block | None) 
     message = receive(sock)
     if message is None:
         return
-    _, path, data, wants_queue = message
+    _, path, data, wants_queue, bridge = message
     sys.path[:] = path
-    try:
-        fn = pickle.loads(data)
-    except Exception as error:
-        send(sock, "failed", describe(error, skip=1))
-        return
-    send(sock, "ready")
     queue = WorkerQueue(sock)
-    extra = (queue,) if wants_queue else ()
     with contextlib.ExitStack() as stack:
         runner: Any = None
+        try:
+            fn = pickle.loads(data)
+            extra: tuple[Any, ...] = (queue,) if wants_queue else ()
+            if bridge is not None:
+                import asyncio
+
+                from aiomm.acquire.worker_bridge import open_bridge
+
+                arguments, is_async = bridge
+                if is_async:
+                    runner = stack.enter_context(asyncio.Runner())
+                extra = (open_bridge(stack, arguments, runner), *extra)
+        except Exception as error:
+            send(sock, "failed", describe(error, skip=1))
+            return
+        send(sock, "ready")
 
         def call(data: bytes, places: list[Place]) -> Any:
             nonlocal runner

@@ -59,10 +59,11 @@ def exit_text(code: int | None) -> str:
 class _Worker:
     """The process and the socket to it. `run` is called from one thread; `end` and `kill` from any."""
 
-    def __init__(self, data: bytes, label: str, queue: EventQueue | None) -> None:
+    def __init__(self, data: bytes, label: str, queue: EventQueue | None, bridge: tuple[dict[str, Any], bool] | None) -> None:
         self._data = data
         self._label = label
         self._queue = queue
+        self._bridge = bridge
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._blocks: tuple[Block | None, Block | None] = (None, None)
@@ -93,7 +94,7 @@ class _Worker:
             raise HookError(f"{self._label}: its worker process could not be started: {error}") from error
         self._apply()  # what came while it was starting
         try:
-            send(sock, "load", sys.path, self._data, self._queue is not None)
+            send(sock, "load", sys.path, self._data, self._queue is not None, self._bridge)
             answer = receive(sock)
         except OSError:
             answer = None
@@ -272,6 +273,8 @@ class ProcessCaller:
         For messages.
     queue : EventQueue or None
         What the function's own ``queue.put`` forwards to; None if it takes no queue.
+    bridge : (dict, bool), optional
+        Arguments of the `Bridge` that the process opens for it, and whether it is a coroutine function; None if it takes no bridge.
 
     Raises
     ------
@@ -283,7 +286,9 @@ class ProcessCaller:
 
     concurrent = 1
 
-    def __init__(self, fn: Callable[..., Any], label: str, *, queue: EventQueue | None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], label: str, *, queue: EventQueue | None, bridge: tuple[dict[str, Any], bool] | None = None
+    ) -> None:
         try:
             import cloudpickle
         except ImportError as error:
@@ -294,7 +299,7 @@ class ProcessCaller:
             raise TypeError(
                 f"{label} cannot be sent to a worker process: {error}; it refers to something that cannot be pickled"
             ) from error
-        self._worker = _Worker(data, label, queue)
+        self._worker = _Worker(data, label, queue, bridge)
         self._thread = ThreadCaller(_apply, label)
         weakref.finalize(self, self._worker.end)
 

@@ -194,6 +194,18 @@ class Bridge:
     # ---- what it is ---------------------------------------------------------------------------------------------
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What makes another Bridge to the same server: ``Bridge(**bridge.arguments)``, in another process too."""
+        return {
+            "port": self.port,
+            "convert_camel_case": self._snake,
+            "debug": self._debug,
+            "ip_address": self._host,
+            "timeout": 1000 * self._timeout,
+            "call_timeout": None if self._call_timeout is None else 1000 * self._call_timeout,
+        }
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed, or its server is gone."""
         return self._session is not None and self._session.error is not None
