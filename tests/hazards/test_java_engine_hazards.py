@@ -364,7 +364,7 @@ async def test_java_cannot_write(own_java_host: JavaHost, tmp_path: Path, proces
         control = await bridge.construct_java_object("aiomm.host.Control")
         await control.fast(True)
         acq = aiomm.Acquisition(tmp_path, "full", bridge=bridge, show_display=False, image_process_fn=processor)
-        with pytest.raises(errors.HardwareError, match="File too large"):
+        with pytest.raises(errors.StorageError, match="File too large"):
             async with acq:
                 saved = await acq.acquire(times(2))
                 resource.prlimit(own_java_host.pid, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))

@@ -25,7 +25,7 @@ from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
 from aiomm.dataset.storage import Frame
-from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError, UnsupportedError
+from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -246,6 +246,8 @@ class JavaEngine(Conductor):
         yield from self._hardware.choose_camera(first.camera)
         properties = yield from self._hardware.prepare(first, caps)  # of a single event: others have none
         encoded = [encode_event(event, properties=properties) for event in group.events]
+        for each in encoded:  # watched here: Java would end the group with fewer images and not say so
+            each.pop("timeout", None)
         if (first.x is None) != (first.y is None):  # Java moves to both or not at all
             encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         if len(encoded) > 1:
@@ -426,6 +428,7 @@ def ended_by_java(error: BaseException | None) -> Exception:
     """Give what to raise when an acquisition has ended in Java although nobody here has asked for it."""
     if error is None:
         return AcquisitionAborted("the acquisition was ended in Micro-Manager (its window was closed?)")
-    failure = HardwareError(f"Micro-Manager's engine has ended the acquisition: {error}")
+    kind = StorageError if "java.io." in f"{error}\n{getattr(error, 'java_stack', '')}" else HardwareError
+    failure = kind(f"Micro-Manager's engine has ended the acquisition: {error}")
     failure.__cause__ = error
     return failure

@@ -27,6 +27,7 @@ from aiomm.acquire.remote.storage import JavaWriter
 from aiomm.acquire.target import open_storage
 from aiomm.bridge import Bridge
 from aiomm.core.turns import current_turn
+from aiomm.dataset.ndtiff.folder import check_name
 from aiomm.dataset.ndtiff.pyramid import complete_pyramid
 from aiomm.errors import AiommError, BridgeError, HardwareError, ServerLostError, StorageError, UnsupportedError
 
@@ -112,6 +113,8 @@ class JavaHome:
         engine = self._ready()
         assert isinstance(engine, JavaEngine)
         java_saves = target.directory is not None and target.format == "ndtiff"
+        if java_saves:
+            check_name(target.name)
         tiling = None if target.overlap is None else (*target.overlap, target.levels)
         self._tiled, self._levels = java_saves and tiling is not None, target.levels
         wanted = Wanted(

@@ -113,3 +113,11 @@ async def test_an_end_in_java_is_told_once(rig: Rig) -> None:
             await acq.acquire({"axes": {"n": 0}})
     assert not getattr(caught.value, "__notes__", [])
     assert isinstance(acq, aiomm.Acquisition)
+
+
+@pytest.mark.parametrize("name", ["a/b", ".."])
+async def test_a_name_that_is_none(rig: Rig, name: str) -> None:
+    with pytest.raises(ValueError, match="a dataset's name is a file name, without slashes"):
+        async with aiomm.Acquisition(str(rig.directory), name, show_display=False, **rig.where):
+            pass
+    assert list(rig.directory.iterdir()) == []
