@@ -134,14 +134,10 @@ async def test_3_1_properties_are_waited_for_and_keep_their_order(rig: Rig) -> N
     """A peer sorts them, and does not wait for their devices."""
     rig.mmc.on("deviceBusy", times=5, when=lambda label: label == "LED", drop=True, returns=True)
     events = [["LED", "State", "4"], ["Camera", "Gain", "3"], ["Camera", "Binning", "2"]]
-    if rig.java:  # whose engine sorts them, sets one of each device and waits for none
-        async with rig.memory() as acq:
-            with pytest.raises(errors.EventError, match="several of device 'Camera'"):
-                await acq.acquire({"axes": {}, "properties": events})
-        return
     async with rig.memory() as acq:
         await acq.acquire({"axes": {}, "properties": events})
-    assert [list(call.args) for call in rig.mmc.calls_of("setProperty")] == events
+    told = [list(call.args) for call in rig.mmc.calls_of("setProperty")]
+    assert (sorted(told) if rig.java else told) == (sorted(events) if rig.java else events)  # its engine has an order of its own
     names = [(call.name, call.args[:1]) for call in rig.mmc.calls_of("deviceBusy", "snapImage")]
     assert names[: names.index(("snapImage", ()))].count(("deviceBusy", ("LED",))) > 5
 
