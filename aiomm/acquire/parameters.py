@@ -109,7 +109,8 @@ def refuse_on_java(parameters: dict[str, Any], *, connected: bool) -> None:
         raise UnsupportedError("bridge_timeout= is for the connection that port= makes; the bridge that you gave has a timeout of its own")
     if parameters["on_error"] == "continue":
         raise UnsupportedError('on_error="continue": the engine of a running Micro-Manager ends an acquisition at its first device error')
-    java_saves = parameters["directory"] is not None and parameters["format"] == "ndtiff"
+    brought = parameters["image_process_fn"] is not None and not parameters["show_display"]
+    java_saves = parameters["directory"] is not None and parameters["format"] == "ndtiff" and not brought
     if java_saves and parameters["durability"] != "none":
         raise UnsupportedError(
             f'durability={parameters["durability"]!r}: NDTiff is saved by Micro-Manager there, which syncs nothing; format="ome-zarr" is '

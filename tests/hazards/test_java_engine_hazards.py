@@ -363,7 +363,8 @@ async def test_java_cannot_write(own_java_host: JavaHost, tmp_path: Path, proces
     async with asyncio.timeout(20), aiomm.Bridge(port=own_java_host.port, timeout=5000) as bridge:
         control = await bridge.construct_java_object("aiomm.host.Control")
         await control.fast(True)
-        acq = aiomm.Acquisition(tmp_path, "full", bridge=bridge, show_display=False, image_process_fn=processor)
+        shown = processor is not None  # what is shown is saved in Java
+        acq = aiomm.Acquisition(tmp_path, "full", bridge=bridge, show_display=shown, image_process_fn=processor)
         with pytest.raises(errors.StorageError, match="File too large"):
             async with acq:
                 saved = await acq.acquire(times(2))

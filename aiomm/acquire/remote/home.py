@@ -1,8 +1,8 @@
 """A running Micro-Manager as the home of an acquisition's microscope: connect, make the acquisition in Java, bring what it tells.
 
-Two ways of saving. NDTiff is written by Micro-Manager, and its notices of saved images are followed; with an image processor the
-images come here and what it returns goes back. In any other format, and in memory, the images come here and aiomm's own writers
-save them; Micro-Manager then keeps none.
+Two ways of saving. NDTiff is written by Micro-Manager, and its notices of saved images are followed; with an image processor and
+a display the images come here and what it returns goes back. Images of a processor that Micro-Manager is not to show, those in any
+other format, and those in memory are saved here by aiomm's own writers; Micro-Manager then keeps none.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class JavaHome:
     async def open_storage(self, run: Run, target: Target, *, processed: bool) -> None:
         engine = self._ready()
         assert isinstance(engine, JavaEngine)
-        java_saves = target.directory is not None and target.format == "ndtiff"
+        brought = processed and not self._show_viewer  # nobody needs in Java what a processor here makes of its images
+        java_saves = target.directory is not None and target.format == "ndtiff" and not brought
         if java_saves:
             check_name(target.name)
         tiling = None if target.overlap is None else (*target.overlap, target.levels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import aiomm
@@ -121,3 +122,24 @@ async def test_a_name_that_is_none(rig: Rig, name: str) -> None:
         async with aiomm.Acquisition(str(rig.directory), name, show_display=False, **rig.where):
             pass
     assert list(rig.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_what_a_processor_makes_is_saved_where_it_is_shown(rig: Rig, shown: bool) -> None:
+    """In Java if Micro-Manager shows it, for its viewer reads what it has saved; else here, without the way back."""
+
+    def brighter(image: Any, metadata: Any) -> Any:
+        return image + 1, {**metadata, "seen": True}
+
+    where = {**rig.where, "show_display": shown, "image_process_fn": brighter}
+    async with aiomm.Acquisition(str(rig.directory), "p", **where) as acq:
+        await acq.acquire([{"axes": {"n": i}} for i in range(6)])
+        live = acq.get_dataset()
+        assert acq.path is not None
+    saved = await aiomm.Dataset.open(acq.path)
+    assert saved.axes == live.axes == {"n": list(range(6))}
+    for n in range(6):
+        pixels, metadata = await saved.read_image_async(n=n, read_metadata=True)
+        assert metadata["seen"] is True
+        assert np.array_equal(pixels, await live.read_image_async(n=n))
+    assert type(acq._run.writer).__name__ == ("JavaWriter" if shown else "NDTiffWriter")
