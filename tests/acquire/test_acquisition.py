@@ -836,11 +836,12 @@ async def test_pause_and_resume(rig: Rig) -> None:
 
 async def test_a_pause_holds_an_event_whose_time_comes_meanwhile(rig: Rig) -> None:
     async with rig.memory() as acq:
-        submission = acq.acquire(numbered({"min_start_time": 0.0}, {"min_start_time": 0.1}))
+        later = 1.0 if rig.java else 0.1
+        submission = acq.acquire(numbered({"min_start_time": 0.0}, {"min_start_time": later}))
         async for _ in submission:
             break
         acq.pause()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(later + 0.1)
         assert submission.status.saved == 1
         acq.resume()
         assert len(await submission) == 2

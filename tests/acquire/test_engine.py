@@ -387,10 +387,10 @@ def missed(rig: Rig, after: int) -> None:
 
 async def test_a_missed_trigger_ends_the_acquisition(rig: Rig) -> None:
     missed(rig, after=3)
-    timed_out = (errors.AiommError, "(?i)timeout|no frame for 60 ms") if rig.java else (errors.FrameTimeoutError, "3 of 6 frames")
+    timed_out = (errors.FrameTimeoutError, "no frame for 1000 ms") if rig.java else (errors.FrameTimeoutError, "3 of 6 frames")
     with pytest.raises(timed_out[0], match=timed_out[1]):
         async with rig.acquisition() as acq:
-            await acq.acquire(frames(6, timeout=60))
+            await acq.acquire(frames(6, timeout=1000 if rig.java else 60))
     rig.mmc.heal()
     assert not rig.mmc.isSequenceRunning()
     assert len(await aiomm.Dataset.open(str(acq.path))) == 3
@@ -433,7 +433,7 @@ async def test_a_buffer_that_overflows(home: Home, tmp_path: Path) -> None:
         assert not rig.mmc.isSequenceRunning()
         dataset = await aiomm.Dataset.open(str(acq.path))
         taken = len(dataset)
-        assert (1 if rig.java else 2) < taken < 20  # its engine leaves in the buffer what has arrived
+        assert (0 if rig.java else 2) < taken < 20  # its engine leaves in the buffer what has arrived
         assert rig.java or f"{taken} of 100" in str(caught.value)
         assert [dataset.has_image(n=n) for n in range(100)] == [True] * taken + [False] * (100 - taken)
 

@@ -207,8 +207,7 @@ async def test_5_10_steps_of_the_wall_clock_shift_nothing(rig: Rig, monkeypatch:
     monkeypatch.setattr(time, "time", lambda: real() + (3600.0 if time.monotonic() > began + 0.05 else 0.0))
     async with rig.memory() as acq:
         await acq.acquire(numbered({"min_start_time": 0.0}, {"min_start_time": 0.15}))
-    (_, first), (_, second) = rig.exposures()
-    assert second - first >= 0.13
+    assert rig.exposures()[1][1] - began >= 0.15
     if rig.java:  # whose images have Micro-Manager's metadata
         return
     one, two = (acq.get_dataset().read_metadata(n=n) for n in (0, 1))
