@@ -6,12 +6,14 @@ no exposure sequence, and an aborted camera sequence goes on. Every function tha
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
-from aiomm.acquire.hardware import slm_pixels
+from aiomm.acquire.hardware import ATTEMPTS, RETRY_PAUSE_S, slm_pixels
 from aiomm.core.safety import Found, remember
+from aiomm.core.thread import Wait
 from aiomm.errors import AiommError, BridgeError, CoreError, HardwareError
 
 if TYPE_CHECKING:
@@ -53,14 +55,22 @@ class JavaDevices:
     # ---- calls --------------------------------------------------------------------------------------------------
 
     def attempt(self, method: str, *args: Any) -> Steps:
-        """Make one call; a refusal is a `HardwareError`. One that changes something waits until Java's engine has its images."""
+        """Make one call, up to six times; a refusal is a `HardwareError`.
+
+        What changes something waits until Java's engine has read what its images were taken with.
+        """
         if self.calm is not None and not method.startswith(READING):
             yield from self.calm()
         self.doing = f"{method}{args}"
         try:
-            result = yield self._core.call_core(method, args)
-        except CoreError as error:
-            raise HardwareError(str(error)) from error
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    result = yield self._core.call_core(method, args)
+                    break
+                except CoreError as error:
+                    if attempt == ATTEMPTS:
+                        raise HardwareError(f"{error} (tried {ATTEMPTS} times)") from error
+                yield Wait(until=time.monotonic() + RETRY_PAUSE_S)
         finally:
             self.doing = ""
         return result
@@ -128,25 +138,27 @@ class JavaDevices:
         return label
 
     def prepare(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
-        """Do of an event with an image what Micro-Manager's engine would not: show its pattern, set all but a device's last property.
+        """Do of an event with an image what Micro-Manager's engine would not: show its pattern, set its properties and wait for them.
 
-        The engine keeps one property of each device. Gives the properties that are left to it.
+        The engine keeps one property of each device, and does not wait for it. Gives the properties that are left to it: those that
+        the event's preset sets too, which would be set back by it.
         """
         if event.slm_pattern is not None:
             yield from self.attempt("waitForDevice", (yield from self.show(event.slm_pattern)))
-        left = {label: number for number, (label, _, _) in enumerate(event.properties)}
-        first = [entry for number, entry in enumerate(event.properties) if left[entry[0]] != number]
-        if first:
-            preset = {(label, name) for label, name, _ in caps.presets.get(event.config, ())} if event.config is not None else set()
-            for label, name, value in first:
-                if (label, name) in preset:
-                    raise HardwareError(
-                        f"properties: {label!r} has several, and its {name!r} is set by the preset {event.config} too: Micro-Manager's "
-                        "engine would set the preset last; give this property alone, or in the preset"
-                    )
+        preset = {(label, name) for label, name, _ in caps.presets.get(event.config, ())} if event.config is not None else set()
+        left = [entry for entry in event.properties if entry[:2] in preset]
+        if doubled := next((label for number, (label, _, _) in enumerate(left) if label in {other for other, _, _ in left[:number]}), None):
+            raise HardwareError(
+                f"properties: several of device {doubled!r} are set by the preset {event.config} too, and Micro-Manager's engine can set "
+                "one of them after it: define a preset for these, or give them in an event of their own"
+            )
+        touched: set[str] = set()
+        for label, name, value in event.properties:
+            if (label, name) not in preset:
                 yield from self.attempt("setProperty", label, name, value)
-            yield from self._arrive({label for label, _, _ in first})
-        return [event.properties[number] for number in left.values()]
+                touched.add(label)
+        yield from self._arrive(touched - {"Core"})
+        return left
 
     def _arrive(self, labels: set[str]) -> Steps:
         for label in sorted(labels):

@@ -37,16 +37,28 @@ async def test_several_properties_of_one_device(rig: Rig) -> None:
         assert (metadata["Camera-Gain"], float(metadata["Camera-Offset"])) == (str(n), n + 3)
 
 
-async def test_a_property_that_the_preset_would_set_back(rig: Rig) -> None:
+async def test_properties_that_the_preset_would_set_back(rig: Rig) -> None:
+    presets = await rig.core.get_config_data("Camera", "MedRes")
     event = {
         "axes": {"n": 0},
         "config_group": ["Camera", "MedRes"],
-        "properties": [["Camera", "Binning", "1"], ["Camera", "Gain", "2"]],
+        "properties": [[label, name, value] for (label, name), value in presets.items()],
     }
-    with pytest.raises(errors.HardwareError, match="'Binning' is set by the preset"):
+    assert len(presets) > 1
+    with pytest.raises(errors.HardwareError, match="are set by the preset"):
         async with rig.memory() as acq:
             await acq.acquire(event)
     assert not rig.mmc.calls_of("snapImage")
+
+
+async def test_properties_are_waited_for(rig: Rig) -> None:
+    """The engine sets them and exposes at once."""
+    async with rig.memory() as acq:
+        rig.mmc.forget()
+        await acq.acquire({"axes": {"n": 0}, "properties": [["Camera", "Gain", "2"]]})
+    calls = [(call.name, call.args[0]) for call in rig.mmc.calls_of("setProperty", "waitForDevice") if call.args[0] == "Camera"]
+    assert calls[:2] == [("setProperty", "Camera"), ("waitForDevice", "Camera")]
+    assert rig.mmc.calls_of("snapImage")[0].start >= rig.mmc.calls_of("waitForDevice")[0].end
 
 
 async def test_nothing_here_moves_before_java_has_read_what_an_image_was_taken_with(rig: Rig) -> None:
