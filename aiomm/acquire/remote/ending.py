@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from aiomm.bridge import JavaObject
 
-__all__ = ["close_unused", "end_failed_saving", "end_unstarted", "force_end", "quietly", "unwrapped"]
+__all__ = ["close_unused", "end_failed_saving", "end_unstarted", "expose_no_more", "force_end", "quietly", "unwrapped"]
 
+_ACQUISITION: Final = "org.micromanager.acqj.main.Acquisition"
 _NOTICE: Final = "org.micromanager.acqj.main.AcqNotification"
 _STORAGE: Final = "org.micromanager.ndtiffstorage.NDTiffStorage"
 _SOURCE: Final = "org.micromanager.remote.RemoteEventSource"
@@ -35,6 +36,20 @@ async def close_unused(obj: JavaObject) -> None:
     """Have Java close the two sockets of a hook or processor that no acquisition has got."""
     for name in ("pushSocket_", "pullSocket_"):
         await quietly(_call_field(obj, obj.java_class, name, "close"))
+
+
+async def expose_no_more(acquisition: JavaObject) -> None:
+    """Have Java expose nothing more from now on; then hooks may be let go, and ``finish`` ends it.
+
+    Java's own ``abort`` does this in a thread, some time after it has answered: what a hook answers meanwhile would still be exposed.
+
+    Its event_generation hooks are taken away first. Java tells them of the end on two threads, and closes their sockets on one of them:
+    when an abort comes between two messages of events, the end that is read after it would be told to a closed socket, and the one
+    thread that Java has for the events of all acquisitions would wait for ever. Whoever has added such hooks closes them.
+    """
+    await (await acquisition.call("getEventGenerationHooks")).call("clear")
+    await _call_field(acquisition, _ACQUISITION, "abortRequested_", "countDown")
+    await acquisition.call("setPaused", [False])
 
 
 async def force_end(acquisition: JavaObject) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.acquire.remote.ending import close_unused, end_unstarted, force_end, quietly, unwrapped
+from aiomm.acquire.remote.ending import close_unused, end_unstarted, expose_no_more, force_end, quietly, unwrapped
 from aiomm.acquire.remote.events import excuse, write_events
 from aiomm.acquire.remote.gate import Gate
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
@@ -144,7 +144,9 @@ class JavaSession:
         self._shows = False
         self.gates: dict[str, Gate] = {}  # of hooks that Java's engine runs by itself
         self._started = self._connected = False  # events were sent; Java has connected for them
-        self._end_said = self._aborted = False
+        self._end_said = False
+        self._aborting: asyncio.Task[None] | None = None
+        self._generation: JavaObject | None = None  # the event_generation hook of ours: closed from here where Java was kept from it
         self._closing: asyncio.Task[None] | None = None
 
     # ---- opening ------------------------------------------------------------------------------------------------
@@ -297,6 +299,8 @@ class JavaSession:
             await quietly(hook.call("close"))
             raise
         self.hooks[name] = pipe
+        if self._ours and name == "event_generation":
+            self._generation = hook
 
     async def _gated(self, name: str, hook: JavaObject) -> list[JavaObject]:
         """Put a gate around a hook where its answers are not for events from here."""
@@ -422,7 +426,7 @@ class JavaSession:
             ) from None
         except ServerLostError:
             self._check_lost()
-            if not self._aborted:
+            if self._aborting is None:
                 await self._say_why()
         else:
             self._connected = True
@@ -438,27 +442,51 @@ class JavaSession:
 
         Images that Java has taken come still; whoever takes them goes on until there are no more.
         """
-        if self._aborted:
-            return
-        self._aborted = True
+        aborting = self._abort_begun()
+        await self._outlast(aborting)
+        aborting.result()
+
+    def _abort_begun(self) -> asyncio.Task[None]:
+        """Abort in a task: one that was cancelled half-way would leave Java's engine with an acquisition that never ends."""
+        if self._aborting is None:
+            self._aborting = self._loop.create_task(self._abort(), name="aiomm: abort an acquisition of Micro-Manager")
+        return self._aborting
+
+    async def _abort(self) -> None:
         if self.lost is not None:
             return
-        aborting: asyncio.Task[Any] | None = None
         try:
-            if self._started or not self._ours:  # else the end alone does it, and lets Java's storage end as it should
-                aborting = self._loop.create_task(self.acquisition.call("abort"), name="aiomm: abort in Java")
-                await asyncio.sleep(0)  # it is sent before the end, which some acquisitions wait for before they answer
-            for pipe in self.hooks.values():
-                await quietly(pipe.let_go())
-            await self.send_end()
-            if aborting is not None:
-                await asyncio.wait([aborting], timeout=self._channels.timeout)
+            async with asyncio.timeout(self._channels.timeout):
+                if not self._ours:
+                    await self._abort_existing()
+                elif self._started:  # else the end alone does it, and lets Java's storage end as it should
+                    await expose_no_more(self.acquisition)
+                    await self._let_hooks_go()
+                    await self.acquisition.call("finish")
         except ServerLostError as error:
             self._lose(error)
+        except (AiommError, TimeoutError) as error:
+            log.warning("Micro-Manager has not taken the abort of an acquisition: %s", error or "it takes too long")
         finally:
-            if aborting is not None:
-                aborting.cancel()
-                await self._outlast(aborting)
+            await self._let_hooks_go()
+        try:
+            await self.send_end()
+        except ServerLostError as error:
+            self._lose(error)
+
+    async def _abort_existing(self) -> None:
+        aborting = self._loop.create_task(self.acquisition.call("abort"), name="aiomm: abort in Java")
+        try:
+            await asyncio.sleep(0)  # it is sent before the hooks are let go
+            await self._let_hooks_go()
+            await asyncio.wait([aborting])
+        finally:
+            aborting.cancel()
+            await self._outlast(aborting)
+
+    async def _let_hooks_go(self) -> None:
+        for pipe in self.hooks.values():
+            await quietly(pipe.let_go())
 
     async def check(self) -> JavaException | None:
         """Give the exception that ended it in Java, if one did.
@@ -544,15 +572,16 @@ class JavaSession:
         if notices is not None and notices.complete:
             await notices.inbox.settled()
             return
+        if not self._ours or self._events is not None:
+            aborting = self._abort_begun()  # before hooks and images are let go: what waits for them would be exposed
+            await asyncio.wait([aborting])
+            aborting.result()
         for pipe in self._pipes():
             await quietly(pipe.let_go())
         if self._ours and self._events is None:
             await force_end(self.acquisition)
         elif not self._ours and not self._started:
-            await self.abort()
             await end_unstarted(self.acquisition)
-        else:
-            await self.abort()
         if notices is not None:
             notices.inbox.drop()
             await notices.inbox.settled()
@@ -563,6 +592,9 @@ class JavaSession:
         return [*self.hooks.values(), *([] if self.images is None else [self.images])]
 
     async def _release(self) -> None:
+        if self._aborting is not None:
+            self._aborting.cancel()
+            await self._outlast(self._aborting)
         if self._ahead is not None:
             self._ahead[1].close(linger=self._channels.timeout)
         if self._events is not None:
@@ -576,6 +608,8 @@ class JavaSession:
                 self._channels.left(port)
         owned, self._owned = self._owned, []
         if self.lost is None:
+            if self._generation is not None:  # Java may have closed it; again does no harm
+                await quietly(self._generation.call("close"))
             await asyncio.gather(*(quietly(obj.aclose()) for obj in reversed(owned)))
 
 
