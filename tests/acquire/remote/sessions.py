@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.remote.pipes import Notice
 
+WAIT = 4.0
+"""Seconds after which a test gives up: most need one tenth of it. With the time that closing may take, it is below ten."""
+
 
 def wanted(directory: Path | None = None, *hooks: str, images: bool = False, **other: Any) -> Wanted:
     """What to make: without a viewer, and the rest as given."""
@@ -42,7 +45,7 @@ class Played:
 
     async def until(self, milestone: str) -> None:
         """Wait until Java has told this."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT):
             await self.reached.setdefault(milestone, asyncio.Event()).wait()
 
 
@@ -88,7 +91,7 @@ async def playing(
         await session.images.finish()
 
     try:
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(WAIT), asyncio.TaskGroup() as tasks:
             tasks.create_task(listen())
             for name in session.hooks:
                 tasks.create_task(answer(name))

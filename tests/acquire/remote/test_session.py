@@ -14,7 +14,7 @@ from aiomm import errors
 from aiomm.acquire.remote.session import JavaSession
 from aiomm.bridge.channels import Channels
 from aiomm.bridge.line import Line
-from tests.acquire.remote.sessions import playing, saved, times, wanted
+from tests.acquire.remote.sessions import WAIT, playing, saved, times, wanted
 from tests.support.bridging import right_answers
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ async def test_abort_while_a_hook_is_asked(bridge: aiomm.Bridge, control: Any, n
         await session.send(times(1))
         assert await session.hooks[name].recv() is not None
         await session.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT):
             milestones = [notice.milestone async for notice in session.notices]
         assert set(milestones) >= LAST
         assert await session.hooks[name].recv() is None
@@ -399,7 +399,7 @@ async def test_a_folder_that_java_cannot_make(java_host: JavaHost, eye: Eye, tmp
             with pytest.raises(errors.JavaException):
                 await JavaSession.open(bridge, wanted(tmp_path / "file"))
     await eye.back()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT):
         while await eye.probe.open_ports() != ports:
             await asyncio.sleep(0.02)
 
