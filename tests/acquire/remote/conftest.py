@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import pytest
 import zmq
 
 import aiomm
-from tests.support.bridging import Eye, Held, looking
+from tests.support.bridging import SLACK, Eye, Held, looking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +44,10 @@ async def nothing_left(eye: Eye, control: Any) -> AsyncIterator[None]:
     yield
     await held.nothing_more()
     await eye.back("after the test")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SLACK):  # Java closes its ports in threads of its own, after it has said that all is over
+            while await eye.probe.open_ports() != ports or await threads(eye) - before:
+                await asyncio.sleep(0.02)
     assert await eye.probe.open_ports() == ports
     assert not await threads(eye) - before
 
