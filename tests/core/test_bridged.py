@@ -88,7 +88,7 @@ async def test_what_this_micro_manager_has_not_is_said_with_its_version(core: An
 
 
 async def test_an_acquisition_on_it(core: Any, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="core= is the microscope, a LocalCore or what bridge.get_core\\(\\) gives, not str"):
+    with pytest.raises(TypeError, match=r"core= is the microscope, a LocalCore or what bridge.get_core\(\) gives, not str"):
         aiomm.Acquisition(str(tmp_path), "a", core="demo")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
     async with aiomm.Acquisition(str(tmp_path), "a", core=core, show_display=False) as acq:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
+pytestmark = pytest.mark.sampled(3, of="module")
+
 HOOKS = ("event_generation_hook_fn", "pre_hardware_hook_fn", "post_hardware_hook_fn", "post_camera_hook_fn")
 LONG = 30.0
 SOON = 5.0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.homes import Home
 
+pytestmark = pytest.mark.sampled(3, of="module")
 
 # ---- what ends never ------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
+pytestmark = pytest.mark.sampled(3, of="module")
+
 CALLBACKS = (
     "event_generation_hook_fn",
     "pre_hardware_hook_fn",

@@ -20,6 +20,8 @@ from tests.support.rigs import Event, Rig, snaps
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.sampled(3, of="module")
+
 
 async def open_memory(rig: Rig, **options: Any) -> aiomm.Acquisition:
     return await aiomm.Acquisition.open(**rig.where, show_display=False, **options)

@@ -18,6 +18,8 @@ from tests.support.rigs import SHUTTER, Event, Rig, frames, numbered, snaps
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytestmark = pytest.mark.sampled(3, of="module")
+
 
 async def test_0_1_the_first_event_may_wait(rig: Rig) -> None:
     """A peer's clock starts with the first image: its `[2 s, 1 s]` gives the first image at once."""

@@ -77,7 +77,10 @@ def only_local(because: str) -> pytest.MarkDecorator:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "sampled(every): on Micro-Manager's engine one case of so many; the others are for the campaign")
+    config.addinivalue_line(
+        "markers",
+        "sampled(every, of='test'): on Micro-Manager's engine one case of so many, of the test or 'module'; the others are for the campaign",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -89,7 +92,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         callspec = getattr(item, "callspec", None)
         if marker is None or callspec is None or callspec.params.get("home") != "java":
             continue
-        name = item.nodeid.partition("[")[0]
+        name = item.nodeid.partition("::" if marker.kwargs.get("of") == "module" else "[")[0]
         counts[name] = counts.get(name, -1) + 1
         if counts[name] % marker.args[0]:
             item.add_marker("campaign")
