@@ -77,10 +77,8 @@ def only_local(because: str) -> pytest.MarkDecorator:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "sampled(every, of='test'): on Micro-Manager's engine one case of so many, of the test or 'module'; the others are for the campaign",
-    )
+    told = "on Micro-Manager's engine one case of so many, of the test or the module; the others are for the campaign"
+    config.addinivalue_line("markers", f"sampled(every, of='test'): {told}")
 
 
 @pytest.hookimpl(tryfirst=True)
