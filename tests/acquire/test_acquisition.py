@@ -20,6 +20,8 @@ from tests.support.rigs import Event, Rig, frames, numbered, snaps
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+pytestmark = pytest.mark.sampled(4, of="module")
+
 
 def ns(axes: list[dict[str, Any]]) -> list[Any]:
     return [each["n"] for each in axes]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.homes import Home
 
+pytestmark = pytest.mark.sampled(4, of="module")
 
 ACTS = ("setPosition", "setXYPosition", "setConfig", "setExposure", "setProperty", "snapImage", "getImage", "setShutterOpen")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.homes import Home
 
-pytestmark = pytest.mark.sampled(3, of="module")
+pytestmark = pytest.mark.sampled(6, of="module")
 
 # ---- what ends never ------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
-pytestmark = pytest.mark.sampled(3, of="module")
+pytestmark = pytest.mark.sampled(6, of="module")
 
 CALLBACKS = (
     "event_generation_hook_fn",

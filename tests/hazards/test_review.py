@@ -20,7 +20,7 @@ from tests.support.rigs import Event, Rig, snaps
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.sampled(3, of="module")
+pytestmark = pytest.mark.sampled(6, of="module")
 
 
 async def open_memory(rig: Rig, **options: Any) -> aiomm.Acquisition:

@@ -18,7 +18,7 @@ from tests.support.rigs import SHUTTER, Event, Rig, frames, numbered, snaps
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-pytestmark = pytest.mark.sampled(3, of="module")
+pytestmark = pytest.mark.sampled(6, of="module")
 
 
 async def test_0_1_the_first_event_may_wait(rig: Rig) -> None:

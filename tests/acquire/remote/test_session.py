@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.jvm.host import JavaHost
     from tests.support.bridging import Eye
 
+pytestmark = pytest.mark.campaign  # every session here is ended in Java in a way of its own: a minute and more
 LAST = {"acq_events_finished", "data_sink_finished"}
 
 
