@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.jvm.host import JavaHost
 
+pytestmark = pytest.mark.sampled(2, of="module", always=True)
+
 SETTINGS = ("get_shutter_open", "get_auto_shutter", "is_sequence_running", "get_camera_device", "get_shutter_device")
 
 

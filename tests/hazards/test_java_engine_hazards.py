@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.jvm.host import JavaHost
 
+pytestmark = pytest.mark.sampled(2, of="module", always=True)
+
 Event = dict[str, Any]
 
 

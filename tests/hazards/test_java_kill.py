@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(3, of="module", always=True)
+
 Event = dict[str, Any]
 
 

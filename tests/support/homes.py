@@ -78,7 +78,7 @@ def only_local(because: str) -> pytest.MarkDecorator:
 
 def pytest_configure(config: pytest.Config) -> None:
     told = "on Micro-Manager's engine one case of so many, of the test or the module; the others are for the campaign"
-    config.addinivalue_line("markers", f"sampled(every, of='test'): {told}")
+    config.addinivalue_line("markers", f"sampled(every, of='test', always=False): {told}; always: also where there is one home")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,7 +88,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         marker = item.get_closest_marker("sampled")
         callspec = getattr(item, "callspec", None)
-        if marker is None or callspec is None or callspec.params.get("home") != "java":
+        java = callspec is not None and callspec.params.get("home") == "java"
+        if marker is None or not (java or marker.kwargs.get("always")):
             continue
         name = item.nodeid.partition("::" if marker.kwargs.get("of") == "module" else "[")[0]
         counts[name] = counts.get(name, -1) + 1

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.streams import Notification
 
+pytestmark = pytest.mark.sampled(2, of="module", always=True)
+
 SEQUENCE, PLANES, LATE, REFUSED = range(4)
 """Positions in the list of the stand-in: see ``JavaAcquisition``."""
 

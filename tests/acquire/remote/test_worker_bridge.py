@@ -12,6 +12,8 @@ from aiomm import errors
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(2, of="module", always=True)
+
 
 def plain(event: Any, bridge: Any, queue: Any) -> Any:
     import os
