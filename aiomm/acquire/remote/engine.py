@@ -18,7 +18,7 @@ from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
 from aiomm.acquire.remote.drive import LoopSignal, Steps
-from aiomm.acquire.remote.events import axes_key, encode_event
+from aiomm.acquire.remote.events import NO_CAMERA, axes_key, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from aiomm.acquire.submission import Submission
     from aiomm.core import BridgedCore
 
-NO_CAMERA = "aiomm: a hook has returned None"
-"""The camera that Java is asked for so that it throws before it exposes."""
 MOVED = "Micro-Manager's engine has moved the hardware by then: only 'tags' and 'min_start_time' can change; use pre_hardware_hook_fn"
 TAKEN = ("post_snap", "post_sequence_stopped")
 NOTHING = np.empty((0, 0), np.uint8)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from aiomm.acquire.mailbox import outlast
 from aiomm.acquire.remote.ending import close_unused, end_unstarted, expose_no_more, force_end, quietly, unwrapped
 from aiomm.acquire.remote.events import excuse, write_events
 from aiomm.acquire.remote.gate import Gate
@@ -53,10 +54,6 @@ _FIRST_EVENTS: Final = 5.0  # s that Java may take to connect for events; it tri
 _MESSAGES: Final = 16  # that wait on the way to Java
 _IMAGES: Final = 4
 _END: Final = {"events": [{"special": "acquisition-end"}]}
-_WRAPPED: Final = re.compile(
-    r"^(?:java\.util\.concurrent\.ExecutionException|java\.lang\.RuntimeException): (?=[\w$]+(?:\.[\w$]+)+(?:: |$))"
-)
-_CLASS: Final = re.compile(r"^([\w$]+(?:\.[\w$]+)+)(?:: |$)")
 _NUMBERED: Final = re.compile(r"_[0-9]+$")
 
 
@@ -541,12 +538,7 @@ class JavaSession:
 
     async def _outlast(self, task: asyncio.Task[Any]) -> None:
         """Wait for a task, then give way to a cancellation."""
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
+        cancelled = await outlast(task)
         if not task.cancelled():
             task.exception()
         if cancelled is not None:

@@ -15,7 +15,7 @@ final class Catalog {
   /** A new device of an adapter, or an error that names it. */
   static Device make(String label, String library, String name) throws Exception {
     Device device = new Device(label, type(library, name));
-    device.library = library;
+    device.adapter = library;
     device.name = name;
     device.add("Name", name).readOnly();
     switch (device.type.toString()) {
@@ -87,7 +87,7 @@ final class Catalog {
       }
       return;
     }
-    boolean tester = device.library.equals("SequenceTester");
+    boolean tester = device.adapter.equals("SequenceTester");
     device.add("Binning", 1).allowed(tester ? new String[] {"1"} : new String[] {"1", "2", "4", "8"});
     device.add("PixelType", "8bit").allowed("8bit", "16bit", "32bit", "32bitRGB");
     device.add("BitDepth", tester ? 8 : 16).allowed("8", "10", "11", "12", "14", "16", "32");

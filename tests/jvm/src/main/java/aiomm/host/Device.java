@@ -14,7 +14,7 @@ final class Device {
   final Map<String, Sequence> sequences = new LinkedHashMap<>();
   /** How many values some sequences may have, where that is this device's own affair. */
   final Map<String, Integer> lengths = new LinkedHashMap<>();
-  String library = "Simulated";
+  String adapter = "Simulated";
   String name;
   String parent = "";
   double x;

@@ -219,7 +219,7 @@ abstract class Devices {
   }
 
   public String getDeviceLibrary(String label) throws Exception {
-    return find(label).type == DeviceType.CoreDevice ? "" : find(label).library;
+    return find(label).type == DeviceType.CoreDevice ? "" : find(label).adapter;
   }
 
   public String getDeviceName(String label) throws Exception {

@@ -421,7 +421,7 @@ public final class Microscope extends Imaging {
       return device.text("UseSequences").equals("Yes") ? 1024 : 0;
     }
     Device.Property property = device.properties.get(name);
-    boolean able = device.library.equals("Simulated") && (property == null || property.sequenceable || name.equals("Exposure"));
+    boolean able = device.adapter.equals("Simulated") && (property == null || property.sequenceable || name.equals("Exposure"));
     return sequenceable && able ? sequenceLimit : 0;
   }
 
