@@ -101,7 +101,8 @@ public final class Natives {
     return java.util.Arrays.copyOfRange(arguments, 1, arguments.length);
   }
 
-  private static boolean takes(Class<?>[] types, Object[] arguments) {
+  /** Whether a method with these types can be called with these arguments. */
+  static boolean takes(Class<?>[] types, Object[] arguments) {
     if (types.length != arguments.length) {
       return false;
     }

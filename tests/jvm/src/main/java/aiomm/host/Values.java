@@ -103,15 +103,14 @@ final class Values {
           if (i >= given.length()) {
             arguments[i] = Array.newInstance(types[i].getComponentType(), 1); // a NullPointerException where it is no array
           } else {
-            Object value = plain(given.get(i));
-            arguments[i] = as(types[i], value);
-            if (types[i] == String.class && !(value instanceof String)) {
-              throw new ClassCastException();
-            }
+            arguments[i] = as(types[i], plain(given.get(i)));
           }
         }
       } catch (ClassCastException | NullPointerException e) {
         continue;
+      }
+      if (!Natives.takes(types, arguments)) {
+        continue; // which overload is asked first differs from one virtual machine to the next
       }
       Object result = target == Microscope.INSTANCE ? Calls.through(name, arguments) : Natives.invoke(target, "Control", name, arguments);
       if (types.length == given.length()) {
