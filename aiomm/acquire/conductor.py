@@ -409,7 +409,10 @@ class Conductor:
         self._outlet.unclaim(before)
         replaced = {id(event) for event in before}
         done.claimed = tuple(event for event in done.claimed if id(event) not in replaced)
-        self._outlet.claim(changed)
+        try:
+            self._outlet.claim(changed)
+        except EventError as error:
+            raise HookError(f"a hook returned an event that cannot be carried out: {error}") from error
         done.claimed += changed
         more = len(changed) - len(before)
         if more > 0:

@@ -75,7 +75,7 @@ class Outlet(Protocol):
         """Say where tiles are; EventError for what is to be a tile and is none."""
 
     def claim(self, events: Iterable[AcquisitionEvent]) -> None:
-        """Reserve the axes of events; DuplicateImageError if an image or event has them."""
+        """Reserve the axes of events; DuplicateImageError if an image or event has them, EventError if an axis would have two types."""
 
     def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
         """Give axes back: no image comes of these events."""

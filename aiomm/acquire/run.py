@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from aiomm.acquire.claims import Claims
 from aiomm.acquire.mailbox import Bell, Mailbox
 from aiomm.acquire.sources import open_source
 from aiomm.acquire.streams import MILESTONES, ImageStream, Notification, NotificationStream
 from aiomm.acquire.submission import Image, Submission
-from aiomm.errors import AcquisitionAborted, AcquisitionFinished, DuplicateImageError, QueueFull, StorageError, SubmissionCancelled
+from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, StorageError, SubmissionCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,11 +46,6 @@ logger = logging.getLogger("aiomm")
 
 current_submission: ContextVar[Submission | None] = ContextVar("aiomm_current_submission", default=None)
 """The submission in whose hook or processor the current task or worker thread runs."""
-
-
-def claim_key(event: AcquisitionEvent) -> int:
-    """Hash the axes of an event. Of the text, not of the numbers: Python gives -1 and -2 the same hash, and tiles have both."""
-    return hash(repr(event.key))
 
 
 class Run:
@@ -96,7 +92,7 @@ class Run:
         self.ended_at: float | None = None
         self._undelivered: list[BaseException] = []
         self.allow_duplicates = allow_duplicates
-        self._claimed: set[int] = set()
+        self.claims = Claims(allow_duplicates=allow_duplicates)
         self._lock = threading.Lock()
         self._readers = 0
         self._recent: OrderedDict[int, Frame] = OrderedDict()
@@ -134,32 +130,12 @@ class Run:
         return events if self.tiling is None else self.tiling.place(events)
 
     def claim(self, events: Iterable[AcquisitionEvent]) -> None:
-        """Reserve the axes of events. Any thread.
-
-        Only hashes are kept: a day's axes would fill the memory that images need.
-        """
-        if self.allow_duplicates:
-            return
-        taken: list[int] = []
-        with self._lock:
-            for event in events:
-                if not event.acquire:
-                    continue
-                key = claim_key(event)
-                if key in self._claimed:
-                    self._claimed.difference_update(taken)
-                    raise DuplicateImageError(
-                        f"two images with the axes {event.axes}: each image needs axes of its own, "
-                        "or the acquisition allow_duplicates=True (the last one counts then)"
-                    )
-                self._claimed.add(key)
-                taken.append(key)
+        """Reserve the axes of events. Any thread."""
+        self.claims.claim(events, types=self.processing is None)  # a processor makes the axes that are saved
 
     def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
         """Give the axes of events back: no image came of them. Any thread."""
-        if not self.allow_duplicates:
-            with self._lock:
-                self._claimed.difference_update(claim_key(event) for event in events if event.acquire)
+        self.claims.release(events)
 
     def room_for(self, images: int, image_bytes: int) -> None:
         """Check that so many images fit on the disk. Any thread."""
