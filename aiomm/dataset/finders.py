@@ -94,6 +94,7 @@ class Grid:
 
     def __init__(self, steps: Sequence[dict[Any, int]], rows: np.ndarray) -> None:
         self._times, self._zs, self._channels, self._tiles = steps
+        self._no_tile: Any = self._tiles.get((None, None, None))
         self._all = rows
         self._rows: Any = memoryview(rows)  # type: ignore[arg-type]
 
@@ -105,7 +106,11 @@ class Grid:
     def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
         """As of `Keys`."""
         try:
-            place = self._times[time] + self._zs[z] + self._channels[channel] + self._tiles[position, row, column]
+            if tiled := position is not None or row is not None or column is not None:
+                tile = self._tiles[position, row, column]
+            else:
+                tile = self._no_tile  # None is a TypeError below
+            place = self._times[time] + self._zs[z] + self._channels[channel] + tile
         except (KeyError, TypeError):
             return -1
         plain = _PLAIN
@@ -113,7 +118,7 @@ class Grid:
             (type(time) is int or type(time) in plain)
             and (type(z) is int or type(z) in plain)
             and (type(channel) is str or type(channel) in plain)
-            and (position is row is column is None or plain.issuperset(map(type, (position, row, column))))
+            and (not tiled or plain.issuperset(map(type, (position, row, column))))
         ):
             return self._rows[place]  # type: ignore[no-any-return]
         return -1

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff import positioned
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, PIXELS, WIDTH, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiomm.dataset.ndtiff.files import InputFile, InputFiles
 
 LARGEST = 2**20
@@ -20,32 +23,44 @@ LARGEST = 2**20
 class Quick:
     """The first ``count`` rows of a table, which have one file, size and type."""
 
-    __slots__ = ("_file", "_windows", "count", "dtype", "fd", "length", "offsets", "shape", "small")
+    __slots__ = ("_dtype", "_file", "_length", "_offsets", "_shape", "_windows", "count", "read")
 
     def __init__(self, file: InputFile, offsets: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._file = file
         self._windows: np.ndarray | None = None
-        self.fd = file.fileno()
-        self.shape, self.dtype = shape, dtype
-        self.length = math.prod(shape) * dtype.itemsize
-        """Bytes of an image."""
-        self.offsets: Any = memoryview(offsets)  # type: ignore[arg-type]
-        """Of the pixels of each row."""
+        self._shape, self._dtype = shape, dtype
+        self._length = math.prod(shape) * dtype.itemsize
+        self._offsets: Any = memoryview(offsets)  # type: ignore[arg-type]
         self.count = len(offsets)
-        self.small = self.count if self.length <= LARGEST else 0
-        """How many of the rows are small enough to be read the quick way."""
+        self.read = self._make_read(file.fileno())
+        """Read a row; None where it has to be read the other way."""
+
+    def _make_read(self, fd: int) -> Callable[[int], np.ndarray | None]:
+        """Make `read`, which finds all it needs in itself: a small image takes hardly longer than this takes to look about."""
+        shape, dtype, length, offsets = self._shape, self._dtype, self._length, self._offsets
+        count = self.count if length <= LARGEST else 0
+        empty, read_each = np.empty, positioned.read_each
+
+        def read(row: int) -> np.ndarray | None:
+            if row < count:
+                image = empty(shape, dtype)
+                if read_each(fd, [image], offsets[row]) == length:
+                    return image
+            return None
+
+        return read
 
     def view(self, row: int) -> np.ndarray:
         """Map a row, read-only."""
-        offset = self.offsets[row]
+        offset = self._offsets[row]
         try:
             image: np.ndarray = self._windows[offset]  # type: ignore[index]
         except (TypeError, IndexError):  # not mapped yet, or not so far
-            self._file.view(offset, self.length)  # maps as far, or says that the file ends before
+            self._file.view(offset, self._length)  # maps as far, or says that the file ends before
             whole = self._file.whole()
             # at each byte of the file, the image that would begin there: to take one is all that numpy has to do
-            steps = np.ndarray(self.shape, self.dtype, whole).strides
-            self._windows = np.ndarray((len(whole) - self.length + 1, *self.shape), self.dtype, whole, 0, (1, *steps))
+            steps = np.ndarray(self._shape, self._dtype, whole).strides
+            self._windows = np.ndarray((len(whole) - self._length + 1, *self._shape), self._dtype, whole, 0, (1, *steps))
             image = self._windows[offset]
         return image
 

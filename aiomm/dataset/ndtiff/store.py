@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
-from aiomm.dataset.ndtiff import positioned
 from aiomm.dataset.ndtiff.blocks import FolderBlocks
-from aiomm.dataset.ndtiff.files import InputFile, InputFiles
+from aiomm.dataset.ndtiff.files import InputFile, InputFiles, tiffs_in
 from aiomm.dataset.ndtiff.quick import Quick, find_quick
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
 from aiomm.errors import DatasetFormatError
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiomm.dataset.index import Index
-
-
-_empty = np.empty
 
 
 def decode_metadata(data: bytes, where: str) -> dict[str, Any]:
@@ -57,12 +53,12 @@ class FolderStore:
         Places of the rows.
     files : list of str
         Names of the TIFF files, as `table` numbers them.
-    version : tuple of int
-        Of the format.
+    version : tuple of int or None
+        Of the format; None while there is no file that says it.
     """
 
     def __init__(
-        self, folder: Path, summary: dict[str, Any], index: Index, table: Table, files: list[str], version: tuple[int, int]
+        self, folder: Path, summary: dict[str, Any], index: Index, table: Table, files: list[str], version: tuple[int, int] | None
     ) -> None:
         self.path: Path = folder
         self.summary = summary
@@ -84,8 +80,10 @@ class FolderStore:
 
     def _ends_well(self) -> bool:
         if not len(self.index):
-            files = sorted(self.path.glob("*.tif"))
-            return bool(files) and InputFile(files[-1]).read(4, 4) == b"\0\0\0\0"
+            if files := tiffs_in(self.path):
+                return InputFile(self.path / files[-1]).read(4, 4) == b"\0\0\0\0"
+            index = self.path / ndtiff.INDEX_NAME
+            return index.is_file() and not index.stat().st_size  # Java makes it long first, and cuts it at the end
         rows = self.table.take(np.arange(len(self.index)))
         last_file = rows[:, FILE].max()
         of_file = rows[rows[:, FILE] == last_file]
@@ -107,10 +105,8 @@ class FolderStore:
 
     def read(self, row: int) -> np.ndarray:
         quick = self._quick
-        if quick is not None and row < quick.small:
-            image = _empty(quick.shape, quick.dtype)
-            if positioned.read_each(quick.fd, [image], quick.offsets[row]) == quick.length:
-                return image
+        if quick is not None and (image := quick.read(row)) is not None:
+            return image
         self._look_for_quick()
         number, offset, width, height, kind, _, _ = self.table.row(row)
         shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
