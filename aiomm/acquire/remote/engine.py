@@ -17,6 +17,7 @@ from aiomm.acquire.capabilities import read_capabilities
 from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
+from aiomm.acquire.remote.counting import AskedFrame, CameraCount
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.events import NO_CAMERA, axes_key, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
@@ -24,7 +25,6 @@ from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
-from aiomm.dataset.storage import Frame
 from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class JavaEngine(Conductor):
         devices.calm = self.calm
         self._core_log_debug = core_log_debug
         self.clock = Clock()
-        self.expected: dict[Any, deque[Frame]] = {}  # by axes: frames that Java has been asked for and that have not come
+        self.expected: dict[Any, deque[AskedFrame]] = {}  # by axes: frames that Java has been asked for and that have not come
         self.direct = True  # Java saves what it takes, without its coming here
         self.ending = False  # Java was told to end
         self.events_over = False  # Java takes no more events
@@ -124,7 +124,7 @@ class JavaEngine(Conductor):
             if self._owed == 0:
                 self.signal.set()
 
-    def take_expected(self, axes: Mapping[str, Any]) -> Frame | None:
+    def take_expected(self, axes: Mapping[str, Any]) -> AskedFrame | None:
         """Give the frame that was asked for with these axes, once; None if none was."""
         key = axes_key(axes)
         waiting = self.expected.get(key)
@@ -282,10 +282,11 @@ class JavaEngine(Conductor):
 
     def _expect(self, group: Group, submission: Submission) -> None:
         """Say which images are to come."""
+        count = CameraCount([event.axes for event in group.events], several=len(self._channels) > 1) if len(group.events) > 1 else None
         for event in group.events:
             for channel in self._channels:
                 axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
-                frame = Frame(axes, NOTHING, {}, None, (submission, event, time.monotonic()))
+                frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count)
                 if self.direct:
                     self._run.writer.expect(frame)  # type: ignore[attr-defined]
                 else:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
 from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.remote.asking import Asking
+from aiomm.acquire.remote.counting import AskedFrame
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
 from aiomm.acquire.remote.ending import end_failed_saving, quietly
@@ -242,7 +243,8 @@ class JavaHome:
         if frame is None:
             raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
         frame.pixels, frame.metadata, frame.bit_depth = pixels, metadata, metadata.get("BitDepth")
-        if isinstance(engine, JavaEngine):
+        if isinstance(frame, AskedFrame):
+            frame.check(metadata)
             _, event, _ = frame.token
             restore_text(metadata, frame.axes, event.tags)
         engine.look()
@@ -281,6 +283,7 @@ class JavaHome:
         if writer is None:
             await asyncio.shield(in_thread(run.writer.finish))
         else:
+            await writer.settle()
             writer.finish()
             if self._tiled and len(writer.dataset) and not run.stopping:
                 await asyncio.shield(in_thread(lambda: complete_pyramid(writer.path, self._levels)))

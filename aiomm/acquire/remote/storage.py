@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.acquire.remote.counting import UNLABELLED, AskedFrame, Numbers, axes_in, take_out
 from aiomm.acquire.remote.pipes import write_image
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import check_axes, check_pixels
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.live import FollowedStore
+from aiomm.dataset.ndtiff.table import FILE, LENGTH, METADATA, PIXELS
 from aiomm.dataset.storage import Frame
-from aiomm.errors import ClosedError, DatasetFormatError, DuplicateImageError, StorageError
+from aiomm.errors import ClosedError, DatasetFormatError, DuplicateImageError, HardwareError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +88,10 @@ class JavaWriter:
         self._were_put: set[int] = set()
         self._queue: deque[list[bytes | memoryview]] = deque()
         self._records: list[bytes] = []
+        self._counted = 0  # expected frames that are of a sequence
+        self._numbers = Numbers(folder)
+        self._reading: asyncio.Future[None] | None = None  # the camera's numbers of the records under way
+        self._unlabelled: list[bytes] = []  # records of images that cannot be told from one another
         self._taken = float("-inf")  # when records were taken last, on the loop's clock
         self._refused = False
         self._ended = self._given_up = self._closed = False
@@ -157,6 +163,7 @@ class JavaWriter:
     def _enter(self, frame: Frame) -> None:
         self._expected.setdefault(frozenset(frame.axes.items()), deque()).append(frame)
         self._count += 1
+        self._counted += isinstance(frame, AskedFrame) and frame.count is not None
 
     @property
     def outstanding(self) -> list[Frame]:
@@ -234,13 +241,63 @@ class JavaWriter:
     def _take_records(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         if loop is not None:
             self._taken = loop.time()
-        with self._lock:
+            if self._reading is not None:  # they are taken when it has ended
+                return
+            if self._counted and self._records and not self._closed:
+                self._reading = loop.create_task(self._take_counted(loop), name="aiomm: the camera's count")
+                return
+        records, self._records = self._records, []
+        self._take(records, None)
+
+    async def _take_counted(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take records of which some are of sequences, after a look at the camera's numbers in the images."""
+        try:
             records, self._records = self._records, []
+            numbers = await loop.run_in_executor(None, self._numbers.read, records)
+            records, frames, lost = self._labelled(records, numbers)
+            self._take(records, frames)
+            for frame, why in lost:
+                if self._on_failed is not None:
+                    self._on_failed(HardwareError(f"{why}; the records of those that came are in {UNLABELLED}"), [frame])
+        finally:
+            self._reading = None
+            self._taken = loop.time()
+            if self._records:
+                loop.call_later(TOGETHER_S, self._take_records, loop)
+
+    def _labelled(self, records: list[bytes], numbers: list[int | None]) -> tuple[list[bytes], list[Frame], list[tuple[Frame, str]]]:
+        """Leave out images that cannot be told from one another; give the others and their frames, and where each such sequence begins."""
+        good: list[bytes] = []
+        frames: list[Frame] = []
+        lost: list[tuple[Frame, str]] = []
+        with self._lock:
+            for record, number in zip(records, numbers, strict=True):
+                axes = axes_in(record)
+                frame = Frame({}, NO_PIXELS, {}) if axes is None else self._arrived(axes)
+                count = frame.count if isinstance(frame, AskedFrame) else None
+                known = count is not None and count.lost
+                if count is None or count.follows(frame.axes, number):
+                    good.append(record)
+                    frames.append(frame)
+                    continue
+                self._unlabelled.append(record)
+                if not known:
+                    lost.append((frame, count.lost))
+        return good, frames, lost
+
+    def _take(self, records: list[bytes], frames: list[Frame] | None) -> None:
+        """Add records to the dataset and report them; their frames, if they are known already."""
+        with self._lock:
             if not records or self._error is not None or self._closed:
                 return
             first = len(self._store.index)
             error = self._add(records)
-            frames = [self._arrived(row) for row in range(first, len(self._store.index))]
+            rows = range(first, len(self._store.index))
+            if frames is None:
+                frames = [self._arrived(self._store.index.axes_of(row)) for row in rows]
+            frames = frames[: len(rows)]
+            for row, frame in zip(rows, frames, strict=True):
+                frame.row = row
             refused = self._refused and self._put < self._limit
             if refused:
                 self._refused = False
@@ -268,9 +325,8 @@ class JavaWriter:
             return error
         return None
 
-    def _arrived(self, row: int) -> Frame:
-        """Give the frame whose image is in a row."""
-        axes = self._store.index.axes_of(row)
+    def _arrived(self, axes: Axes) -> Frame:
+        """Give the frame whose image has these axes."""
         frame = self._leave(axes)
         if frame is None and "camera" in axes:
             frame = self._leave({name: value for name, value in axes.items() if name != "camera"})
@@ -278,7 +334,6 @@ class JavaWriter:
                 frame.axes = axes
         if frame is None:
             frame = Frame(axes, NO_PIXELS, {})
-        frame.row = row
         return frame
 
     def _leave(self, axes: Axes) -> Frame | None:
@@ -290,6 +345,7 @@ class JavaWriter:
         if not waiting:
             del self._expected[key]
         self._count -= 1
+        self._counted -= isinstance(frame, AskedFrame) and frame.count is not None
         if id(frame) in self._were_put:
             self._were_put.discard(id(frame))
             self._put -= 1
@@ -302,6 +358,42 @@ class JavaWriter:
             self._freed.notify_all()
         if self._on_failed is not None:
             self._on_failed(self._error, lost)
+
+    async def settle(self) -> None:
+        """Nothing more will be told: take what was, and take out of the index what cannot be labelled.
+
+        Raises
+        ------
+        StorageError
+            The index cannot be written.
+        """
+        loop = asyncio.get_running_loop()
+        while self._reading is not None or (self._counted and self._records):
+            self._take_records(loop)
+            if self._reading is not None:
+                await asyncio.wait([self._reading])
+        self._numbers.close()
+        records, self._unlabelled = self._unlabelled, []
+        if records:
+            try:
+                await loop.run_in_executor(None, take_out, self._store.path, records)
+            except OSError as error:
+                raise StorageError(
+                    f"{len(records)} images of {self.path} have wrong axes, and its index cannot be mended: {error}"
+                ) from error
+
+    def torn(self) -> list[Axes]:
+        """Give the axes of images of which Java has written only a part: on a full disk it takes no notice. Reads the files."""
+        store = self._store
+        rows = store.table.first(len(store.index)).astype(np.int64)
+        last = np.append(rows[1:, FILE] != rows[:-1, FILE], True)[: len(rows)]
+        short = np.append(rows[1:, PIXELS] < rows[:-1, METADATA] + rows[:-1, LENGTH], False)[: len(rows)] & ~last
+        for row in np.flatnonzero(last):  # metadata is written last
+            try:
+                store.metadata(int(row))
+            except (DatasetFormatError, OSError):
+                short[row] = True
+        return [store.index.axes_of(int(row)) for row in np.flatnonzero(short)]
 
     def finish(self) -> None:
         """Nothing more will be saved; the dataset says so. Raises the ``StorageError`` if there was one."""

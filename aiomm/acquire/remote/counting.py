@@ -1,0 +1,169 @@
+"""Whether the images of a sequence are those that Micro-Manager's engine takes them for: by the camera's own count.
+
+The engine gives each image that comes the axes of the next event. When a frame is lost, all after it would be labelled wrong: the
+camera's numbers, in the images' metadata, have a gap then. What was saved by Micro-Manager is looked up in its files, and what cannot be
+labelled is taken out of the index; its pixels stay, and its records go into a file of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.storage import Frame
+from aiomm.errors import HardwareError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from aiomm.dataset.storage import Axes
+
+__all__ = ["UNLABELLED", "AskedFrame", "CameraCount", "Numbers", "axes_in", "take_out"]
+
+UNLABELLED: Final = "NDTiff.unlabelled.index"
+"""Has the records of images that are in the files of a dataset and not in its index."""
+
+_NUMBER: Final = re.compile(rb'"ImageNumber":"?(\d+)"?[,}]')
+_LENGTH: Final = struct.Struct("<I")
+
+
+class CameraCount:
+    """The camera's count in one sequence.
+
+    Parameters
+    ----------
+    axes
+        Of its events, in order.
+    several
+        Whether each event gives an image of several cameras, with an axis ``camera``.
+    """
+
+    def __init__(self, axes: Sequence[Axes], *, several: bool) -> None:
+        self._axes = axes
+        self._several = several
+        self._came: dict[str, int] = {}  # by camera channel: how many images
+        self._first: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self.lost = ""  # what was lost, in words
+
+    def follows(self, axes: Axes, number: int | None) -> bool:
+        """Take the number of the next image, and the axes that Java gives it; False if it cannot be said any more which one it is.
+
+        A camera that gives no numbers is believed.
+        """
+        if self.lost:
+            return False
+        channel = str(axes["camera"]) if self._several else ""
+        index = self._came.get(channel, 0)
+        self._came[channel] = index + 1
+        if number is None:
+            return True
+        first = self._first.setdefault(channel, number)
+        due = self._last.get(channel, number - 1) + 1
+        if number not in (due, first):  # Java may take a group in several sequences, and each counts from the first
+            self.lost = (
+                f"camera {channel + ' ' if channel else ''}lost frames: image number {number} came where {due} was due; the rest of this "
+                f"sequence is not in the dataset, since it could not be labelled with certainty: {self._rest(index)}"
+            )
+            return False
+        self._last[channel] = number
+        return True
+
+    def _rest(self, index: int) -> str:
+        rest = self._axes[min(index, len(self._axes) - 1) :]
+        return str(dict(rest[0])) if len(rest) == 1 else f"{dict(rest[0])} to {dict(rest[-1])}"
+
+
+@dataclass(slots=True, eq=False)
+class AskedFrame(Frame):
+    """A frame that Java was asked for; with the count of its sequence, if it is of one."""
+
+    count: CameraCount | None = None
+
+    def check(self, metadata: Mapping[str, Any]) -> None:
+        """See whether an image is this one; once.
+
+        Raises
+        ------
+        HardwareError
+            It cannot be said.
+        """
+        if self.count is not None and not self.count.follows(self.axes, _number(metadata.get("ImageNumber"))):
+            raise HardwareError(self.count.lost)
+        self.count = None
+
+
+def _number(said: Any) -> int | None:
+    text = str(said)
+    return int(text) if text.isdigit() else None
+
+
+class Numbers:
+    """Reads the camera's numbers from what Micro-Manager has saved. One thread at a time.
+
+    Parameters
+    ----------
+    folder
+        With the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[bytes, int] = {}
+
+    def read(self, records: Sequence[bytes]) -> list[int | None]:
+        """Give the number of each image, by its record in the index; None where there is none to be had."""
+        return [self._read(record) for record in records]
+
+    def _read(self, record: bytes) -> int | None:
+        try:
+            name = _parts(record)[1]
+            *_, offset, length, _ = ndtiff.LOCATION.unpack(record[-ndtiff.LOCATION.size :])
+            if name not in self._files:
+                self._files[name] = os.open(self._folder / os.fsdecode(name), os.O_RDONLY)
+            text = os.pread(self._files[name], length, offset)
+            found = _NUMBER.findall(text)
+            if len(found) == 1:
+                return int(found[0])
+            return _number(json.loads(text).get("ImageNumber")) if found else None
+        except (OSError, ValueError, struct.error):
+            return None  # a record that cannot be right is an error of its own, and so is a file that cannot be read
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+
+def axes_in(record: bytes) -> Axes | None:
+    """Axes in a record of the index; None if it cannot be read."""
+    try:
+        axes = json.loads(_parts(record)[0])
+    except (ValueError, struct.error):
+        return None
+    return axes if isinstance(axes, dict) else None
+
+
+def _parts(record: bytes) -> tuple[bytes, bytes]:
+    """Give a record's axes and file name."""
+    end = 4 + _LENGTH.unpack_from(record)[0]
+    return record[4:end], record[end + 4 : end + 4 + _LENGTH.unpack_from(record, end)[0]]
+
+
+def take_out(folder: Path, records: Sequence[bytes]) -> None:
+    """Take records out of a folder's index, into `UNLABELLED`. What the index has at every moment is whole."""
+    index = folder / ndtiff.INDEX_NAME
+    data = index.read_bytes()
+    with (folder / UNLABELLED).open("ab") as file:
+        file.write(b"".join(records))
+    for record in records:
+        data = data.replace(record, b"", 1)
+    part = index.with_name(index.name + ".part")
+    part.write_bytes(data)
+    part.replace(index)
