@@ -10,6 +10,8 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "imports", "types", "docs", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+AT_ONCE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+"""Files of tests side by side, each process with a JVM of its own; ``-- -n 0`` runs them one after the other."""
 EVERYTHING = ".[demo,ome-tiff,preview,process,useq,xarray]"
 
 
@@ -52,7 +54,7 @@ def docs(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, on the installed package and real device adapters."""
     session.install(EVERYTHING, *group("test"))
-    session.run("pytest", "--import-mode=append", "--ignore=tests/docs", *session.posargs)
+    session.run("pytest", "--import-mode=append", "--ignore=tests/docs", *AT_ONCE, *session.posargs)
 
 
 @nox.session(default=False)

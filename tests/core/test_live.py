@@ -11,6 +11,7 @@ import aiomm
 from aiomm.core.turns import Turn, current_turn
 from aiomm.errors import ClosedError, CoreError
 from tests.support.recording import RecordingCore
+from tests.support.threads import left_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -314,4 +315,4 @@ def test_a_loop_that_ends_without_closing_it() -> None:
         await core.aclose()
 
     asyncio.run(later())
-    assert not [thread for thread in set(threading.enumerate()) - before if "aiomm" in thread.name]
+    assert not left_over(before)

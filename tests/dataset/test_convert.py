@@ -18,6 +18,7 @@ from aiomm.dataset import Dataset, Frame, NDTiffWriter, OmeZarrWriter, PyramidWr
 from aiomm.dataset.ometiff import series_of
 from aiomm.errors import DatasetFormatError, StorageError
 from tests.dataset.support import METADATA, image, ndstorage_dataset, samples
+from tests.support.threads import left_over
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,7 +234,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, name: str, stage: str) -> N
         convert(source, tmp_path / name, verify=True, progress=interrupt)
     assert [p.name for p in tmp_path.iterdir()] == ["cells_1"]
     assert seen[-1] == (stage, 4, 11)
-    assert not [thread.name for thread in set(threading.enumerate()) - before if not thread.name.startswith("zarr")]
+    assert not left_over(before, but="zarr")
 
 
 WRONG = [("x", "pixels"), ("x.zarr", "pixels"), ("x.ome.tif", "pixels"), ("x", "metadata"), ("x.ome.tif", "metadata")]
