@@ -34,6 +34,11 @@ class Tail(Protocol):
         """Whether the next poll may find more, though nothing new is written."""
         ...
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is known what holds for every image."""
+        ...
+
     def poll(self) -> bool:
         """Add what is new to the store; whether there was something new. Nobody is told."""
         ...
@@ -65,14 +70,13 @@ class Pace:
 class Follower:
     """Looks into a folder from a thread until its writer is done, it is stopped, or something is wrong."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tail: Tail, ended: bool) -> None:
         self.path = path
-        tail = open_tail(path)
         self.store = tail.store
         self._tail = tail
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="aiomm-follow", daemon=True)
-        if tail.ended():
+        if ended:
             self.store.finish()
         else:
             self._thread.start()
@@ -101,7 +105,7 @@ class Follower:
 
 
 def open_live(path: Path, wait: float, given_up: threading.Event | None = None) -> Follower:
-    """Open a dataset that is being written; wait at most ``wait`` seconds until there is one.
+    """Open a dataset that is being written; wait at most ``wait`` seconds until there is one, and until it has begun.
 
     Raises
     ------
@@ -111,11 +115,19 @@ def open_live(path: Path, wait: float, given_up: threading.Event | None = None) 
     given_up = given_up or threading.Event()
     path = path.absolute()
     deadline = time.monotonic() + wait
+    tail: Tail | None = None
     while True:
+        left = deadline - time.monotonic()
         try:
-            return Follower(path)
+            if tail is None:
+                tail = open_tail(path)
+            else:
+                tail.poll()
+            ended = tail.ended()
+            if ended or tail.begun or left <= 0:
+                return Follower(path, tail, ended)
         except DatasetFormatError as error:
-            left = deadline - time.monotonic()
+            tail = None
             if left <= 0:
                 hint = f" (waited {wait:g} s)" if wait else "; if it is still to come, wait=... says how long to wait for it"
                 raise DatasetFormatError(f"{error}{hint}") from None

@@ -584,6 +584,39 @@ async def test_waiting_for_a_folder_ends(tmp_path: Path) -> None:
         await Dataset.open(path, live=True)
 
 
+async def test_an_index_alone_is_a_dataset_that_has_not_begun(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java makes an index of zeros, and its first file with the first image; ``wait`` waits for that, and then no longer."""
+    folder = tmp_path / "java"
+    index = folder / "NDTiff.index"
+
+    def begin() -> None:
+        for file in source.glob("*.tif"):
+            (folder / "new").write_bytes(file.read_bytes())
+            (folder / "new").rename(folder / file.name)
+
+    def lose() -> None:
+        for file in folder.glob("*.tif"):
+            file.unlink()
+
+    folder.mkdir()
+    index.write_bytes(bytes(2**20))
+    async with await Dataset.open(source) as whole:
+        summary = whole.summary_metadata
+    async with await Dataset.open(folder, live=True, wait=0.05) as dataset:
+        assert (len(dataset), dataset.summary_metadata, dataset.finished) == (0, {}, False)
+        opening = asyncio.create_task(Dataset.open(folder, live=True, wait=20))
+        await asyncio.to_thread(begin)
+        async with await opening as other:
+            assert other.summary_metadata == summary
+        index.write_bytes((source / "NDTiff.index").read_bytes())
+        assert await collect(dataset.watch(timeout=20)) == [axes_of(number) for number in range(60)]
+        assert dataset.summary_metadata == summary
+    monkeypatch.setattr("aiomm.dataset.ndtiff.tail.PATIENCE", 0.05)
+    await asyncio.to_thread(lose)
+    with pytest.raises(DatasetFormatError, match="there is no TIFF file beside the index"):
+        await Dataset.open(folder, live=True)
+
+
 async def test_what_does_not_go_together(tmp_path: Path) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         for record in b"":

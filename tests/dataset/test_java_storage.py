@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import tifffile
 
 import aiomm
-from aiomm.dataset import Dataset, Frame, NDTiffWriter, PyramidWriter, rebuild_pyramid, repair
-from aiomm.errors import DatasetFormatError, JavaException
+from aiomm.cli.info import describe
+from aiomm.dataset import Dataset, Frame, NDTiffWriter, PyramidWriter, convert, rebuild_pyramid, repair
+from aiomm.errors import DatasetFormatError, JavaException, MissingImageError, StorageError
 from tests.dataset.support import KINDS, METADATA, image
 from tests.jvm.host import JavaHost
 
@@ -397,12 +399,60 @@ async def test_an_image_that_java_writes_twice(tmp_path: Path, java: Java) -> No
         await java.check(theirs)
 
 
-async def test_a_java_dataset_without_images(tmp_path: Path, java: Java) -> None:
-    path = await java.create(tmp_path, summary={"Who": "x"})
+def check_empty(path: Path, tmp_path: Path, *, finished: bool, levels: int = 1) -> None:
+    """A dataset without images is one for every reader, and what it is made into is one too."""
+    with Dataset(path, full_res_only=False) as empty:
+        assert (len(empty), empty.axes, empty.get_index_keys(), empty.summary_metadata) == (0, {}, [], {})
+        assert (empty.image_shape, empty.dtype, empty.bit_depth, empty.major_version) == (None, None, None, None)
+        assert (empty.finished, empty.num_resolution_levels, empty.get_channel_names()) == (finished, levels, [])
+        assert not empty.has_image(time=0)
+        for read in (empty.as_array, empty.to_numpy, empty.as_mask, lambda: empty.read_image(time=0)):
+            with pytest.raises(MissingImageError, match="no image"):
+                read()
+    assert re.search(r"^images +0$", describe(path), re.MULTILINE)
+    assert re.search(r"^finished +yes$" if finished else r"^finished +no: ", describe(path), re.MULTILINE)
+    for made in ("made_1", "made.ome.zarr"):
+        assert convert(path, tmp_path / made, verify=True).images == 0
+        with Dataset(tmp_path / made) as same:
+            assert len(same) == 0
+    with pytest.raises(DatasetFormatError, match="the dataset has no images, and there is no empty OME-TIFF"):
+        convert(path, tmp_path / "made.ome.tif")
+
+
+@pytest.mark.parametrize("tiled", [False, True], ids=["plain", "pyramid"])
+async def test_a_java_dataset_without_images(tmp_path: Path, java: Java, tiled: bool) -> None:
+    path = await java.create(tmp_path, summary={"Who": "x"}, tiled=tiled, levels=2 if tiled else 0)
     await java.proxy.finish()
-    assert [file.name for file in path.iterdir()] == ["NDTiff.index"]
-    with pytest.raises(DatasetFormatError, match="there is no TIFF file beside the index"):
-        Dataset(path)
+    assert {file.name: file.stat().st_size for file in path.rglob("*") if file.is_file()} == {"NDTiff.index": 0}
+    check_empty(path, tmp_path, finished=True)
+    assert not repair(path, dry_run=False).needed
+
+
+@pytest.mark.parametrize("tiled", [False, True], ids=["plain", "pyramid"])
+async def test_java_is_killed_before_its_first_image(tmp_path: Path, own_java_host: JavaHost, tiled: bool) -> None:
+    async with aiomm.Bridge(own_java_host.port, timeout=5000) as bridge:
+        doomed = Java(await bridge.construct_java_object(STORAGES))
+        path = await doomed.create(tmp_path, tiled=tiled, levels=2 if tiled else 0)
+        with pytest.raises(StorageError, match="is being written to"):
+            repair(path)
+        own_java_host.kill()
+    check_empty(path, tmp_path, finished=False)
+    assert repair(path).actions == ["index: 26214400 zero bytes at its end taken off, which its writer left"]
+    assert repair(path, dry_run=False).applied
+    with Dataset(path) as repaired:
+        assert repaired.finished
+    assert not repair(path).needed
+
+
+def test_an_index_with_records_needs_its_files(tmp_path: Path) -> None:
+    with NDTiffWriter(tmp_path, "ours") as writer:
+        writer.put(plain("16-bit", 1)[0])
+    (file,) = writer.path.glob("*.tif")
+    file.unlink()
+    with pytest.raises(DatasetFormatError, match="the index names this file, but it is not there"):
+        Dataset(writer.path)
+    with pytest.raises(DatasetFormatError, match="there is no NDTiff dataset here"):
+        repair(writer.path)
 
 
 @pytest.mark.parametrize("size_um", [0.5, 0.325, 1, 7, 20000.0, None])

@@ -69,8 +69,22 @@ def test_no_tiff(whole: Path) -> None:
     tiff(whole).unlink()
     with pytest.raises(DatasetFormatError, match=r"x_NDTiffStack\.tif"):
         Dataset(whole)
-    index(whole).write_bytes(b"")
+    index(whole).write_bytes(b"\x20\0\0\0{")
     with pytest.raises(DatasetFormatError, match="no TIFF file"):
+        Dataset(whole)
+    index(whole).write_bytes(b"")  # what Java leaves of a dataset without images
+    with Dataset(whole) as empty:
+        assert (len(empty), empty.finished) == (0, True)
+
+
+def test_a_file_that_java_has_not_begun(whole: Path) -> None:
+    """Both files are long and full of zeros before the first image is written."""
+    index(whole).write_bytes(bytes(10_000))
+    tiff(whole).write_bytes(bytes(10_000))
+    with Dataset(whole) as empty:
+        assert (len(empty), empty.finished) == (0, False)
+    tiff(whole).write_bytes(b"what is this?")
+    with pytest.raises(DatasetFormatError, match="too few for a header"):
         Dataset(whole)
 
 

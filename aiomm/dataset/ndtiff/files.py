@@ -129,6 +129,12 @@ def open_input(path: Path, by: str = "index") -> InputFile:
         raise DatasetFormatError(f"{str(path)[:300]}: the {by} names this file, but it cannot be opened: {why}") from error
 
 
+def tiffs_in(folder: Path) -> list[str]:
+    """Names of the TIFF files in a folder that have begun, sorted: Java makes a file long and full of zeros before its header."""
+    names = sorted(entry.name for entry in folder.glob("*.tif"))
+    return [name for name in names if open_input(folder / name).read(0, 4).strip(b"\0")]
+
+
 class InputFiles:
     """The files of a dataset, opened when first read."""
 

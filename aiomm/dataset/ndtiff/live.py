@@ -67,7 +67,7 @@ class FollowedStore(FolderStore):
         Where the records come from, for messages.
     """
 
-    def __init__(self, folder: Path, summary: dict[str, Any], version: tuple[int, int], where: str) -> None:
+    def __init__(self, folder: Path, summary: dict[str, Any], version: tuple[int, int] | None, where: str) -> None:
         self._names = FileNames(where)
         super().__init__(folder, summary, Index(), Table(), self._names.names, version)
         self._where = where

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff import v1
-from aiomm.dataset.ndtiff.files import open_input
+from aiomm.dataset.ndtiff.files import open_input, tiffs_in
 from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.store import FolderStore
 from aiomm.dataset.ndtiff.table import Table
@@ -40,7 +40,7 @@ def levels_of(path: Path) -> int:
 
 
 def open_folder(folder: Path) -> FolderStore:
-    """Open the folder that holds an index and TIFF files.
+    """Open the folder that holds an index and TIFF files; none of these before Java's first image, and if there never was one.
 
     Raises
     ------
@@ -59,10 +59,10 @@ def open_folder(folder: Path) -> FolderStore:
         raise DatasetFormatError(f"{index_path}: it cannot be read: {error.strerror}") from error
     index, names, table = read_index(data, str(index_path))
     files = [_name_on_disk(folder, name) for name in names]
-    tiffs = files or sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".tif"))
-    if not tiffs:
+    tiffs = files or tiffs_in(folder)
+    if not tiffs and data.strip(b"\0"):
         raise DatasetFormatError(f"{folder}: there is no TIFF file beside the index")
-    summary, version = read_summary(folder / tiffs[0])
+    summary, version = read_summary(folder / tiffs[0]) if tiffs else ({}, None)
     return FolderStore(folder, summary, index, Table(table), files, version)
 
 

@@ -69,7 +69,7 @@ class _Folder:
         before = self._state()
         names = self._names()
         self._old = self._index.read_bytes() if self._index.is_file() else None
-        if not names:
+        if not names and (self._old is None or self._old.strip(b"\0")):  # Java makes no file before its first image
             raise DatasetFormatError(f"{self.path}: there is no NDTiff dataset here: no file of the name ..NDTiffStack.tif")
         records = records_in(self._old or b"", names)
         of_file: dict[str, list[Record]] = {name: [] for name in names}
@@ -78,9 +78,10 @@ class _Folder:
         for name in names:
             self._tiffs[name] = Tiff(self.path / name, of_file[name])
         headers = [tiff.header for tiff in self._tiffs.values() if tiff.header is not None]
-        if not headers:
+        if names and not headers:
             raise DatasetFormatError(f"{self.path}: no TIFF file here has the header of NDTiff 2 or 3; without one nothing can be repaired")
-        self.version = headers[0].major
+        if headers:
+            self.version = headers[0].major
         kept = self._keep(records, report)
         self._recover(records, kept, report)
         for name, tiff in self._tiffs.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
-from aiomm.dataset.ndtiff.files import InputFile
+from aiomm.dataset.ndtiff.files import InputFile, tiffs_in
 from aiomm.dataset.ndtiff.live import FollowedStore
 from aiomm.dataset.ndtiff.reader import level_folder, read_summary
 from aiomm.dataset.ndtiff.records import WINDOW
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LOOK: Final = 4096
 """Bytes read to see whether there is more."""
 PATIENCE: Final = 1.0
-"""Seconds for which a record may be wrong: it can be half written. After them it is damaged."""
+"""Seconds for which a record or a header may be wrong: it can be half written. After them it is damaged."""
 CHECK: Final = 0.01
 """Seconds from one look at whether the writer is done to the next."""
 RESERVE: Final = 2**16
@@ -51,10 +51,8 @@ class IndexTail:
         self._path = self._folder / ndtiff.INDEX_NAME
         self._file = self._open()
         self._identity = self._identify()
-        tiffs = sorted(entry.name for entry in self._folder.iterdir() if entry.name.endswith(".tif"))
-        if not tiffs:
-            raise DatasetFormatError(f"{self._folder}: there is no TIFF file beside the index")
-        self.store = FollowedStore(self._folder, *read_summary(self._folder / tiffs[0]), str(self._path))
+        self.store = FollowedStore(self._folder, {}, None, str(self._path))
+        self._begun = False
         self._position = 0
         self._seen = b""  # whole records read, where zeros follow
         self._wrong_since: float | None = None
@@ -90,6 +88,11 @@ class IndexTail:
         """Whether the next poll may find more, though nothing new is written."""
         return bool(self._seen) or self._wrong_since is not None
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a file that says what holds for every image; Java makes none before the first."""
+        return self._begun
+
     def poll(self) -> bool:
         """Add what is new; whether there was something new. Nobody is told.
 
@@ -98,14 +101,8 @@ class IndexTail:
         DatasetFormatError
             The index is damaged.
         """
-        data = self._file.read(self._position, LOOK)
-        if not data or data[:4] == _ZERO:
-            self._seen = b""
-            return False
-        if len(data) == LOOK and any(data[-64:]):
-            data = self._file.read(self._position, WINDOW)
         try:
-            done = self._add(data)
+            done = self._read()
         except DatasetFormatError:
             now = time.monotonic()
             if self._wrong_since is None:
@@ -118,6 +115,26 @@ class IndexTail:
             self._position += done
             self._grown = time.monotonic()
         return done > 0
+
+    def _read(self) -> int:
+        """Add the whole records that are new; say how many bytes they are."""
+        if not self._begun:
+            self._begin()
+        data = self._file.read(self._position, LOOK)
+        if not data or data[:4] == _ZERO:
+            self._seen = b""
+            return 0
+        if not self._begun:
+            raise DatasetFormatError(f"{self._folder}: there is no TIFF file beside the index")
+        if len(data) == LOOK and any(data[-64:]):
+            data = self._file.read(self._position, WINDOW)
+        return self._add(data)
+
+    def _begin(self) -> None:
+        """Read what holds for every image, if there is a file that says it."""
+        if tiffs := tiffs_in(self._folder):
+            self.store.begin(self._folder, *read_summary(self._folder / tiffs[0]))
+            self._begun = True
 
     def _add(self, data: bytes) -> int:
         """Add the whole records at the beginning of ``data``; say how many bytes they are."""
@@ -149,6 +166,8 @@ class IndexTail:
         return self._is_last(now)
 
     def _is_last(self, now: float) -> bool:
+        if not self._begun:  # Java makes the index, and then makes it long until the end
+            return not self._file.size() and now - self._grown > PATIENCE
         store, count = self.store, len(self.store.index)
         if count > self._rows:
             rows = store.table.take(np.arange(self._rows, count))

@@ -122,7 +122,10 @@ class NDTiffWriter(PackingWriter[Slab]):
             self.path: Path = make_folder(Path(directory), name)
             self._folder = self.path / ndtiff.FULL_RESOLUTION if tiled else self.path
             self._folder.mkdir(exist_ok=True)
-            output_index = OutputIndex(self._folder / ndtiff.INDEX_NAME)
+            self._prefix = name
+            self._files = 0
+            self._file = self._next_file()
+            output_index = OutputIndex(self._folder / ndtiff.INDEX_NAME)  # after the file: an empty index without one has ended
             table = Table()
             slabs: list[Slab] = []
             self._store = LiveStore(self._folder, summary, index, table, slabs)
@@ -130,9 +133,7 @@ class NDTiffWriter(PackingWriter[Slab]):
                 intake=self._intake, store=self._store, table=table, index=output_index,
                 durability=durability, interval=sync_interval, settings=display_settings,
             )  # fmt: skip
-            self._prefix = name
-            self._files = 0
-            self._file = self._next_file()
+            self._commit.opened(self._file)
         except OSError as error:
             raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error.strerror or error}") from error
         self.dataset: Dataset = Dataset.of(self._store, self.path)
@@ -163,6 +164,7 @@ class NDTiffWriter(PackingWriter[Slab]):
             self._seal()
             try:
                 self._file = self._next_file()
+                self._commit.opened(self._file)
             except OSError as error:
                 self._give_up(f"image {frame.axes}: cannot make another file: {error}", error)
                 return
@@ -213,5 +215,4 @@ class NDTiffWriter(PackingWriter[Slab]):
         number = f"_{self._files}" if self._files else ""
         file = OutputFile(self._folder / f"{self._prefix}_NDTiffStack{number}.tif", self._header, direct=self._direct)
         self._files += 1
-        self._commit.opened(file)
         return file

@@ -43,6 +43,7 @@ class LogTail:
     """
 
     pending = False
+    begun = True
 
     def __init__(self, path: Path) -> None:
         own = read_group(path).get(ome.KEY)
