@@ -162,6 +162,25 @@ async def microscope(where: str | int) -> AsyncIterator[LocalCore | BridgedCore]
         yield core
 
 
+@contextlib.asynccontextmanager
+async def own_exposure(core: LocalCore | BridgedCore, job: Job) -> AsyncIterator[None]:
+    """Set the exposure of the job, and in the end that of before: others use a running Micro-Manager too."""
+    if not job.exposures:
+        yield
+        return
+    camera = await core.get_camera_device()
+    before = await core.get_exposure(camera)
+    try:
+        if not job.channels:  # else their events have it
+            await core.set_exposure(camera, job.exposures[0])
+        yield
+    except BaseException:
+        with contextlib.suppress(AiommError):  # what went wrong before says more
+            await core.set_exposure(camera, before)
+        raise
+    await core.set_exposure(camera, before)
+
+
 class Outcome:
     """What a job has come to so far."""
 
@@ -227,12 +246,13 @@ async def acquire(job: Job, outcome: Outcome, console: Console) -> None:
     """Acquire, then report: where the images are, and a picture of them."""
     async with microscope(job.where) as core:
         await refuse_what_cannot_be(core, job)
-        if job.exposures and not job.channels:
-            await core.set_exposure(job.exposures[0])
         events = await make_events(core, job)
         outcome.total = len(events)
         directory = None if job.format == "memory" else job.directory
-        async with Acquisition(directory, job.name, core=core, show_display=False, format=job.format) as acquisition:
+        async with (
+            own_exposure(core, job),
+            Acquisition(directory, job.name, core=core, show_display=False, format=job.format) as acquisition,
+        ):
             outcome.acquisition = acquisition
             async with progress_bars(acquisition, outcome.total, console):
                 await acquisition.acquire(events)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.sampled(2, of="module", always=True)
 
-SETTINGS = ("get_shutter_open", "get_auto_shutter", "is_sequence_running", "get_camera_device", "get_shutter_device")
+SETTINGS = ("get_shutter_open", "get_auto_shutter", "is_sequence_running", "get_camera_device", "get_shutter_device", "get_exposure")
 
 
 def acquire(*arguments: object) -> tuple[int, str, str]:
@@ -64,6 +64,7 @@ def port(java_host: JavaHost) -> Iterator[int]:
 
 @pytest.mark.parametrize("way", ["ndtiff", "ome-zarr"])
 def test_every_option_has_its_effect(way: str, port: int, tmp_path: Path) -> None:
+    found = control(port, *SETTINGS)
     code, out, err = acquire(
         *(tmp_path, "--port", port, "--name", "cells", "--format", way, "-t", 2, "-z", "0:2:1"),
         *("-c", "Channel:DAPI,FITC", "--exposure", "3,4", "--order", "tzpc"),
@@ -80,11 +81,14 @@ def test_every_option_has_its_effect(way: str, port: int, tmp_path: Path) -> Non
         assert float(metadata["Exposure"]) == (3 if axes["channel"] == "DAPI" else 4)
         assert float(metadata["ZPosition_um_Intended"]) == axes["z"]
     assert Path(f"{path}.png").read_bytes().startswith(b"\x89PNG")
+    assert control(port, *SETTINGS) == found, "its exposure was for this job"
 
 
 def test_memory_keeps_the_preview_only(port: int, tmp_path: Path) -> None:
+    found = control(port, *SETTINGS)
     code, out, err = acquire(tmp_path / "out", "--port", port, "--format", "memory", "-t", 2, "--exposure", 6)
     assert (code, err) == (0, "")
+    assert control(port, *SETTINGS) == found
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["acq.png"]
     assert "dataset:" not in out
 
