@@ -6,7 +6,6 @@ The same with pycromanager, beside it: ``python -m tests.campaigns.peer_hazards`
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -357,20 +356,3 @@ async def test_9_19_no_server_is_one_clear_error(tmp_path: Path) -> None:
         async with aiomm.Acquisition(tmp_path, "none", port=free_port(), bridge_timeout=500):
             pass
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("processor", [None, through])
-async def test_java_cannot_write(own_java_host: JavaHost, tmp_path: Path, processor: Any) -> None:
-    """Its storage waits for ever for its own thread, and never says that it has ended."""
-    async with asyncio.timeout(20), aiomm.Bridge(port=own_java_host.port, timeout=5000) as bridge:
-        control = await bridge.construct_java_object("aiomm.host.Control")
-        await control.fast(True)
-        shown = processor is not None  # what is shown is saved in Java
-        acq = aiomm.Acquisition(tmp_path, "full", bridge=bridge, show_display=shown, image_process_fn=processor)
-        with pytest.raises(errors.StorageError, match="File too large"):
-            async with acq:
-                saved = await acq.acquire(times(2))
-                resource.prlimit(own_java_host.pid, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
-                await acq.acquire([{"axes": {"time": 10 + i}, "z": float(i)} for i in range(10)])
-        dataset = acq.get_dataset()
-        assert all([(await dataset.read_image_async(**axes)).any() for axes in saved])

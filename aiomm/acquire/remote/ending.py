@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from aiomm.bridge import JavaObject
 
-__all__ = ["close_unused", "end_failed_saving", "end_unstarted", "expose_no_more", "force_end", "quietly", "unwrapped"]
+__all__ = ["close_unused", "end_failed_storage", "end_unstarted", "expose_no_more", "force_end", "quietly", "unwrapped", "writing_failure"]
 
 _ACQUISITION: Final = "org.micromanager.acqj.main.Acquisition"
 _NOTICE: Final = "org.micromanager.acqj.main.AcqNotification"
 _STORAGE: Final = "org.micromanager.ndtiffstorage.NDTiffStorage"
+_LEVEL: Final = "org.micromanager.ndtiffstorage.ResolutionLevel"
 _SOURCE: Final = "org.micromanager.remote.RemoteEventSource"
 _WRAPPED: Final = re.compile(
     r"^(?:java\.util\.concurrent\.ExecutionException|java\.lang\.RuntimeException): (?=[\w$]+(?:\.[\w$]+)+(?:: |$))"
@@ -68,17 +69,50 @@ async def end_unstarted(acquisition: JavaObject) -> None:
     await _say_data_over(acquisition)
 
 
-async def end_failed_saving(acquisition: JavaObject) -> None:
-    """Where Java could not write, end its storage and say so: it waits for ever for its own thread, and nothing else says it."""
-    sink = await acquisition.call("getDataSink")
-    if sink is None:
-        return
-    storage = await sink.call("getStorage")
+async def writing_failure(acquisition: JavaObject) -> JavaException | None:
+    """Give what kept Java's storage from writing an image, if anything did."""
+    storage = await _storage(acquisition)
+    if storage is not None:
+        try:
+            await storage.call("checkForWritingException")
+        except JavaException as error:
+            return unwrapped(error)
+    return None
+
+
+async def end_failed_storage(acquisition: JavaObject) -> bool:
+    """See whether Java's storage has failed at its last write, end it then, and say so.
+
+    It waits for the end of its own thread for writing. That ends with the last write, unless this one fails: then it waits for ever,
+    and tells nobody. Ended from here, it closes its files and says that all data is saved, as always.
+    """
+    storage = await _storage(acquisition)
+    if storage is None:
+        return False
+    writing = await _read(storage, _STORAGE, "writingExecutor_")
+    if await writing.call("isShutdown"):
+        return False
+    full = await _read(storage, _STORAGE, "fullResStorage_")
+    if await _read(full, _LEVEL, "newDataSet_"):
+        return False  # the last write is yet to come
     try:
-        await storage.call("checkForWritingException")
+        nothing = await bridge_of(acquisition).construct_java_object("java.lang.Thread")  # to run it does nothing
+        turn = await writing.call("submit", [nothing])
+        await turn.call("get")  # after the last write, however long that takes
     except JavaException:
-        await quietly(_call_field(storage, _STORAGE, "writingExecutor_", "shutdown"))
-        await _say_data_over(acquisition)
+        return False  # it has ended meanwhile
+    if await writing.call("isShutdown"):
+        return False
+    smaller = await _read(storage, _STORAGE, "lowResStorages_")
+    for level in (full, *[each async for each in await smaller.call("values")]):
+        await quietly(_call_field(level, _LEVEL, "indexWriter_", "finishedWriting"))  # else its file stays open
+    await writing.call("shutdown")
+    return True
+
+
+async def _storage(acquisition: JavaObject) -> JavaObject | None:
+    sink = await acquisition.call("getDataSink")
+    return None if sink is None else await sink.call("getStorage")  # None once it is closed
 
 
 async def _say_data_over(acquisition: JavaObject) -> None:

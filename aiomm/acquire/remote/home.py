@@ -18,7 +18,7 @@ from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.counting import AskedFrame
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
-from aiomm.acquire.remote.ending import end_failed_saving, quietly
+from aiomm.acquire.remote.ending import end_failed_storage, quietly, writing_failure
 from aiomm.acquire.remote.engine import JavaEngine, ended_by_java, refuse_held
 from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.grouping import java_groups
@@ -42,12 +42,15 @@ if TYPE_CHECKING:
     from aiomm.acquire.target import Target
     from aiomm.bridge import JavaObject
     from aiomm.core import BridgedCore, Core
+    from aiomm.dataset.storage import Axes
 
 IN_JAVA = frozenset({"post_hardware", "post_camera"})
 """The hooks that Java's engine has to call: aiomm calls the others itself before it sends anything."""
 TOLD = {"post_hardware", "pre_snap", "post_snap", "pre_sequence_started", "post_sequence_stopped"}
 """What is passed on as Java tells it: the same as on a core in this process. ``pre_hardware`` is told here, before its hook."""
 LOST_SHOWN = 20
+SILENT_S = 0.5
+"""After this long without a word from Java at its end, its storage is looked at: most need a hundredth of it."""
 
 logger = logging.getLogger("aiomm")
 
@@ -195,8 +198,10 @@ class JavaHome:
             async for notice in self.session.notices:
                 if notice.milestone == "image_saved":
                     engine.moved_on(here=False)
-                    if self._writer is not None:
+                    if self._writer is not None and notice.payload:
                         self._writer.saved(notice.payload)
+                    elif self._writer is not None:  # of what it could not write there is no record
+                        run.fail(await self._not_written())
                     continue
                 if notice.milestone == "acq_events_finished" and not engine.ending and not run.stopping:
                     engine.failure = ended_by_java(await self.session.check())
@@ -209,6 +214,12 @@ class JavaHome:
             engine.look()
             if not self._data_over.done():
                 self._data_over.set_result(None)
+
+    async def _not_written(self) -> StorageError:
+        error = await writing_failure(self.session.acquisition)
+        failure = StorageError(f"Micro-Manager could not save an image: {error or 'it does not say why'}")
+        failure.__cause__ = error
+        return failure
 
     def _heard(self, milestone: str, payload: Any) -> None:
         self._ready().hear(milestone, payload)
@@ -263,46 +274,63 @@ class JavaHome:
     def finish_writing(self, run: Run) -> asyncio.Future[None]:
         return asyncio.ensure_future(self._finish_writing(run))
 
-    async def _end_data(self, run: Run) -> None:
-        """Have Java save what it has, and say when it has. Where it cannot write it takes no images either."""
-        steps: list[Awaitable[None]] = [end_failed_saving(self.session.acquisition)] if run.error is not None else []
-        if self.session.images is not None:
-            steps.append(self.session.images.finish())
-        # whoever reads its notices hears of a lost Java
-        await asyncio.gather(*(quietly(step) for step in steps))
-
     async def _finish_writing(self, run: Run) -> None:
         session, writer = self.session, self._writer
-        if session.lost is None:
-            ending = asyncio.ensure_future(self._end_data(run))
-            try:
-                await self._data_over
-            finally:
-                ending.cancel()
-                await asyncio.wait([ending])
+        whole = session.lost is not None or await self._all_data()
         if writer is None:
             await asyncio.shield(in_thread(run.writer.finish))
-        else:
-            await writer.settle()
-            writer.finish()
-            if self._tiled and len(writer.dataset) and not run.stopping:
-                await asyncio.shield(in_thread(lambda: complete_pyramid(writer.path, self._levels)))
+            self._tell_lost(run)
+            return
+        await writer.settle()
+        writer.finish()
+        if self._tiled and len(writer.dataset) and not run.stopping:
+            await asyncio.shield(in_thread(lambda: complete_pyramid(writer.path, self._levels)))
         self._tell_lost(run)
+        await asyncio.shield(in_thread(writer.check_whole))
+        if not whole and run.error is None:
+            raise StorageError(
+                f"Micro-Manager could not write the end of its file in {writer.path} (is its disk full?); all images that were reported "
+                "as saved are there, and `aiomm repair` makes the folder whole"
+            )
+
+    async def _all_data(self) -> bool:
+        """Wait until Java has saved what it has, and has said so, or is gone; tell whether it could write to the end."""
+        whole, last = True, asyncio.ensure_future(self._no_more_images())  # beside it: Java may take none any more
+        try:
+            while not self._data_over.done():
+                await asyncio.wait([self._data_over], timeout=SILENT_S if self._writer is not None else None)
+                if not self._data_over.done() and await self._storage_failed():
+                    whole = False
+        finally:
+            last.cancel()
+            await asyncio.wait([last])
+        return whole
+
+    async def _no_more_images(self) -> None:
+        if self.session.images is not None:
+            await quietly(self.session.images.finish())
+
+    async def _storage_failed(self) -> bool:
+        try:
+            return await end_failed_storage(self.session.acquisition)
+        except AiommError as error:  # whoever reads its notices hears of a lost Java
+            logger.debug("Micro-Manager does not say how its storage fares: %s", error)
+            return False
 
     def _tell_lost(self, run: Run) -> None:
-        """Say which images were under way when the server went."""
+        """Say which images were under way when the server went, or could not write any more."""
         error = run.error
-        if not isinstance(error, ServerLostError):
+        if not isinstance(error, ServerLostError | StorageError):
             return
         engine = self._ready()
         frames = [frame for waiting in engine.expected.values() for frame in waiting]
         if self._writer is not None:
             frames += self._writer.outstanding
-        error.lost_images = [dict(frame.axes) for frame in frames]
-        shown = ", ".join(str(axes) for axes in error.lost_images[:LOST_SHOWN])
-        more = f" and {len(frames) - LOST_SHOWN} more" if len(frames) > LOST_SHOWN else ""
-        lost = f"{len(frames)} that were under way are lost: {shown}{more}" if frames else "none was under way"
-        error.add_note(f"{run.saved} images were saved; {lost}")
+        lost = [dict(frame.axes) for frame in frames]
+        if isinstance(error, ServerLostError):
+            error.lost_images = lost
+        told = f"{len(lost)} that were under way are lost: {named(lost)}" if lost else "none was under way"
+        error.add_note(f"{run.saved} images were saved; {told}")
 
     def abandon(self) -> None:
         if self._routine is not None:
@@ -333,3 +361,9 @@ class JavaHome:
             logger.debug("closing the acquisition in Micro-Manager: %s", error)
         if cancelled is not None:
             raise cancelled
+
+
+def named(axes: Sequence[Axes]) -> str:
+    """List the axes of images, the first ones of many."""
+    more = f" and {len(axes) - LOST_SHOWN} more" if len(axes) > LOST_SHOWN else ""
+    return ", ".join(str(one) for one in axes[:LOST_SHOWN]) + more

@@ -463,7 +463,7 @@ class JavaSession:
         except ServerLostError as error:
             self._lose(error)
         except (AiommError, TimeoutError) as error:
-            log.warning("Micro-Manager has not taken the abort of an acquisition: %s", error or "it takes too long")
+            log.warning("Micro-Manager has not taken the abort of an acquisition: %s", str(error) or "it takes too long")
         finally:
             await self._let_hooks_go()
         try:
@@ -552,7 +552,7 @@ class JavaSession:
                     await self._finish()
         except (AiommError, TimeoutError) as error:
             if self.lost is None and not isinstance(error, ServerLostError | ClosedError):
-                log.warning("Micro-Manager has not ended an acquisition that was closed: %s", error or "it takes too long")
+                log.warning("Micro-Manager has not ended an acquisition that was closed: %s", str(error) or "it takes too long")
         finally:
             await self._release()
             if not self.gone.done():

@@ -382,18 +382,26 @@ class JavaWriter:
                     f"{len(records)} images of {self.path} have wrong axes, and its index cannot be mended: {error}"
                 ) from error
 
-    def torn(self) -> list[Axes]:
-        """Give the axes of images of which Java has written only a part: on a full disk it takes no notice. Reads the files."""
+    def check_whole(self) -> None:
+        """See that Java has written each image to its end: on a disk that gets full it takes no notice. Reads the files.
+
+        Raises
+        ------
+        StorageError
+            Of some it has written only a part.
+        """
         store = self._store
         rows = store.table.first(len(store.index)).astype(np.int64)
         last = np.append(rows[1:, FILE] != rows[:-1, FILE], True)[: len(rows)]
-        short = np.append(rows[1:, PIXELS] < rows[:-1, METADATA] + rows[:-1, LENGTH], False)[: len(rows)] & ~last
+        torn = np.append(rows[1:, PIXELS] < rows[:-1, METADATA] + rows[:-1, LENGTH], False)[: len(rows)] & ~last
         for row in np.flatnonzero(last):  # metadata is written last
             try:
                 store.metadata(int(row))
             except (DatasetFormatError, OSError):
-                short[row] = True
-        return [store.index.axes_of(int(row)) for row in np.flatnonzero(short)]
+                torn[row] = True
+        if torn.any():
+            axes = ", ".join(str(store.index.axes_of(int(row))) for row in np.flatnonzero(torn))
+            raise StorageError(f"Micro-Manager has written only a part of images that it said were saved (is its disk full?): {axes}")
 
     def finish(self) -> None:
         """Nothing more will be saved; the dataset says so. Raises the ``StorageError`` if there was one."""
