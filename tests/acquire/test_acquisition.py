@@ -86,6 +86,17 @@ async def test_cancelling_a_submission_ends_it_alone(rig: Rig) -> None:
     assert first.status.saved == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"tile_overlap": 4}, {"format": "ome-zarr"}], ids=["ndtiff", "tiles", "ome-zarr"])
+async def test_an_acquisition_without_any_image_is_a_dataset(rig: Rig, options: dict[str, Any]) -> None:
+    async with rig.acquisition(**options) as acq:
+        pass
+    assert acq.path is not None
+    async with await aiomm.Dataset.open(acq.path) as again:
+        for dataset in (acq.get_dataset(), again):
+            assert (len(dataset), dataset.axes) == (0, {})
+            assert await asyncio.to_thread(dataset.is_finished)
+
+
 async def test_a_paused_submission_can_be_cancelled(rig: Rig) -> None:
     async with rig.memory() as acq:
         acq.pause()
