@@ -1,4 +1,4 @@
-"""What the metadata of an OME-Zarr dataset must say about its images, and whether it does; and whether its levels are whole."""
+"""Whether the metadata of an OME-Zarr dataset says what it must about its images, and whether its levels are whole."""
 
 from __future__ import annotations
 
@@ -11,40 +11,11 @@ from aiomm.dataset.omezarr.pyramid import level_folders, level_shapes
 from aiomm.dataset.omezarr.salvage import Shard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from aiomm.dataset.omezarr.layout import AxisSlots, ImagePlan
+    from aiomm.dataset.omezarr.layout import ImagePlan
     from aiomm.dataset.omezarr.salvage import Row
-
-
-def documents(
-    name: str, plans: Sequence[ImagePlan], slots: Mapping[str, AxisSlots], scales: ome.Scales, summary: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Make every ``zarr.json`` of full resolution, by the path of its group or array from the root."""
-    made: dict[str, dict[str, Any]] = {}
-    root: dict[str, Any] = {}
-    for plan in plans:
-        image = ome.image(plan, plan.extents, slots, scales, [("0", 1.0)])
-        if plan.path:
-            made[plan.path] = ome.group({"ome": image})
-        else:
-            root = {"ome": image}
-        made[f"{plan.path}/0" if plan.path else "0"] = ome.array(plan, plan.array_shape(plan.extents))
-        parts = plan.path.split("/")
-        if parts[0] == "extra":
-            made["extra"] = ome.group({})
-        elif len(parts) == 3:
-            row, column, _ = parts
-            made[row] = ome.group({})
-            well = [one for one in plans if one.path.startswith(f"{row}/{column}/")]
-            made[f"{row}/{column}"] = ome.group({"ome": ome.well(well)})
-            root = {"ome": ome.plate(name, plans)}
-        elif plan.path:
-            made["OME"] = ome.group({"ome": ome.series([one for one in plans if "/" not in one.path])})
-            root = {"ome": ome.series_root()}
-    made[""] = ome.group({**root, ome.KEY: ome.own(summary, slots)})
-    return made
 
 
 def says(found: Any, wanted: dict[str, Any]) -> bool:

@@ -208,12 +208,12 @@ class Committer:
                 wanted.setdefault(plan.number, (plan, number))
             self._steps.learn(entry.plan.names, entry.index, entry.frame.metadata)
         whole, failure = len(entries), None
-        kind, slots = self._layout.kind or "image", self._layout.slots
+        slots = self._layout.slots
         for plan, first in wanted.values():
             extents = list(self._extents[plan.number])
             try:
                 if plan.number not in self._made:
-                    self._groups.add(kind, plan, slots, extents)
+                    self._groups.add(plan, slots, extents)
                     continue
                 if plan.names[0] != "channel":
                     extents[0] = max(plan.extents[0], extents[0] + min(extents[0] // 8, AHEAD))
@@ -262,7 +262,7 @@ class Committer:
                     failures.append((f"cannot end {shard.path}", error))
             self._open.clear()
             try:
-                self._groups.finish(self._layout.kind, self._layout.slots, self._extents)
+                self._groups.finish(self._layout.slots, self._extents)
             except OSError as error:
                 failures.append(("cannot write the metadata at the end (every image is saved)", error))
             for log, last in ((self._frames, []), (self._index, [END])):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.encode import encode_json
 from aiomm.dataset.ndtiff.display import sync_folder
-from aiomm.dataset.omezarr import metadata as ome
+from aiomm.dataset.omezarr.documents import above, array, array_path, image, listing, root
+from aiomm.dataset.omezarr.metadata import FILE, Scales
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from aiomm.dataset.omezarr.documents import Document
     from aiomm.dataset.omezarr.layout import AxisSlots, ImagePlan
 
 
@@ -46,93 +48,85 @@ class Groups:
 
     Parameters
     ----------
-    root : Path
-        Folder of the dataset.
+    folder : Path
+        Of the dataset.
     summary : mapping
         Its summary metadata.
     sync : bool
         Whether each file is put on the device at once.
     """
 
-    def __init__(self, root: Path, summary: Mapping[str, Any], *, sync: bool) -> None:
-        self._root = root
+    def __init__(self, folder: Path, summary: Mapping[str, Any], *, sync: bool) -> None:
+        self._folder = folder
         self._summary = summary
         self._sync = sync
         self._images: list[ImagePlan] = []
-        self.scales = ome.Scales.from_summary(summary)
-        self._write("", self._root_attributes(None, {}))
+        self._said: dict[str, Document] = {}  # by the groups above the images
+        self.scales = Scales.from_summary(summary)
+        self._say("", self._root({}))
 
-    def add(self, kind: str, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: list[int]) -> None:
+    def add(self, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: list[int]) -> None:
         """Make the group and the array of a new image, then list it."""
-        (self._root / plan.path / "0").mkdir(parents=True, exist_ok=True)
         self._images.append(plan)
         try:
-            self._write_array(plan, extents)
-            if plan.path:
-                self._write(plan.path, {"ome": ome.image(plan, extents, slots, self.scales, [("0", 1.0)])})
-            self._list(kind, plan, slots, extents)
+            (self._folder / array_path(plan)).mkdir(parents=True, exist_ok=True)
+            with self._as_long_as(plan, extents):
+                self._write(array_path(plan), array(plan))
+                self._tell(plan, slots)
+                for path in above(plan):
+                    self._say(path, listing(path, self._images))
+                self._say("", self._root(slots))
         except BaseException:
             self._images.remove(plan)
             raise
-        plan.extents = list(extents)
 
     def grow(self, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: list[int]) -> None:
         """Make an array longer; its channels are listed first."""
-        old = dict(zip(plan.names, plan.extents, strict=True))
-        new = dict(zip(plan.names, extents, strict=True))
-        if new.get("channel") != old.get("channel"):
-            self._write_image(plan, slots, extents)
-        self._write_array(plan, extents)
-        plan.extents = list(extents)
+        told = _channels(plan)
+        with self._as_long_as(plan, extents):
+            if _channels(plan) != told:
+                self._tell(plan, slots)
+            self._write(array_path(plan), array(plan))
 
-    def _write_image(self, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: Sequence[int]) -> None:
-        image = ome.image(plan, extents, slots, self.scales, [("0", 1.0)])
-        if plan.path:
-            self._write(plan.path, {"ome": image})
-        else:
-            self._write("", {"ome": image, ome.KEY: ome.own(self._summary, slots)})
-
-    def finish(self, kind: str | None, slots: Mapping[str, AxisSlots], extents: Mapping[int, list[int]]) -> None:
+    def finish(self, slots: Mapping[str, AxisSlots], extents: Mapping[int, list[int]]) -> None:
         """Write again what was learnt on the way: lengths of the arrays, scales, values along the axes."""
         for plan in self._images:
             if extents[plan.number] != plan.extents:
-                plan.extents = list(extents[plan.number])
-                self._write_array(plan, plan.extents)
-            if plan.path:
-                self._write_image(plan, slots, plan.extents)
-        self._write("", self._root_attributes(kind, slots))
+                with self._as_long_as(plan, extents[plan.number]):
+                    self._write(array_path(plan), array(plan))
+            self._tell(plan, slots)
+        self._say("", self._root(slots))
 
-    def _write_array(self, plan: ImagePlan, extents: list[int]) -> None:
-        replace_json(self._root / plan.path / "0" / ome.FILE, ome.array(plan, plan.array_shape(extents)), sync=self._sync)
+    @contextlib.contextmanager
+    def _as_long_as(self, plan: ImagePlan, extents: list[int]) -> Iterator[None]:
+        """Take an image to have these lengths, from now on if they are written."""
+        before, plan.extents = plan.extents, list(extents)
+        try:
+            yield
+        except BaseException:
+            plan.extents = before
+            raise
 
-    def _list(self, kind: str, plan: ImagePlan, slots: Mapping[str, AxisSlots], extents: list[int]) -> None:
-        """Make the groups above a new image tell of it."""
-        if not plan.path:
-            self._write("", {"ome": ome.image(plan, extents, slots, self.scales, [("0", 1.0)]), ome.KEY: ome.own(self._summary, slots)})
-        elif plan.path.startswith("extra/"):
-            self._write("extra", {})
-        elif kind == "plate":
-            row, column, _ = plan.path.split("/")
-            self._write(row, {})
-            parent = f"{row}/{column}"
-            self._write(parent, {"ome": ome.well([one for one in self._images if one.path.startswith(parent + "/")])})
-            self._write("", self._root_attributes(kind, slots))
+    def _root(self, slots: Mapping[str, AxisSlots]) -> Document:
+        return root(self._folder.name, self._images, slots, self.scales, self._summary)
+
+    def _tell(self, plan: ImagePlan, slots: Mapping[str, AxisSlots]) -> None:
+        """Write what readers are told of an image."""
+        if plan.path:
+            self._write(plan.path, image(plan, slots, self.scales))
         else:
-            (self._root / "OME").mkdir(exist_ok=True)
-            self._write("OME", {"ome": ome.series([one for one in self._images if "/" not in one.path])})
-            if len(self._images) == 1:
-                self._write("", self._root_attributes(kind, slots))
+            self._say("", self._root(slots))
 
-    def _root_attributes(self, kind: str | None, slots: Mapping[str, AxisSlots]) -> dict[str, Any]:
-        own = {ome.KEY: ome.own(self._summary, slots)}
-        if kind == "series":
-            return {"ome": ome.series_root(), **own}
-        if kind == "plate":
-            return {"ome": ome.plate(self._root.name, self._images), **own}
-        root = next((plan for plan in self._images if not plan.path), None)
-        if root is not None:
-            return {"ome": ome.image(root, root.extents, slots, self.scales, [("0", 1.0)]), **own}
-        return own
+    def _say(self, path: str, document: Document) -> None:
+        """Write one that lists images, if it says something new."""
+        if self._said.get(path) != document:
+            (self._folder / path).mkdir(exist_ok=True)
+            self._write(path, document)
+            self._said[path] = document
 
-    def _write(self, path: str, attributes: Mapping[str, Any]) -> None:
-        replace_json(self._root / path / ome.FILE, ome.group(attributes), sync=self._sync)
+    def _write(self, path: str, document: Document) -> None:
+        replace_json(self._folder / path / FILE, document, sync=self._sync)
+
+
+def _channels(plan: ImagePlan) -> int | None:
+    return dict(zip(plan.names, plan.extents, strict=True)).get("channel")

@@ -236,5 +236,5 @@ def series(images: Sequence[ImagePlan]) -> dict[str, Any]:
 
 def own(summary: Mapping[str, Any], slots: Mapping[str, AxisSlots]) -> dict[str, Any]:
     """Make the attribute with what OME-Zarr has no place for: the summary, and the values along t, c and z."""
-    values = {name: one.values for name, one in slots.items() if not one.plain}
+    values = {name: list(one.values) for name, one in slots.items() if not one.plain}
     return {"version": 1, "summary": dict(summary), "axis_values": values}

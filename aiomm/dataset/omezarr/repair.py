@@ -12,7 +12,8 @@ from aiomm.dataset.damage import RepairReport, keep, who_writes
 from aiomm.dataset.ndtiff.display import sync_folder
 from aiomm.dataset.ndtiff.output import UNNAMED
 from aiomm.dataset.omezarr import metadata as ome
-from aiomm.dataset.omezarr.checking import documents, levels_lack, levels_of, says, summary_in
+from aiomm.dataset.omezarr.checking import levels_lack, levels_of, says, summary_in
+from aiomm.dataset.omezarr.documents import documents
 from aiomm.dataset.omezarr.folder import replace_json
 from aiomm.dataset.omezarr.frames import END, FRAMES_NAME, INDEX_NAME, pack_frame, pack_image
 from aiomm.dataset.omezarr.pyramid import build_levels
