@@ -269,16 +269,10 @@ async def test_5_15_a_wrong_event_does_not_abort_the_experiment(rig: Rig) -> Non
 
 async def test_5_17_a_change_after_the_hardware_is_applied_not_only_written_down(rig: Rig) -> None:
     """In a peer the stage stays at 1.0 and the metadata says 42.0."""
-    if rig.java:  # it could not be applied any more
-        with pytest.raises(errors.HookError, match=r"changed 'z' from 1\.0 to 42\.0.*pre_hardware_hook_fn"):
-            async with rig.memory(post_hardware_hook_fn=lambda event: {**event, "z": 42.0}) as acq:
-                await acq.acquire({"axes": {"n": 0}, "z": 1.0})
-        assert len(acq.get_dataset()) == 0
-        return
     async with rig.memory(post_hardware_hook_fn=lambda event: {**event, "z": 42.0}) as acq:
         await acq.acquire({"axes": {"n": 0}, "z": 1.0})
         assert rig.mmc.getPosition() == 42.0
-    assert acq.get_dataset().read_metadata(n=0)["ZPosition_um"] == 42.0
+    assert acq.get_dataset().read_metadata(n=0)["ZPosition_um_Intended" if rig.java else "ZPosition_um"] == 42.0
 
 
 @only_local('on_error="continue" is refused on a running Micro-Manager, whose engine ends at its first device error')

@@ -322,7 +322,7 @@ async def test_9_16_pixels_of_a_wrong_type_are_not_saved(scope: Scope) -> None:
 # ---- skipped, other ports, no server ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["event_generation_hook_fn", "pre_hardware_hook_fn"])
+@pytest.mark.parametrize("which", HOOKS[:3])
 async def test_9_17_a_skipped_event_exposes_nothing(scope: Scope, which: str) -> None:
     """None becomes an event without axes, which is an image."""
     before = await scope.control.images_taken()
@@ -331,15 +331,6 @@ async def test_9_17_a_skipped_event_exposes_nothing(scope: Scope, which: str) ->
     assert saved == [[], [], []]
     assert len(acq.get_dataset()) == 0
     assert await scope.control.images_taken() == before
-
-
-async def test_9_17_after_the_hardware_it_is_an_error_and_exposes_nothing(scope: Scope) -> None:
-    """Java cannot skip there: aiomm says so, and the sample stays dark."""
-    before = await scope.control.images_taken()
-    with pytest.raises(errors.HookError, match="post_hardware_hook_fn"):
-        await scope.run(times(1), post_hardware_hook_fn=lambda event: None)
-    assert await scope.control.images_taken() == before
-    await scope.next_one_works()
 
 
 async def test_9_18_a_ram_dataset_on_another_port_than_the_usual_one(scope: Scope) -> None:

@@ -19,13 +19,13 @@ from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
 from aiomm.acquire.remote.counting import AskedFrame, CameraCount
 from aiomm.acquire.remote.drive import LoopSignal, Steps
-from aiomm.acquire.remote.events import NO_CAMERA, axes_key, encode_event
+from aiomm.acquire.remote.events import axes_key, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
-from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, HookError, StorageError, UnsupportedError
+from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     from aiomm.acquire.remote.memory import EngineMemory
     from aiomm.acquire.remote.pipes import HookPipe
     from aiomm.acquire.remote.session import JavaSession
+    from aiomm.acquire.remote.storage import JavaWriter
     from aiomm.acquire.run import Run
     from aiomm.acquire.submission import Submission
     from aiomm.core import BridgedCore
 
-MOVED = "Micro-Manager's engine has moved the hardware by then: only 'tags' and 'min_start_time' can change; use pre_hardware_hook_fn"
 TAKEN = ("post_snap", "post_sequence_stopped")
+FREE = ("tags", "min_start_time")  # what a hook may change when the hardware is in place
 NOTHING = np.empty((0, 0), np.uint8)
 
 
@@ -84,6 +85,7 @@ class JavaEngine(Conductor):
         self.images_over = False  # no more images come from Java
         self._channels: tuple[str, ...] = ("",)
         self._asked: tuple[str, HookPipe, Any] | None = None  # Java's hook waits for an answer
+        self._coming: list[AcquisitionEvent] = []  # of the group under way: those of which Java takes an image
         self._taken = 0  # images of the group under way that Java has taken
         self._prepared = 0  # for how many of them Java has asked the hook after the hardware
         self._parts = 0  # in how many parts: Java merges by rules of its own
@@ -252,20 +254,24 @@ class JavaEngine(Conductor):
             encoded = in_full(encoded)
         yield from self._hardware.will_run(group)
         yield self.memory.clear()
-        self._expect(group, submission)
+        frames = self._expect(group, submission)
+        self._coming = list(group.events)
         self._taken = self._parts = self._prepared = 0
         self._armed, self._moved_on = False, time.monotonic()
+        again: list[tuple[Group, Capabilities]] = []
         yield self.session.send(encoded)
         try:
-            yield from self._until_taken(group, window, encoded, hooks=hooks)
+            again = yield from self._until_taken(group, window, done, encoded, frames, hooks=hooks)
         finally:
-            taken = min(self._taken, len(group.events))
-            done.frames += taken * len(self._channels)
-            done.taken += taken
-            done.imaged.update(id(event) for event in group.events[:taken])
+            taken = self._coming[: self._taken]
+            done.frames += len(taken) * len(self._channels)
+            done.taken += len(taken)
+            done.imaged.update(id(event) for event in taken)
         errors = yield from self._hardware.stop_sequences()
         for error in errors:
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
+        for part, part_caps in again:
+            yield from self._expose(part, part_caps, window, done, hooks=False)
 
     def _move(self, group: Group, window: Window, done: Done, *, hooks: bool) -> Steps:
         """Carry out an event without an image, which Java's engine cannot."""
@@ -280,24 +286,58 @@ class JavaEngine(Conductor):
                 for part, caps in parts:
                     yield from self._expose(part, caps, window, done, hooks=False)
 
-    def _expect(self, group: Group, submission: Submission) -> None:
-        """Say which images are to come."""
+    def _expect(self, group: Group, submission: Submission) -> dict[int, list[AskedFrame]]:
+        """Say which images are to come; gives them by the id of their event."""
+        frames: dict[int, list[AskedFrame]] = {}
         count = CameraCount([event.axes for event in group.events], several=len(self._channels) > 1) if len(group.events) > 1 else None
         for event in group.events:
             for channel in self._channels:
                 axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
                 frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count)
+                frames.setdefault(id(event), []).append(frame)
                 if self.direct:
-                    self._run.writer.expect(frame)  # type: ignore[attr-defined]
+                    self._writer.expect(frame)
                 else:
                     self.expected.setdefault(axes_key(axes), deque()).append(frame)
+        return frames
 
-    def _until_taken(self, group: Group, window: Window, encoded: list[dict[str, Any]], *, hooks: bool) -> Steps:
-        """Wait until Java has taken a group's images, and answer its hooks meanwhile. A cancelled submission's are waited for too."""
+    def _expect_no_more(self, frames: Iterable[AskedFrame]) -> None:
+        """No images come of these."""
+        for frame in frames:
+            if self.direct:
+                self._writer.expect_no_more(frame)
+                continue
+            key = axes_key(frame.axes)
+            waiting = self.expected.get(key, deque())
+            if frame in waiting:
+                waiting.remove(frame)
+                if not waiting:
+                    del self.expected[key]
+
+    @property
+    def _writer(self) -> JavaWriter:
+        return self._run.writer  # type: ignore[return-value]
+
+    def _until_taken(
+        self,
+        group: Group,
+        window: Window,
+        done: Done,
+        encoded: list[dict[str, Any]],
+        frames: dict[int, list[AskedFrame]],
+        *,
+        hooks: bool,
+    ) -> Steps:
+        """Wait until Java has taken a group's images, and answer its hooks meanwhile. A cancelled submission's are waited for too.
+
+        Gives the groups that a hook has made of events for which the hardware has to move again.
+        """
         count = len(group.events)
         timeout = group.events[0].timeout
-        unarmed = hooks and "post_camera" in self._hooks  # the hook has not run yet
+        unarmed = "post_camera" in self._hooks  # the hook has not run yet
         armed = 0  # how often Java's own hook has asked: once for each part, for a single image after it
+        again: list[tuple[Group, Capabilities]] = []
+        cancelled = False
         while True:
             self.signal.clear()
             self._doing = f"{count} image{'s' * (count > 1)} that Micro-Manager takes"
@@ -305,10 +345,33 @@ class JavaEngine(Conductor):
                 raise Stopped
             if self.session.lost is not None:
                 raise self.session.lost
-            if self._asked is not None and self._asked[0] == "post_hardware" and hooks:
-                yield from self._ask_after_hardware(group, window, encoded)
+            if self._asked is not None and self._asked[0] == "post_hardware":
+                part, answers = self._prepared_part(group, encoded)
+                changed: tuple[AcquisitionEvent, ...] | None = None if cancelled else part.events
+                if hooks and not cancelled:
+                    try:
+                        changed = yield from self._ask_holding("post_hardware", part, window)
+                    except Stopped:  # its submission was cancelled, if not all is
+                        if self._aborting:
+                            raise
+                        changed, cancelled = None, True
+                    if changed is None and not cancelled:
+                        self._skip(part.events, done)
+                if changed is not None and changed is not part.events:
+                    merged = after_hardware(part, changed, answers)
+                    if merged is None:
+                        again += yield from self._replan(part.events, changed, window, done)
+                        changed = None
+                    else:
+                        answers = merged
+                        yield from self._wait_for_start(changed[0], window.submission, again=True)
+                if changed is None:
+                    gone = {id(event) for event in part.events}
+                    self._coming = [event for event in self._coming if id(event) not in gone]
+                    self._expect_no_more(frame for number in gone for frame in frames[number])
+                yield from self._let_through(None if changed is None else answers)
             elif self._asked is not None:
-                if self._asked[0] == "post_camera" and (unarmed or (hooks and count > 1)):
+                if self._asked[0] == "post_camera" and (unarmed or ("post_camera" in self._hooks and count > 1)):
                     unarmed = False
                     yield from self._ask_armed(group, window)
                 armed += self._asked[0] == "post_camera"
@@ -316,8 +379,10 @@ class JavaEngine(Conductor):
             elif self._armed and unarmed and count == 1:  # Java's own hook for a single image comes after the exposure
                 unarmed = False
                 yield from self._ask_armed(group, window)
-            elif self._taken >= count and ("post_camera" not in self.session.hooks or armed >= self._parts):
-                return
+            elif self._taken >= len(self._coming) and ("post_camera" not in self.session.hooks or armed >= self._parts):
+                if cancelled:
+                    raise Stopped
+                return again
             elif self.events_over:
                 raise self.failure or ended_by_java(None)
             elif timeout is None:
@@ -345,30 +410,26 @@ class JavaEngine(Conductor):
             self.holding = None
         return changed
 
-    def _ask_after_hardware(self, group: Group, window: Window, encoded: list[dict[str, Any]]) -> Steps:
-        """Run the hook for what Java has prepared, which need not be the whole group: it merges by rules of its own."""
+    def _prepared_part(self, group: Group, encoded: list[dict[str, Any]]) -> tuple[Group, list[dict[str, Any]]]:
+        """Say for which events Java has prepared the hardware: it need not be the whole group, as it merges by rules of its own."""
         assert self._asked is not None
         message = self._asked[2]
         count = len(message) if isinstance(message, list) else 1
         numbers = range(self._prepared, min(self._prepared + count, len(group.events)))
         self._prepared += count
-        part = Group(tuple(group.events[number] for number in numbers))
-        try:
-            changed = yield from self._ask_holding("post_hardware", part, window)
-        except Stopped:
-            if self._aborting:
-                raise
-            changed = part.events  # its submission was cancelled, and Java cannot leave it any more
-        if changed is None:
-            raise HookError(
-                "post_hardware_hook_fn returned None, and Micro-Manager's engine cannot skip an event once the hardware has moved: "
-                "nothing was exposed. Skip events in pre_hardware_hook_fn or event_generation_hook_fn"
-            )
-        answer = [encoded[number] for number in numbers]
-        if changed is not part.events:
-            answer = after_hardware(part, changed, answer)
-            yield from self._wait_for_start(changed[0], window.submission, again=True)
-        yield from self._answer(answer if len(answer) > 1 else answer[0])
+        return Group(tuple(group.events[number] for number in numbers)), [encoded[number] for number in numbers]
+
+    def _let_through(self, events: list[dict[str, Any]] | None) -> Steps:
+        """Answer Java's hook after the hardware: these events are exposed, or none."""
+        assert self._asked is not None
+        gate = self.session.gates["post_hardware"]
+        if events is None:
+            yield gate.skip()
+            yield from self._answer(self._asked[2])
+        else:
+            yield gate.change()
+            yield from self._answer(events if len(events) > 1 else events[0])
+        self._moved_on = time.monotonic()  # no frame could come while the hook ran
 
     def _answer(self, events: Any) -> Steps:
         assert self._asked is not None
@@ -379,27 +440,21 @@ class JavaEngine(Conductor):
     def _let_go(self) -> Steps:
         """Answer a hook of an acquisition that ends so that nothing is exposed for it."""
         assert self._asked is not None
-        which, _, message = self._asked
-        one = message[0] if isinstance(message, list) else message
-        yield from self._answer({**one, "camera": NO_CAMERA} if which == "post_hardware" else message)
+        if self._asked[0] == "post_hardware":
+            yield from self._let_through(None)
+        else:
+            yield from self._answer(self._asked[2])
 
 
-def after_hardware(part: Group, changed: tuple[AcquisitionEvent, ...], encoded: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Take over a hook's change where the hardware need not follow it.
-
-    Raises
-    ------
-    HookError
-        It would have to.
-    """
+def after_hardware(part: Group, changed: tuple[AcquisitionEvent, ...], encoded: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Take over a hook's change where the hardware need not follow it; None where it has to."""
     if len(changed) != len(part.events):
-        raise HookError(f"post_hardware_hook_fn got {len(part.events)} events and returned {len(changed)}; {MOVED}")
+        return None
     answer: list[dict[str, Any]] = []
     for before, after, old in zip(part.events, changed, encoded, strict=True):
         was, wanted = before.to_dict(), after.to_dict()
-        for key in sorted({*was, *wanted} - {"tags", "min_start_time"}):
-            if was.get(key) != wanted.get(key):
-                raise HookError(f"post_hardware_hook_fn changed {key!r} from {was.get(key)!r} to {wanted.get(key)!r}; {MOVED}")
+        if any(was.get(key) != wanted.get(key) for key in {*was, *wanted}.difference(FREE)):
+            return None
         new = {key: value for key, value in old.items() if key != "tags"}
         if tags := encode_event(after).get("tags"):
             new["tags"] = tags

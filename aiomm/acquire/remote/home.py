@@ -131,6 +131,7 @@ class JavaHome:
             hooks=self._hooks,
             images=processed or not java_saves,
             tiling=tiling if java_saves else None,
+            gated=True,
         )
         if self._show_viewer and not java_saves:
             logger.info("show_display: Micro-Manager shows what it saves, and these images are saved here; they are not shown")

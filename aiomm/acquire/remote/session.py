@@ -48,6 +48,7 @@ HOOKS: Final = {"event_generation": 0, "pre_hardware": 1, "post_hardware": 3, "p
 """Java's numbers of the hooks; of each, whether it exposes next is a matter of `_EXPOSES`."""
 
 _GATED: Final = frozenset({"event_generation", "pre_hardware", "post_hardware"})
+_GATED_OURS: Final = frozenset({"post_hardware"})  # the others run before anything is sent
 _EXPOSES: Final = frozenset({"pre_hardware", "post_hardware"})
 _ATTEMPTS: Final = 3
 _FIRST_EVENTS: Final = 5.0  # s that Java may take to connect for events; it tries each tenth of a second
@@ -77,6 +78,8 @@ class Wanted:
         Whether Java's images come here.
     tiling : (int, int, int or None) or None
         Overlap in x and y (px), and the highest level of resolution: an acquisition of tiles.
+    gated : bool
+        Whether a gate says for each event what becomes of it after the post_hardware hook, in an acquisition of our own.
     """
 
     directory: str | None
@@ -87,6 +90,7 @@ class Wanted:
     hooks: frozenset[str]
     images: bool
     tiling: tuple[int, int, int | None] | None
+    gated: bool = False
 
 
 class JavaSession:
@@ -107,7 +111,7 @@ class JavaSession:
     viewer : JavaObject or None
         Java's viewer of this acquisition, if there is one.
     gates : dict of Gate
-        Of those hooks that an acquisition of Micro-Manager's own making runs.
+        Of those hooks that an acquisition of Micro-Manager's own making runs; of one of ours, see `Wanted`.
     images : ImagePipe or None
         Images from Java and back.
     lost : BridgeError or None
@@ -139,7 +143,7 @@ class JavaSession:
         self._event_port = -1
         self.viewer: JavaObject | None = None
         self._shows = False
-        self.gates: dict[str, Gate] = {}  # of hooks that Java's engine runs by itself
+        self.gates: dict[str, Gate] = {}
         self._started = self._connected = False  # events were sent; Java has connected for them
         self._end_said = False
         self._aborting: asyncio.Task[None] | None = None
@@ -300,8 +304,8 @@ class JavaSession:
             self._generation = hook
 
     async def _gated(self, name: str, hook: JavaObject) -> list[JavaObject]:
-        """Put a gate around a hook where its answers are not for events from here."""
-        if self._ours or name not in _GATED:
+        """Put a gate around a hook whose answer is not all that is to be said."""
+        if name not in (_GATED if not self._ours else _GATED_OURS if self._wanted.gated else ()):
             return [hook]
         gate = self.gates[name] = await Gate.open(self._bridge, lets_through=name in _EXPOSES)
         self._owned += gate.objects
@@ -482,6 +486,9 @@ class JavaSession:
             await self._outlast(aborting)
 
     async def _let_hooks_go(self) -> None:
+        if self._ours:
+            for gate in self.gates.values():  # first: what it holds is the event before
+                await quietly(gate.shut())
         for pipe in self.hooks.values():
             await quietly(pipe.let_go())
 
@@ -568,8 +575,9 @@ class JavaSession:
             aborting = self._abort_begun()  # before hooks and images are let go: what waits for them would be exposed
             await asyncio.wait([aborting])
             aborting.result()
-        for pipe in self._pipes():
-            await quietly(pipe.let_go())
+        await self._let_hooks_go()
+        if self.images is not None:
+            await quietly(self.images.let_go())
         if self._ours and self._events is None:
             await force_end(self.acquisition)
         elif not self._ours and not self._started:

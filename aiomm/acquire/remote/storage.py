@@ -107,6 +107,16 @@ class JavaWriter:
         with self._lock:
             self._enter(frame)
 
+    def expect_no_more(self, frame: Frame) -> None:
+        """Java will save no image of this frame."""
+        with self._lock:
+            key = frozenset(frame.axes.items())
+            waiting = self._expected.get(key, deque())
+            if frame in waiting:
+                waiting.remove(frame)
+                waiting.appendleft(frame)
+                self._leave(frame.axes)
+
     def try_put(self, frame: Frame) -> bool:
         """Take a frame for Java to save, or say False: ``queue_size`` frames are put and not saved yet.
 
