@@ -330,7 +330,7 @@ class Acquisition:
             if run.stopping:  # aborted before
                 run.engine.abort()
             if self._debug:
-                run.log_notes()
+                run.audience.log_notes()
             put = partial(self._refuse, "queue.put()") if home.refusal else run.put
             functions = make_functions(self._functions, home.owner, EventQueue(put), process=self._process, executor=self._executor)
             for function in functions.values():
@@ -355,7 +355,7 @@ class Acquisition:
             SavedCallback(run, functions[key]) for key in ("storage_monitor_callback_fn", "image_saved_fn") if key in functions
         ]
         if "notification_callback_fn" in functions:
-            stream = run.add_listener(NotificationStream(run))
+            stream = run.audience.add_listener(NotificationStream(run))
             self._callbacks.append(NotificationCallback(run, functions["notification_callback_fn"], stream))
         feeder = Feeder(run, functions.get("event_generation_hook_fn"), self._look_ahead)
         supervisor = Supervisor(
@@ -505,12 +505,12 @@ class Acquisition:
             Images that may be unread.
         """
         run = self._ready()
-        return run.add_stream(ImageStream(run, policy, buffer))
+        return run.audience.add_stream(ImageStream(run, policy, buffer))
 
     def notifications(self) -> NotificationStream:
         """Everything that happens from now on, as an async iterator of `Notification`."""
         run = self._ready()
-        return run.add_listener(NotificationStream(run))
+        return run.audience.add_listener(NotificationStream(run))
 
     @property
     def status(self) -> Status:

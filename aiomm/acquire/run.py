@@ -7,21 +7,18 @@ The engine, the writer and worker threads post messages (`Mailbox`); everything 
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import threading
 import time
-import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from aiomm.acquire.audience import Audience
 from aiomm.acquire.claims import Claims
 from aiomm.acquire.mailbox import Bell, Mailbox
 from aiomm.acquire.sources import open_source
-from aiomm.acquire.streams import MILESTONES, ImageStream, Notification, NotificationStream
-from aiomm.acquire.submission import Image, Submission
 from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, StorageError, SubmissionCancelled
 
 if TYPE_CHECKING:
@@ -33,16 +30,14 @@ if TYPE_CHECKING:
     from aiomm.acquire.orders import Done, HookCall, Window
     from aiomm.acquire.processing import Processing
     from aiomm.acquire.sources import Source
+    from aiomm.acquire.submission import Submission
     from aiomm.acquire.tiling import Tiling
     from aiomm.dataset import Dataset
     from aiomm.dataset.storage import Frame, Writer
 
 FEEDBACK_LIMIT = 1000
-RECENT_IMAGES = 8
 CANCEL_GRACE_S = 0.4  # what the last frames of a cancelled submission get to be processed and saved
 METADATA_BYTES = 8192
-
-logger = logging.getLogger("aiomm")
 
 current_submission: ContextVar[Submission | None] = ContextVar("aiomm_current_submission", default=None)
 """The submission in whose hook or processor the current task or worker thread runs."""
@@ -66,6 +61,7 @@ class Run:
         self.folder: Path | None = None
         self.processing: Processing | None = None
         self.tiling: Tiling | None = None
+        self.audience = Audience(self)
         self.bell = Bell()  # rings whenever something changed
         self.hook_bell = Bell()
         self.frame_bell = Bell()
@@ -94,16 +90,10 @@ class Run:
         self.allow_duplicates = allow_duplicates
         self.claims = Claims(allow_duplicates=allow_duplicates)
         self._lock = threading.Lock()
-        self._readers = 0
-        self._recent: OrderedDict[int, Frame] = OrderedDict()
-        self._streams: weakref.WeakSet[ImageStream] = weakref.WeakSet()
-        self._blocking: tuple[weakref.ref[ImageStream], ...] = ()  # those that may hold up the acquisition
-        self._listeners: weakref.WeakSet[NotificationStream] = weakref.WeakSet()
         self.finishers: set[asyncio.Task[Any]] = set()  # tasks that wait for the end
         self._body: asyncio.Task[Any] | None = None
         self._body_waits = 0
         self.interrupted = False
-        self._log_notes = False
 
     # ---- any thread ---------------------------------------------------------------------------------------------
 
@@ -113,10 +103,8 @@ class Run:
 
     def try_put(self, frame: Frame) -> bool:
         """Take a frame from the hardware thread, if there is room."""
-        for reference in self._blocking:
-            stream = reference()
-            if stream is not None and stream.full:
-                return False
+        if self.audience.full:
+            return False
         if self.processing is not None:
             return self.processing.try_put(frame)
         return self.writer.try_put(frame)
@@ -220,7 +208,6 @@ class Run:
 
     def _saved(self, frames: list[Frame]) -> None:
         touched: dict[Submission, None] = {}
-        wanted = self._readers > 0 or len(self._streams) > 0
         for frame in frames:
             submission, _, moment = frame.token
             submission.rows.append(frame.row)
@@ -229,15 +216,7 @@ class Run:
                 self.owners.append(submission)
             self.last_frame = moment
             touched[submission] = None
-            if wanted:
-                if frame.pixels.size:  # else it never was here: Micro-Manager has taken and saved it
-                    self._recent[frame.row] = frame
-                if len(self._recent) > RECENT_IMAGES:
-                    self._recent.popitem(last=False)
-                for stream in self._streams:
-                    stream.offer(frame.row)
-            if self._listeners:
-                self.note("image_saved", frame.axes)
+        self.audience.saved(frames)
         self.saved += len(frames)
         for submission in touched:
             submission.bell.ring()
@@ -270,6 +249,10 @@ class Run:
         """``image_saved_fn`` was told of one of its images, and has put what it wanted to put."""
         submission.untold -= 1
         self._look(submission)
+
+    def note(self, milestone: str, payload: Any) -> None:
+        """Tell who listens what has happened."""
+        self.audience.note(milestone, payload)
 
     def _accept(self, submission: Submission, source: Source) -> None:
         self.feedback.append((submission, source))
@@ -441,55 +424,3 @@ class Run:
                 await (bell or self.bell).wait()
         finally:
             self._body_waits -= mine
-
-    @contextmanager
-    def reader_waiting(self) -> Iterator[None]:
-        """Somebody waits for the next image: write at once, and keep the newest at hand."""
-        self._readers += 1
-        self.writer.flush()
-        try:
-            yield
-        finally:
-            self._readers -= 1
-
-    async def image(self, row: int) -> Image:
-        """Give the image in a row of the index, from memory if it is at hand."""
-        frame = self._recent.get(row)
-        if frame is not None:
-            pixels, axes, metadata = frame.pixels.view(), frame.axes, frame.metadata
-        else:
-            pixels, metadata = await asyncio.to_thread(self.dataset.read_row, row)
-            axes = self.dataset.axes_of(row)
-        pixels.flags.writeable = False
-        return Image(dict(axes), pixels, metadata)
-
-    # ---- listening ----------------------------------------------------------------------------------------------
-
-    def add_stream(self, stream: ImageStream) -> ImageStream:
-        self._streams.add(stream)
-        if stream.policy == "block":  # one that is dropped in the middle holds up nothing
-            alive = [reference for reference in self._blocking if reference() is not None]
-            self._blocking = (*alive, weakref.ref(stream, lambda _: self.room()))
-        return stream
-
-    def add_listener(self, listener: NotificationStream) -> NotificationStream:
-        self._listeners.add(listener)
-        self.engine.listening = True
-        return listener
-
-    def log_notes(self) -> None:
-        """Log every notification, and have that shown where no logging is set up."""
-        self._log_notes = self.engine.listening = True
-        if not logger.hasHandlers():
-            logger.addHandler(logging.StreamHandler())
-        logger.setLevel(min(logger.level or logging.DEBUG, logging.DEBUG))
-
-    def note(self, milestone: str, payload: Any) -> None:
-        """Tell who listens."""
-        if self._log_notes:
-            logger.debug("%s %s", milestone, "" if payload is None else payload)
-        if self._listeners:
-            notification = Notification(MILESTONES[milestone], milestone, payload)
-            for listener in self._listeners:
-                listener.offer(notification)
-            self.bell.ring()

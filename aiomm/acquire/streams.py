@@ -76,13 +76,13 @@ class ImageStream(AsyncIterator["Image"]):
     async def __anext__(self) -> Image:
         self._is_read_by(asyncio.current_task())
         if not self._rows:
-            with self._run.reader_waiting():
+            with self._run.audience.reader_waiting():
                 await self._run.wait_until(lambda: bool(self._rows or self.closed or self._run.ended))
         if not self._rows:
             self._run.raise_error()
             raise StopAsyncIteration
         row = self._rows[0]
-        image = await self._run.image(row)
+        image = await self._run.audience.image(row)
         if self._rows and self._rows[0] == row:
             self._rows.popleft()
             self._run.room()

@@ -184,11 +184,11 @@ class SubmissionImages(AsyncIterator[Image]):
     async def __anext__(self) -> Image:
         rows = self._submission.rows
         if self._next >= len(rows):
-            with self._run.reader_waiting():
+            with self._run.audience.reader_waiting():
                 await self._submission.wait_until(lambda: self._next < len(rows) or self._submission.over, next_image=True)
         if self._next < len(rows):
             row = rows[self._next]
-            image = await self._run.image(row)
+            image = await self._run.audience.image(row)
             self._next += 1
             return image
         self._submission.raise_error()
