@@ -6,6 +6,7 @@ each one saved through a pipe; it is killed with SIGKILL, and what it had report
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -23,17 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODES: Modes = {
-    "small": {"shapes": [(64, 64)], "queue_size": 50},
-    "packed, odd": {"shapes": [(31, 33)], "queue_size": 20},
-    "medium": {"shapes": [(256, 256)], "queue_size": 20},
-    "large": {"shapes": [(512, 512)], "queue_size": 20},
-    "very large": {"shapes": [(2048, 2048)], "queue_size": 6},
-    "mixed": {"shapes": [(512, 512), (20, 30), (100, 800)], "queue_size": 20},
+    **killing.MODES,
     "small shards": {"shapes": [(256, 256)], "queue_size": 20, "shard_bytes": 400_000},
     "positions": {"shapes": [(128, 128)], "queue_size": 20, "positions": ["A1", "A2-Site_0", "A2-Site_1", "C11"]},
-    "interval": {"shapes": [(256, 256)], "queue_size": 20, "durability": "interval", "sync_interval": 0.02},
-    "every": {"shapes": [(128, 128)], "queue_size": 8, "durability": "every"},
-    "one by one": {"shapes": [(256, 256)], "queue_size": 1},
     "levels": {"shapes": [(600, 700)], "queue_size": 20, "levels": 2, "pause": 0.002},
     "levels, ending": {
         "shapes": [(600, 700)],
@@ -139,9 +132,7 @@ def check_levels(path: Path, mode: str, outcome: Outcome) -> int:
     return levels
 
 
-def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Outcome:
-    """Kill writers of every mode in turn, at moments that the seed says."""
-    return killing.run("tests.campaigns.kill9_omezarr", MODES, check, kills, folder, seed, longest)
+run = functools.partial(killing.run, "tests.campaigns.kill9_omezarr", MODES, check)
 
 
 if __name__ == "__main__":

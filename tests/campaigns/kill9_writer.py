@@ -6,6 +6,7 @@ each one saved through a pipe; it is killed with SIGKILL, and what it had report
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODES: Modes = {
-    "small": {"shapes": [(64, 64)], "queue_size": 50},
-    "packed, odd": {"shapes": [(31, 33)], "queue_size": 20},
-    "medium": {"shapes": [(256, 256)], "queue_size": 20},
-    "large": {"shapes": [(512, 512)], "queue_size": 20},
-    "very large": {"shapes": [(2048, 2048)], "queue_size": 6},
-    "mixed": {"shapes": [(512, 512), (20, 30), (100, 800)], "queue_size": 20},
+    **killing.MODES,
     "split files": {"shapes": [(512, 512)], "queue_size": 20, "file_limit": 20_000_000},
-    "interval": {"shapes": [(256, 256)], "queue_size": 20, "durability": "interval", "sync_interval": 0.02},
-    "every": {"shapes": [(128, 128)], "queue_size": 8, "durability": "every"},
-    "one by one": {"shapes": [(256, 256)], "queue_size": 1},
 }
 
 
@@ -87,9 +80,7 @@ def _whole_records(data: bytes) -> int:
     return at
 
 
-def run(kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Outcome:
-    """Kill writers of every mode in turn, at moments that the seed says."""
-    return killing.run("tests.campaigns.kill9_writer", MODES, check, kills, folder, seed, longest)
+run = functools.partial(killing.run, "tests.campaigns.kill9_writer", MODES, check)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 Modes = dict[str, dict[str, Any]]
+MODES: Modes = {
+    "small": {"shapes": [(64, 64)], "queue_size": 50},
+    "packed, odd": {"shapes": [(31, 33)], "queue_size": 20},
+    "medium": {"shapes": [(256, 256)], "queue_size": 20},
+    "large": {"shapes": [(512, 512)], "queue_size": 20},
+    "very large": {"shapes": [(2048, 2048)], "queue_size": 6},
+    "mixed": {"shapes": [(512, 512), (20, 30), (100, 800)], "queue_size": 20},
+    "interval": {"shapes": [(256, 256)], "queue_size": 20, "durability": "interval", "sync_interval": 0.02},
+    "every": {"shapes": [(128, 128)], "queue_size": 8, "durability": "every"},
+    "one by one": {"shapes": [(256, 256)], "queue_size": 1},
+}
+"""For a writer of any format."""
 Check = Callable[[Path, str, list[int], "Outcome"], None]
 
 
@@ -81,9 +93,7 @@ def kill_once(module: str, check: Check, folder: Path, mode: str, delay: float, 
     check(folder / "killed_1", mode, reported, outcome)
 
 
-def run(
-    module: str, modes: Modes, check: Callable[[Path, str, list[int], Outcome], None], kills: int, folder: Path, seed: int, longest: float
-) -> Outcome:
+def run(module: str, modes: Modes, check: Check, kills: int, folder: Path, *, seed: int = 1, longest: float = 0.4) -> Outcome:
     """Kill writers of every mode in turn, at moments that the seed says."""
     rng = random.Random(seed)
     outcome = Outcome()

@@ -14,14 +14,13 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.ends import Ends, demo_core, ends_at, figures, our_threads, sequence, steps
+from tests.support.ends import Ends, figures, our_threads, sequence, steps
 from tests.support.homes import only_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
 pytestmark = pytest.mark.sampled(6, of="module")
@@ -31,19 +30,10 @@ LONG = 30.0
 SOON = 5.0
 
 
-@pytest.fixture(scope="module")
-def mmc() -> Iterator[RecordingCore]:
-    core = demo_core()
-    yield core
-    core.heal()
-    core.unloadAllDevices()
+@pytest.fixture(scope="module", autouse=True)
+def how_long_it_took() -> Iterator[None]:
+    yield
     print(f"\n{figures()}")
-
-
-@pytest.fixture
-async def at(home: Home, mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
-    async with ends_at(home, mmc, tmp_path) as at:
-        yield at
 
 
 IN_JAVA = ("'Z' to be ready", "the exposure", "frame 1 ", "frame 2")
@@ -245,21 +235,18 @@ async def test_while_a_device_call_takes_long(at: Ends) -> None:
     await aborted(at, acq, submission, "device call", call=1.0)
 
 
-async def test_while_snapping(at: Ends) -> None:
-    await at.core.set_exposure(1000)
+@pytest.mark.parametrize(
+    ("exposure", "events", "phase"),
+    [(1000, steps(50), "the exposure"), (1000, sequence(50), "frame 1 "), (10, sequence(5000), "frame 2")],
+    ids=["snap", "camera sequence of long exposures", "camera sequence"],
+)
+async def test_while_the_camera_exposes(at: Ends, exposure: int, events: list[dict[str, Any]], phase: str) -> None:
+    await at.core.set_exposure(exposure)
     acq = await at.open()
-    submission = acq.acquire(steps(50))
-    await state(at, acq, "the exposure")
-    await aborted(at, acq, submission, "snap", call=1.0)
-
-
-async def test_while_a_camera_sequence_runs(at: Ends) -> None:
-    await at.core.set_exposure(10)
-    acq = await at.open()
-    submission = acq.acquire(sequence(5000))
-    await state(at, acq, "frame 2")
-    kept = await aborted(at, acq, submission, "camera sequence")
-    assert 0 < kept < 5000
+    submission = acq.acquire(events)
+    await state(at, acq, phase)
+    kept = await aborted(at, acq, submission, phase, call=exposure // 1000)
+    assert (phase == "frame 2") <= kept < len(events)
 
 
 @only_local("the pixels are feigned in this process")
@@ -275,14 +262,6 @@ async def test_while_frames_come_faster_than_they_are_taken(at: Ends) -> None:
     async with asyncio.timeout(SOON):
         await at.core.run(lambda mmc: mmc.getExposure(), reads=True)
     assert await aborted(at, acq, submission, "fast frames") < 100_000
-
-
-async def test_while_a_camera_sequence_with_long_exposures_runs(at: Ends) -> None:
-    await at.core.set_exposure(1000)
-    acq = await at.open()
-    submission = acq.acquire(sequence(50))
-    await state(at, acq, "frame 1 ")
-    await aborted(at, acq, submission, "camera sequence of long exposures", call=1.0)
 
 
 async def test_while_hardware_sequences_run(at: Ends) -> None:

@@ -16,30 +16,15 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.ends import BOUND, SLACK, Ends, demo_core, ends, ends_at, sequence, steps
+from tests.support.ends import BOUND, SLACK, Ends, ends, sequence, steps
 from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
-    from tests.support.homes import Home
     from tests.support.recording import RecordingCore
 
 SEED = int(os.environ.get("AIOMM_TEST_SEED", "20251"))
-
-
-@pytest.fixture(scope="module")
-def mmc() -> Iterator[RecordingCore]:
-    core = demo_core()
-    yield core
-    core.heal()
-    core.unloadAllDevices()
-
-
-@pytest.fixture
-async def at(home: Home, mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
-    async with ends_at(home, mmc, tmp_path) as at:
-        yield at
 
 
 # ---- at every step of the loop -----------------------------------------------------------------------------------

@@ -9,15 +9,12 @@ import pytest
 
 import aiomm
 from aiomm import errors
-from tests.support.ends import SHUTTER, Ends, demo_core, ends_at, sequence, steps
+from tests.support.ends import SHUTTER, Ends, sequence, steps
 from tests.support.homes import only_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
-    from tests.support.homes import Home
-    from tests.support.recording import RecordingCore
 
 pytestmark = pytest.mark.sampled(6, of="module")
 
@@ -36,20 +33,6 @@ BASE_EXCEPTIONS = (SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(),
 
 class Broken(Exception):
     """What the user's functions raise."""
-
-
-@pytest.fixture(scope="module")
-def mmc() -> Iterator[RecordingCore]:
-    core = demo_core()
-    yield core
-    core.heal()
-    core.unloadAllDevices()
-
-
-@pytest.fixture
-async def at(home: Home, mmc: RecordingCore, tmp_path: Path) -> AsyncIterator[Ends]:
-    async with ends_at(home, mmc, tmp_path) as at:
-        yield at
 
 
 def raising(which: str, error: BaseException, kind: str, at: Ends) -> Any:

@@ -7,15 +7,14 @@ import json
 import socket
 import socketserver
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
-from tests.support.recording import Call, Rule
+from tests.support.recording import Call, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 _TYPES = {value: name for name, value in vars(pymmcore).items() if name.endswith("Device") and isinstance(value, int)}
 
@@ -71,15 +70,16 @@ class _Listener(socketserver.ThreadingTCPServer):
         """Be silent: Java says what happened, as the error of the call."""
 
 
-class JavaMicroscope:
+class JavaMicroscope(Recorder):
     """The core of the JVM, called by hand beside Micro-Manager's server; the names are those of `RecordingCore`.
 
     A core method in MMCore's spelling is called with ``microscope.setPosition("Z", 3.0)``, and blocks until Java has answered.
+    The functions of faults run in a thread of this process.
     """
 
     def __init__(self, door: int) -> None:
+        super().__init__()
         self._line = _Line(door)
-        self._rules: list[Rule] = []
         self._listener = _Listener(self)
         self._thread = threading.Thread(target=self._listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -134,60 +134,14 @@ class JavaMicroscope:
 
     @property
     def calls(self) -> list[Call]:
-        """Every call that has ended, in the order in which they began; whoever made it."""
         return [
             Call(name, tuple(args), thread, start, end, None if error is None else Told(error))
             for name, args, thread, start, end, error in self._line.ask(calls=True)
         ]
 
-    def calls_of(self, *names: str) -> list[Call]:
-        """The calls of some methods."""
-        return [call for call in self.calls if call.name in names]
-
-    def names(self, of: Iterable[str] | None = None) -> list[str]:
-        """Names of the methods called, in order; ``of`` keeps only these."""
-        wanted = None if of is None else set(of)
-        return [call.name for call in self.calls if wanted is None or call.name in wanted]
-
     def forget(self) -> None:
         """Empty the record."""
         self._line.ask(forget=True)
-
-    # ---- faults -------------------------------------------------------------------------------------------------
-
-    def on(
-        self,
-        method: str,
-        *,
-        nth: int = 1,
-        times: int | None = 1,
-        when: Callable[..., bool] | None = None,
-        raises: BaseException | None = None,
-        delay: float = 0.0,
-        drop: bool = False,
-        returns: Any = None,
-        do: Callable[..., Any] | None = None,
-    ) -> Rule:
-        """Inject a fault; see `RecordingCore.on`. The functions run in a thread of this process."""
-
-        def action(original: Callable[..., Any], *args: Any) -> Any:
-            if delay:
-                time.sleep(delay)
-            if raises is not None:
-                raise raises
-            if drop:
-                return returns
-            return original(*args) if do is None else do(original, *args)
-
-        rule = Rule(method, nth, times, when, action)
-        self._rules.append(rule)
-        self._bend()
-        return rule
-
-    def heal(self) -> None:
-        """Take all faults away."""
-        self._rules.clear()
-        self._bend()
 
     def _bend(self) -> None:
         self._line.ask(bend=sorted({rule.method for rule in self._rules}), port=self._listener.server_address[1])
@@ -212,7 +166,7 @@ class JavaMicroscope:
 
         args = tuple(Opaque() if isinstance(arg, dict) else arg for arg in asked["args"])
         try:
-            rules = [rule for rule in list(self._rules) if rule.method == asked["method"] and rule.applies(args)]
+            rules = self.rules_for(asked["method"], args)
             value = rules[0].action(original, *args) if rules else original(*args)
         except BaseException as error:  # Java's caller hears of it
             say(**{"raise": str(error)})

@@ -63,44 +63,19 @@ class Rule:
             return True
 
 
-def _recorded(name: str) -> Callable[..., Any]:
-    base = getattr(pymmcore.CMMCore, name)
-
-    def method(self: RecordingCore, *args: Any) -> Any:
-        return self.record_call(name, lambda *a: base(self, *a), args)
-
-    method.__name__ = name
-    method.__doc__ = base.__doc__
-    return method
-
-
-_METHODS = [n for n in dir(pymmcore.CMMCore) if not n.startswith("_") and n not in _SWIG and callable(getattr(pymmcore.CMMCore, n))]
-
-# A mixin before CMMCore: its metaclass refuses to have methods replaced.
-_Recorded: Any = type("_Recorded", (), {name: _recorded(name) for name in _METHODS})
-
-
-class RecordingCore(_Recorded, pymmcore.CMMCore):
-    """A CMMCore that records, injects faults, and feigns that devices can be sequenced.
-
-    Calls are recorded when they have ended, each with the thread it ran on; ``calls`` is in the order of their beginning.
-    """
+class Recorder:
+    """What was called on a core, here or in Java, and the faults it has."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._records: list[list[Any]] = []
-        self._guard = threading.Lock()
         self._rules: list[Rule] = []
-        self._feigned: dict[tuple[str, tuple[Any, ...]], Callable[..., Any]] = {}
-        self.recording = True
 
     # ---- what was called ----------------------------------------------------------------------------------------
 
     @property
     def calls(self) -> list[Call]:
-        """Every call that has ended, in the order in which they began."""
-        with self._guard:
-            return [record[0] for record in self._records if record[0] is not None]
+        """Every call that has ended, in the order in which they began; whoever made it."""
+        raise NotImplementedError
 
     def calls_of(self, *names: str) -> list[Call]:
         """The calls of some methods."""
@@ -110,11 +85,6 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
         """Names of the methods called, in order; ``of`` keeps only these."""
         wanted = None if of is None else set(of)
         return [call.name for call in self.calls if wanted is None or call.name in wanted]
-
-    def forget(self) -> None:
-        """Empty the record."""
-        with self._guard:
-            self._records.clear()
 
     # ---- faults -------------------------------------------------------------------------------------------------
 
@@ -136,8 +106,6 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
         ``when(*args)`` chooses the calls that count. The call takes ``delay`` seconds longer, then raises ``raises``, or
         returns ``returns`` without reaching MMCore (``drop``), or gives what ``do(original, *args)`` gives.
         """
-        if method not in _METHODS:
-            raise AttributeError(f"CMMCore has no method {method!r}")
 
         def action(original: Callable[..., Any], *args: Any) -> Any:
             if delay:
@@ -150,11 +118,68 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
 
         rule = Rule(method, nth, times, when, action)
         self._rules.append(rule)
+        self._bend()
         return rule
 
     def heal(self) -> None:
         """Take all faults away."""
         self._rules.clear()
+        self._bend()
+
+    def _bend(self) -> None:
+        """See to it that calls of the methods with faults come here."""
+
+    def rules_for(self, method: str, args: tuple[Any, ...]) -> list[Rule]:
+        """The faults that this call has; counts it."""
+        return [rule for rule in list(self._rules) if rule.method == method and rule.applies(args)]
+
+
+def _recorded(name: str) -> Callable[..., Any]:
+    base = getattr(pymmcore.CMMCore, name)
+
+    def method(self: RecordingCore, *args: Any) -> Any:
+        return self.record_call(name, lambda *a: base(self, *a), args)
+
+    method.__name__ = name
+    method.__doc__ = base.__doc__
+    return method
+
+
+_METHODS = [n for n in dir(pymmcore.CMMCore) if not n.startswith("_") and n not in _SWIG and callable(getattr(pymmcore.CMMCore, n))]
+
+# A mixin before CMMCore: its metaclass refuses to have methods replaced.
+_Recorded: Any = type("_Recorded", (), {name: _recorded(name) for name in _METHODS})
+
+
+class RecordingCore(Recorder, _Recorded, pymmcore.CMMCore):
+    """A CMMCore that records, injects faults, and feigns that devices can be sequenced.
+
+    Calls are recorded when they have ended, each with the thread it ran on; ``calls`` is in the order of their beginning.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[list[Any]] = []
+        self._guard = threading.Lock()
+        self._feigned: dict[tuple[str, tuple[Any, ...]], Callable[..., Any]] = {}
+        self.recording = True
+
+    # ---- what was called ----------------------------------------------------------------------------------------
+
+    @property
+    def calls(self) -> list[Call]:
+        with self._guard:
+            return [record[0] for record in self._records if record[0] is not None]
+
+    def forget(self) -> None:
+        """Empty the record."""
+        with self._guard:
+            self._records.clear()
+
+    def on(self, method: str, **fault: Any) -> Rule:
+        if method not in _METHODS:
+            raise AttributeError(f"CMMCore has no method {method!r}")
+        return super().on(method, **fault)
 
     # ---- devices that feign to be sequenceable ------------------------------------------------------------------
 
@@ -195,7 +220,7 @@ class RecordingCore(_Recorded, pymmcore.CMMCore):
         start = time.monotonic()
         feigned = self._feigned_by(name, args) if self._feigned else None
         run = feigned or original
-        rules = [rule for rule in self._rules if rule.method == name and rule.applies(args)] if self._rules else ()
+        rules = self.rules_for(name, args) if self._rules else ()
         error: BaseException | None = None
         try:
             for rule in rules:
