@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.acquire import parameters as check
-from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
 from aiomm.acquire.calls import refuse_end
 from aiomm.acquire.capabilities import needs
-from aiomm.acquire.feeder import Feeder, read_list
-from aiomm.acquire.functions import make_functions
-from aiomm.acquire.home import Home, make_home
-from aiomm.acquire.hooks import EventQueue, UserFunction
-from aiomm.acquire.processing import Processing
+from aiomm.acquire.feeder import read_list
+from aiomm.acquire.opening import open_run, refuse
 from aiomm.acquire.run import Run
 from aiomm.acquire.sources import open_source
 from aiomm.acquire.status import Status
 from aiomm.acquire.streams import ImageStream, NotificationStream, Policy
 from aiomm.acquire.submission import Submission
-from aiomm.acquire.supervisor import Supervisor
-from aiomm.acquire.target import Target
-from aiomm.acquire.tiling import Tiling
 from aiomm.core.turns import current_turn
-from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull, UnsupportedError
+from aiomm.errors import AcquisitionFinished, ClosedError, QueueFull
 from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
+    from aiomm.acquire.callbacks import NotificationCallback, SavedCallback
+    from aiomm.acquire.home import Home
     from aiomm.acquire.plan import Plan
+    from aiomm.acquire.supervisor import Supervisor
     from aiomm.core import BridgedCore, LocalCore
     from aiomm.dataset import Dataset
     from aiomm.dataset.storage import Durability
 
 SUBMISSIONS_LIMIT = 10_000
-HOOK_POINTS = ("pre_hardware", "post_hardware", "post_camera")
-
-logger = logging.getLogger("aiomm")
 
 
 class Acquisition:
@@ -171,55 +162,8 @@ class Acquisition:
         allow_duplicates: bool = False,
         summary_metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        where = check.check_home(locals())
-        check.one_of("format", format, check.FORMATS)
-        check.one_of("on_error", on_error, ("raise", "continue"))
-        check.one_of("durability", durability, ("none", "interval", "every"))
-        check.one_of("clock", clock, ("submission", "acquisition"))
-        check.one_of("sequencing", sequencing, ("auto", "off"))
-        if directory is not None and not name:
-            raise ValueError("directory= needs name=: the dataset becomes the folder directory/name_1")
-        if directory is not None and format == "memory":
-            raise ValueError('format="memory" saves nothing: leave out directory=')
-        if directory is None and format == "ome-zarr":
-            raise ValueError('format="ome-zarr" saves to disk: it needs directory= and name=')
-        self._overlap = check.overlap(tile_overlap)
-        self._levels = check.levels(max_multi_res_index, tiled=self._overlap is not None, format=format, on_disk=directory is not None)
-        self._directory = None if directory is None else Path(directory).expanduser().absolute()
-        self._name = name or "acquisition"
-        self._functions = {
-            "image_process_fn": image_process_fn,
-            "event_generation_hook_fn": event_generation_hook_fn,
-            "pre_hardware_hook_fn": pre_hardware_hook_fn,
-            "post_hardware_hook_fn": post_hardware_hook_fn,
-            "post_camera_hook_fn": post_camera_hook_fn,
-            "storage_monitor_callback_fn": storage_monitor_callback_fn,
-            "image_saved_fn": image_saved_fn,
-            "notification_callback_fn": notification_callback_fn,
-        }
-        self._hooks = frozenset(which for which in HOOK_POINTS if self._functions[f"{which}_hook_fn"] is not None)
-        magellan = check.magellan(locals())
-        hooks = self._hooks
-        if magellan is not None and event_generation_hook_fn is not None:
-            hooks |= {"event_generation"}  # of events that are made in Java
-        self._make_home = partial(
-            make_home, where, port, bridge_timeout, hooks=hooks, show_viewer=show_display, debug=debug, magellan=magellan
-        )
+        self._settings = check.read(locals())
         self._home: Home
-        self._process = process
-        self._executor = executor
-        self._queue_size = check.at_least_one("saving_queue_size", saving_queue_size)
-        self._look_ahead = check.at_least_one("look_ahead", look_ahead)
-        self._debug = debug
-        self._core_log_debug = core_log_debug
-        self._on_error = on_error
-        self._format = format
-        self._durability = durability
-        self._limits = limits
-        self._clock = clock
-        self._sequencing = sequencing
-        self._allow_duplicates = allow_duplicates
-        self._summary = dict(summary_metadata or {})
         self._run: Run | None = None
         self._task: asyncio.Task[None] | None = None
         self._callbacks: list[SavedCallback | NotificationCallback] = []
@@ -311,67 +255,15 @@ class Acquisition:
     async def _start(self) -> None:
         if self._run is not None:
             raise RuntimeError("this Acquisition is open already, or was: make another one for another dataset")
-        home = self._home = self._make_home()
-        run = Run(allow_duplicates=self._allow_duplicates)
-        self._run = run
-        processor_given = self._functions["image_process_fn"] is not None
-        functions: dict[str, UserFunction] = {}
+        home = self._home = self._settings.make_home()
+        run = self._run = Run(allow_duplicates=self._settings.allow_duplicates)
         try:
-            await home.open()
-            run.engine = home.engine(
-                run,
-                hooks=self._hooks,
-                limits=self._limits,
-                on_error=self._on_error,
-                clock_scope=self._clock,
-                sequencing=self._sequencing,
-                core_log_debug=self._core_log_debug,
-            )
-            if run.stopping:  # aborted before
-                run.engine.abort()
-            if self._debug:
-                run.audience.log_notes()
-            put = partial(self._refuse, "queue.put()") if home.refusal else run.put
-            functions = make_functions(self._functions, home.owner, EventQueue(put), process=self._process, executor=self._executor)
-            for function in functions.values():
-                await function.start()
-            if self._overlap is not None:
-                run.tiling = Tiling(await home.core(), self._overlap)
-                await run.tiling.check()
-            target = Target(
-                self._directory, self._name, self._format, self._durability, self._queue_size, self._summary, self._overlap, self._levels
-            )
-            await home.open_storage(run, target, processed=processor_given)
+            supervisor, self._callbacks = await open_run(self._settings, run, home)
         except BaseException:
             self._run = None
-            for function in functions.values():
-                await function.aclose(0)
-            await home.aclose()
             raise
-        processor = functions.get("image_process_fn")
-        if processor is not None:
-            run.processing = Processing(run, processor, self._queue_size)
-        self._callbacks = [
-            SavedCallback(run, functions[key]) for key in ("storage_monitor_callback_fn", "image_saved_fn") if key in functions
-        ]
-        if "notification_callback_fn" in functions:
-            stream = run.audience.add_listener(NotificationStream(run))
-            self._callbacks.append(NotificationCallback(run, functions["notification_callback_fn"], stream))
-        feeder = Feeder(run, functions.get("event_generation_hook_fn"), self._look_ahead)
-        supervisor = Supervisor(
-            run,
-            home,
-            feeder,
-            {which: functions[f"{which}_hook_fn"] for which in (*HOOK_POINTS, "event_generation") if f"{which}_hook_fn" in functions},
-            self._callbacks,
-            list(functions.values()),
-        )
-        self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._name}")
+        self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._settings.target.name}")
         home.add(self)
-
-    def _refuse(self, what: str, *events: Any) -> None:
-        if self._home.refusal:
-            raise UnsupportedError(f"{what}: {self._home.refusal}")
 
     async def _supervise(self, supervisor: Supervisor) -> None:
         try:
@@ -412,7 +304,7 @@ class Acquisition:
             Micro-Magellan makes the events of this acquisition.
         """
         run = self._ready()
-        self._refuse("acquire()")
+        refuse(self._home, "acquire()")
         if run.finishing or run.ended:
             reason = f": {run.error}" if run.error is not None else ""
             raise AcquisitionFinished(f"the acquisition takes no more events, it has ended or was told to finish{reason}") from run.error
@@ -440,7 +332,7 @@ class Acquisition:
         from aiomm.acquire.plan import make_plan
 
         run = self._ready()
-        self._refuse("plan()")
+        refuse(self._home, "plan()")
         source = open_source(events)
         if source.scope != "list":
             raise TypeError("plan() needs a dict, a list or a useq sequence: a generator could be read only once")
@@ -449,7 +341,8 @@ class Acquisition:
             listed = await run.tiling.preview(listed)
         wanted = await asyncio.to_thread(needs, listed)
         caps = await self._home.capabilities(wanted)
-        return await asyncio.to_thread(make_plan, listed, caps, self._limits, sequencing=self._sequencing, grouping=self._home.grouping)
+        asked = self._settings
+        return await asyncio.to_thread(make_plan, listed, caps, asked.limits, sequencing=asked.sequencing, grouping=self._home.grouping)
 
     def mark_finished(self) -> None:
         """Take no more events; the acquisition ends when those it has are done."""
@@ -550,5 +443,6 @@ class Acquisition:
         return "paused" if run.engine.paused else "running"
 
     def __repr__(self) -> str:
-        where = "memory" if self._directory is None else str((self._run and self._run.folder) or self._directory / self._name)
+        target = self._settings.target
+        where = "memory" if target.directory is None else str((self._run and self._run.folder) or target.directory / target.name)
         return f"<Acquisition to {where}: {'not open' if self._run is None else self._state(self._run)}>"

@@ -21,6 +21,9 @@ KINDS: dict[str, Kind] = {
 }
 """The parameters that take a function, and what it is used as."""
 
+HOOK_POINTS = ("pre_hardware", "post_hardware", "post_camera")
+"""Where the engine calls a hook."""
+
 
 def make_functions(given: Mapping[str, Any], owner: Any, queue: EventQueue, *, process: bool, executor: Any) -> dict[str, UserFunction]:
     """Make those of an acquisition ready to be called.

@@ -5,12 +5,22 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.home import Magellan
+from aiomm.acquire.functions import HOOK_POINTS, KINDS
+from aiomm.acquire.home import Magellan, make_home
+from aiomm.acquire.target import Target
 from aiomm.bridge import Bridge, bridge_of
 from aiomm.core import BridgedCore, LocalCore
 from aiomm.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiomm.acquire.home import Home
 
 DEFAULT_PORT = 4827
 DEFAULT_TIMEOUT_MS = 500
@@ -23,8 +33,81 @@ NOT_FOR_MAGELLAN = {
     **dict.fromkeys(("look_ahead", "limits", "clock", "sequencing", "allow_duplicates"), _EVENTS),
 }
 """Parameters that Micro-Magellan decides itself, and why."""
+_AS_GIVEN = ("process", "executor", "debug", "core_log_debug", "on_error", "limits", "clock", "sequencing", "allow_duplicates")
 
 logger = logging.getLogger("aiomm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What was asked of an acquisition, and can be; see `Acquisition` for each."""
+
+    make_home: Callable[[], Home]
+    target: Target
+    functions: Mapping[str, Callable[..., Any] | None]
+    hooks: frozenset[str]
+    """Those of `HOOK_POINTS` that there are."""
+    process: bool
+    executor: Any
+    look_ahead: int
+    debug: bool
+    core_log_debug: bool
+    on_error: str
+    limits: Mapping[str, Any] | None
+    clock: str
+    sequencing: str
+    allow_duplicates: bool
+
+
+def read(given: dict[str, Any]) -> Settings:
+    """Read all parameters of an `Acquisition`, by their names; ``self`` is one of them.
+
+    Raises
+    ------
+    TypeError, ValueError, UnsupportedError
+        As `Acquisition` says.
+    """
+    where = check_home(given)
+    directory, format = given["directory"], given["format"]
+    one_of("format", format, FORMATS)
+    one_of("on_error", given["on_error"], ("raise", "continue"))
+    one_of("durability", given["durability"], ("none", "interval", "every"))
+    one_of("clock", given["clock"], ("submission", "acquisition"))
+    one_of("sequencing", given["sequencing"], ("auto", "off"))
+    if directory is not None and not given["name"]:
+        raise ValueError("directory= needs name=: the dataset becomes the folder directory/name_1")
+    if directory is not None and format == "memory":
+        raise ValueError('format="memory" saves nothing: leave out directory=')
+    if directory is None and format == "ome-zarr":
+        raise ValueError('format="ome-zarr" saves to disk: it needs directory= and name=')
+    tiles = overlap(given["tile_overlap"])
+    reduced = levels(given["max_multi_res_index"], tiled=tiles is not None, format=format, on_disk=directory is not None)
+    functions = {name: given[name] for name in KINDS}
+    hooks = frozenset(which for which in HOOK_POINTS if functions[f"{which}_hook_fn"] is not None)
+    attached = magellan(given)
+    asked = hooks
+    if attached is not None and functions["event_generation_hook_fn"] is not None:
+        asked |= {"event_generation"}  # of events that are made in Java
+    return Settings(
+        make_home=partial(
+            make_home, where, given["port"], given["bridge_timeout"],
+            hooks=asked, show_viewer=given["show_display"], debug=given["debug"], magellan=attached,
+        ),
+        target=Target(
+            directory=None if directory is None else Path(directory).expanduser().absolute(),
+            name=given["name"] or "acquisition",
+            format=format,
+            durability=given["durability"],
+            queue_size=at_least_one("saving_queue_size", given["saving_queue_size"]),
+            summary=dict(given["summary_metadata"] or {}),
+            overlap=tiles,
+            levels=reduced,
+        ),
+        functions=functions,
+        hooks=hooks,
+        look_ahead=at_least_one("look_ahead", given["look_ahead"]),
+        **{name: given[name] for name in _AS_GIVEN},
+    )  # fmt: skip
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
