@@ -224,6 +224,15 @@ class JavaDevices:
             self._running.append(("stopXYStageSequence", ((yield from self.attempt("getXYStageDevice")),)))
         self._running += [("stopPropertySequence", key) for key in group.properties]
 
+    def stop_camera(self, label: str | None) -> Steps:
+        """Stop the core's camera, or another one, in the middle of a sequence, and forget what it has taken."""
+        camera = label or (yield from self._asked("getCameraDevice"))
+        if (yield from self._asked("isSequenceRunning", camera)) is not False:
+            errors = yield from self._try("stopSequenceAcquisition", camera)
+            for error in errors:
+                raise HardwareError(f"camera {camera!r} could not be stopped: {error}") from error
+        yield self._core.call_core("clearCircularBuffer", ())
+
     def stop_sequences(self) -> Steps:
         """Stop what is noted; gives what could not be stopped."""
         errors: list[Exception] = []

@@ -7,6 +7,7 @@ runs before anything is sent.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from aiomm.acquire.remote.counting import AskedFrame, CameraCount
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.events import axes_key, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
+from aiomm.acquire.remote.leaving import leave_sequence
 from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
@@ -78,6 +80,7 @@ class JavaEngine(Conductor):
         devices.calm = self.calm
         self._core_log_debug = core_log_debug
         self.clock = Clock()
+        self.left: set[Any] = set()  # by axes: images of sequences that were left, some of which may come yet
         self.expected: dict[Any, deque[AskedFrame]] = {}  # by axes: frames that Java has been asked for and that have not come
         self.direct = True  # Java saves what it takes, without its coming here
         self.ending = False  # Java was told to end
@@ -89,6 +92,7 @@ class JavaEngine(Conductor):
         self._taken = 0  # images of the group under way that Java has taken
         self._prepared = 0  # for how many of them Java has asked the hook after the hardware
         self._parts = 0  # in how many parts: Java merges by rules of its own
+        self._begun = False  # Java has begun with it
         self._armed = False  # a single image is about to be exposed
         self._owed = 0  # images that Java has taken, less those of which it has read what goes with them
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
@@ -107,6 +111,8 @@ class JavaEngine(Conductor):
             self._taken += taken
             self._owed += taken * len(self._channels)
             self._parts += 1
+        elif milestone == "pre_hardware":
+            self._begun = True
         elif milestone == "pre_snap":
             self._armed = True
         elif milestone == "acq_events_finished":
@@ -127,11 +133,19 @@ class JavaEngine(Conductor):
                 self.signal.set()
 
     def take_expected(self, axes: Mapping[str, Any]) -> AskedFrame | None:
-        """Give the frame that was asked for with these axes, once; None if none was."""
+        """Give the frame that was asked for with these axes, once; None if it is of a sequence that was left.
+
+        Raises
+        ------
+        HardwareError
+            None was asked for.
+        """
         key = axes_key(axes)
         waiting = self.expected.get(key)
         if not waiting:
-            return None
+            if key in self.left:
+                return None
+            raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
         frame = waiting.popleft()
         if not waiting:
             del self.expected[key]
@@ -257,8 +271,8 @@ class JavaEngine(Conductor):
         frames = self._expect(group, submission)
         self._coming = list(group.events)
         self._taken = self._parts = self._prepared = 0
-        self._armed, self._moved_on = False, time.monotonic()
-        again: list[tuple[Group, Capabilities]] = []
+        self._begun, self._armed, self._moved_on = False, False, time.monotonic()
+        again: list[tuple[Group, Capabilities]] | None = []
         yield self.session.send(encoded)
         try:
             again = yield from self._until_taken(group, window, done, encoded, frames, hooks=hooks)
@@ -270,6 +284,8 @@ class JavaEngine(Conductor):
         errors = yield from self._hardware.stop_sequences()
         for error in errors:
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
+        if again is None:
+            raise Stopped
         for part, part_caps in again:
             yield from self._expose(part, part_caps, window, done, hooks=False)
 
@@ -308,11 +324,12 @@ class JavaEngine(Conductor):
                 self._writer.expect_no_more(frame)
                 continue
             key = axes_key(frame.axes)
-            waiting = self.expected.get(key, deque())
-            if frame in waiting:
-                waiting.remove(frame)
-                if not waiting:
-                    del self.expected[key]
+            self.expected[key].remove(frame)
+            if not self.expected[key]:
+                del self.expected[key]
+
+    def _is_expected(self, frame: AskedFrame) -> bool:
+        return self._writer.is_expected(frame) if self.direct else frame in self.expected.get(axes_key(frame.axes), ())
 
     @property
     def _writer(self) -> JavaWriter:
@@ -328,9 +345,10 @@ class JavaEngine(Conductor):
         *,
         hooks: bool,
     ) -> Steps:
-        """Wait until Java has taken a group's images, and answer its hooks meanwhile. A cancelled submission's are waited for too.
+        """Wait until Java has taken a group's images, and answer its hooks meanwhile.
 
-        Gives the groups that a hook has made of events for which the hardware has to move again.
+        Gives the groups that a hook has made of events for which the hardware has to move again; None if the submission was cancelled: a
+        sequence is left then, a single image is waited for.
         """
         count = len(group.events)
         timeout = group.events[0].timeout
@@ -380,9 +398,10 @@ class JavaEngine(Conductor):
                 unarmed = False
                 yield from self._ask_armed(group, window)
             elif self._taken >= len(self._coming) and ("post_camera" not in self.session.hooks or armed >= self._parts):
-                if cancelled:
-                    raise Stopped
-                return again
+                return None if cancelled else again
+            elif window.submission.cancelling and count > 1 and self._begun:
+                yield from self._leave(group, frames)
+                return None
             elif self.events_over:
                 raise self.failure or ended_by_java(None)
             elif timeout is None:
@@ -391,6 +410,37 @@ class JavaEngine(Conductor):
                 yield Wait(self.signal, until=until)
             else:
                 raise FrameTimeoutError(f"no frame for {timeout:g} ms: {self._taken} of {count} were taken (a missed trigger?)")
+
+    def _leave(self, group: Group, frames: dict[int, list[AskedFrame]]) -> Steps:
+        """Have Java leave a sequence that it has begun, stop the camera, and see which images have come."""
+        leaving = asyncio.ensure_future(leave_sequence(self.session.acquisition, lambda: self._aborting))
+        leaving.add_done_callback(lambda _: self.signal.set())
+        try:
+            while True:
+                self.signal.clear()
+                if leaving.done():
+                    break
+                if self._asked is not None:
+                    yield from self._let_go()
+                    continue
+                if self.session.lost is not None:
+                    raise self.session.lost
+                self._doing = "Micro-Manager's engine to leave a sequence"
+                yield Wait(self.signal)
+        finally:
+            leaving.cancel()
+            yield asyncio.wait([leaving])
+        leaving.result()
+        yield from self._hardware.stop_camera(group.events[0].camera)
+        if self.direct:
+            yield self._writer.caught_up()
+        rest = [frame for theirs in frames.values() for frame in theirs if self._is_expected(frame)]
+        left = {id(frame.token[1]) for frame in rest}
+        self._owed += sum(map(len, frames.values())) - len(rest) - self._taken * len(self._channels)
+        self._coming = [event for event in self._coming if id(event) not in left]
+        self._taken = len(self._coming)
+        self._expect_no_more(rest)
+        self.left.update(axes_key(frame.axes) for frame in rest)
 
     # ---- Java's hooks -------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from aiomm.bridge import Bridge
 from aiomm.core.turns import current_turn
 from aiomm.dataset.ndtiff.folder import check_name
 from aiomm.dataset.ndtiff.pyramid import complete_pyramid
-from aiomm.errors import AiommError, BridgeError, HardwareError, ServerLostError, StorageError, UnsupportedError
+from aiomm.errors import AiommError, BridgeError, ServerLostError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -253,7 +253,7 @@ class JavaHome:
         axes = metadata.get("Axes", {})
         frame = engine.take_expected(axes)
         if frame is None:
-            raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
+            return
         frame.pixels, frame.metadata, frame.bit_depth = pixels, metadata, metadata.get("BitDepth")
         if isinstance(frame, AskedFrame):
             frame.check(metadata)

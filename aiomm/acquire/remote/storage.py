@@ -83,6 +83,7 @@ class JavaWriter:
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
         self._expected: dict[_Key, deque[Frame]] = {}
+        self._need_not: dict[_Key, Frame] = {}
         self._count = 0  # frames in it
         self._put = 0  # of them, those that were put
         self._were_put: set[int] = set()
@@ -107,15 +108,18 @@ class JavaWriter:
         with self._lock:
             self._enter(frame)
 
+    def is_expected(self, frame: Frame) -> bool:
+        """Whether the image of this frame is yet to come."""
+        with self._lock:
+            return frame in self._expected.get(frozenset(frame.axes.items()), ())
+
     def expect_no_more(self, frame: Frame) -> None:
-        """Java will save no image of this frame."""
+        """The image of a frame that is expected need not come; if it does nevertheless, it is this one."""
         with self._lock:
             key = frozenset(frame.axes.items())
-            waiting = self._expected.get(key, deque())
-            if frame in waiting:
-                waiting.remove(frame)
-                waiting.appendleft(frame)
-                self._leave(frame.axes)
+            self._expected[key].remove(frame)
+            self._forget(key, frame)
+            self._need_not[key] = frame
 
     def try_put(self, frame: Frame) -> bool:
         """Take a frame for Java to save, or say False: ``queue_size`` frames are put and not saved yet.
@@ -350,16 +354,19 @@ class JavaWriter:
         key = frozenset(axes.items())
         waiting = self._expected.get(key)
         if not waiting:
-            return None
+            return self._need_not.pop(key, None)
         frame = waiting.popleft()
-        if not waiting:
+        self._forget(key, frame)
+        return frame
+
+    def _forget(self, key: _Key, frame: Frame) -> None:
+        if not self._expected[key]:
             del self._expected[key]
         self._count -= 1
         self._counted -= isinstance(frame, AskedFrame) and frame.count is not None
         if id(frame) in self._were_put:
             self._were_put.discard(id(frame))
             self._put -= 1
-        return frame
 
     def _fail(self, why: DatasetFormatError) -> None:
         with self._lock:
@@ -369,6 +376,14 @@ class JavaWriter:
         if self._on_failed is not None:
             self._on_failed(self._error, lost)
 
+    async def caught_up(self) -> None:
+        """Wait until what Java has told is in the dataset, and reported."""
+        loop = asyncio.get_running_loop()
+        while self._reading is not None or self._records:
+            self._take_records(loop)
+            if self._reading is not None:
+                await asyncio.wait([self._reading])
+
     async def settle(self) -> None:
         """Nothing more will be told: take what was, and take out of the index what cannot be labelled.
 
@@ -377,16 +392,12 @@ class JavaWriter:
         StorageError
             The index cannot be written.
         """
-        loop = asyncio.get_running_loop()
-        while self._reading is not None or (self._counted and self._records):
-            self._take_records(loop)
-            if self._reading is not None:
-                await asyncio.wait([self._reading])
+        await self.caught_up()
         self._numbers.close()
         records, self._unlabelled = self._unlabelled, []
         if records:
             try:
-                await loop.run_in_executor(None, take_out, self._store.path, records)
+                await asyncio.to_thread(take_out, self._store.path, records)
             except OSError as error:
                 raise StorageError(
                     f"{len(records)} images of {self.path} have wrong axes, and its index cannot be mended: {error}"
