@@ -18,4 +18,4 @@ def repair_dataset(path: Path, apply: bool) -> tuple[str, bool]:
     text = str(report)
     if report.needed and not report.applied:
         text += f"\n{HOW}"
-    return text, report.applied or not report.needed
+    return text, report.opens and (report.applied or not report.needed)

@@ -7,7 +7,12 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from aiomm.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEPT: Final = ".before-repair"
 """Behind the name of a file that is kept."""
@@ -33,6 +38,8 @@ class RepairReport:
         What cannot be repaired.
     applied : bool
         Whether it was done.
+    opens : bool
+        Whether the dataset opens when it is done.
     """
 
     path: Path
@@ -42,6 +49,15 @@ class RepairReport:
     actions: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     applied: bool = False
+    opens: bool = True
+
+    def must_open(self, check: Callable[[], object]) -> None:
+        """Note why the dataset does not open, if ``check`` raises `DatasetError`: then it is not whole, whatever its parts are."""
+        try:
+            check()
+        except DatasetError as error:
+            self.opens = False
+            self.problems.append(f"it does not open: {error}")
 
     @property
     def needed(self) -> bool:
@@ -50,7 +66,7 @@ class RepairReport:
 
     def __str__(self) -> str:
         if not self.needed:
-            lines = [f"{self.path}: nothing to repair, {self.images} images are whole"]
+            lines = [f"{self.path}: nothing {'that can be repaired' if self.problems else 'to repair'}, {self.images} images are whole"]
         else:
             head = f"{self.path}: {'repaired' if self.applied else 'to be repaired'}, {self.images} images whole"
             lines = [f"{head}, {self.recovered} of them recovered, {self.lost} lost"]

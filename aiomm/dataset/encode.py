@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 AXIS_LIMIT = 1 << 62
 """Integer axis values stay below this, either sign."""
 
+MOST_AXES = 100
+"""Each axis takes memory for each image; a damaged index could name an axis per image."""
+
 _UINT8 = np.dtype(np.uint8)
 _UINT16 = np.dtype(np.uint16)
 
@@ -161,6 +164,43 @@ def _key(key: Any, where: str) -> str:
     if key is None or isinstance(key, (bool, int, float)):
         return json.dumps(key)
     raise TypeError(f"key {where or key!r}: keys are strings, not {type(key).__name__}")
+
+
+_PLAIN = frozenset({str, bool, int, float, type(None), *(np.dtype(code).type for code in "?bhilqBHILQefd")})
+_LARGE = 2**64
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is sure to become JSON, as far as that can be said in no time."""
+    kind = type(value)
+    if kind is int:
+        return -_LARGE < value < _LARGE  # type: ignore[no-any-return]
+    if kind in _PLAIN:
+        return True
+    if kind is dict:
+        return all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
+
+
+def check_metadata(metadata: object, axes: Axes) -> None:
+    """Refuse an image's metadata that JSON cannot hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the image and the key.
+    """
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata must be a dict, not {type(metadata).__name__}")
+    try:
+        if _is_plain(metadata):  # most often, and much faster than to encode it
+            return
+    except RecursionError:
+        pass  # what is nested too deep is found below
+    try:
+        encode_metadata(metadata, axes)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"metadata of image {axes}: {error}") from None
 
 
 def encode_metadata(metadata: Mapping[str, Any], axes: Axes) -> bytes:

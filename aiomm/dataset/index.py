@@ -9,6 +9,7 @@ import numpy as np
 
 from aiomm.dataset.columns import ABSENT as ABSENT
 from aiomm.dataset.columns import Column, Labels, columns_of, in_order_seen, mixed
+from aiomm.dataset.encode import MOST_AXES
 from aiomm.dataset.finders import Grid, Keys, Later, make_grid
 from aiomm.dataset.growth import Growth
 
@@ -71,16 +72,27 @@ class Index:
         Raises
         ------
         TypeError
-            An axis that has had integers gets a string, or the other way round.
+            An axis that has had integers gets a string, or the other way round. No axis is declared then.
+        ValueError
+            There would be more than `MOST_AXES` axes. No axis is declared then.
         """
         types = self._types
+        new: dict[str, type] = {}
         for name, value in axes.items():
             kind = types.get(name)
             if kind is None:
-                types[name] = type(value)
+                new[name] = type(value)
             elif kind is not type(value):
                 was, now = ("integers", "a string") if kind is int else ("strings", "an integer")
                 raise TypeError(f"axis {name!r} is {value!r}: it has had {was} so far and cannot hold {now} too")
+        if new:
+            count = len(types) + len(new)
+            if count > MOST_AXES:
+                raise ValueError(
+                    f"the dataset would have {count} axes: a dataset has at most {MOST_AXES}. The image has the new "
+                    f"{', '.join(map(repr, list(new)[:3]))}{', ...' if len(new) > 3 else ''}; what differs may be values of one axis"
+                )
+            types.update(new)
 
     def append(self, axes: Axes) -> int:
         """Add a row and return its number. The axes must be checked and declared."""

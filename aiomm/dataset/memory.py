@@ -153,10 +153,7 @@ class MemoryWriter:
             `finish` was called.
         """
         self._intake.check(frame)
-        try:
-            metadata = encode_metadata(frame.metadata, frame.axes)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"metadata of image {frame.axes}: {error}") from None
+        metadata = encode_metadata(frame.metadata, frame.axes)
         with self._intake.lock:  # held through the report, so that images are reported in order
             self._intake.accept(frame)
             self._store.add(frame, metadata)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from aiomm.dataset.encode import check_axes, check_pixels
+from aiomm.dataset.encode import check_axes, check_metadata, check_pixels
 from aiomm.errors import ClosedError, DuplicateImageError, StorageError
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class Intake:
         """Refuse a frame that cannot be stored; give it axes with plain values."""
         check_pixels(frame.pixels, frame.bit_depth)
         frame.axes = check_axes(frame.axes)
-        if not isinstance(frame.metadata, dict):
-            raise TypeError(f"metadata must be a dict, not {type(frame.metadata).__name__}")
+        check_metadata(frame.metadata, frame.axes)
 
     def accept(self, frame: Frame) -> bool:
         """Number a checked frame, or say that there is no room. The caller holds the lock."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from aiomm.dataset.encode import AXIS_LIMIT
+from aiomm.dataset.encode import AXIS_LIMIT, MOST_AXES
 from aiomm.dataset.index import Index
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.texts import parse_texts
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 WINDOW = 2**20
 """How many bytes are parsed at once: what they become in between is larger, and soon let go."""
-
-MOST_AXES = 100
-"""Each axis takes memory for each image; a damaged index could name an axis per image."""
 
 _NAME_LIMIT = 4096
 _U32 = struct.Struct("<I")

@@ -14,6 +14,7 @@ from aiomm.dataset.ndtiff.levels import levels_for
 from aiomm.dataset.ndtiff.output import UNNAMED, write_at
 from aiomm.dataset.ndtiff.pyramid import level_folders, rebuild_pyramid
 from aiomm.dataset.ndtiff.reader import level_folder, open_folder
+from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.salvage import Image, Record, Tiff, axes_of, records_in
 from aiomm.errors import DatasetError, DatasetFormatError, StorageError
 
@@ -88,6 +89,7 @@ class _Folder:
             self._end(name, tiff, [record for record in kept if record.file == name], report)
         self._leftover = sorted(self.path.glob(f"*.tif{UNNAMED}"))
         report.actions += [f"{file.name}: removed, it was never ready to be a file of the dataset" for file in self._leftover]
+        report.must_open(lambda: read_index(self._new, str(self._index)))
         if self._state() != before:
             raise StorageError(f"{self.path} is being written to; repair it when the writer has ended")
 
