@@ -11,8 +11,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self
 
+from aiomm.dataset.committing import Commit, S
+from aiomm.dataset.encode import encode_metadata
 from aiomm.errors import StorageError
 
 if TYPE_CHECKING:
@@ -21,33 +23,6 @@ if TYPE_CHECKING:
 
 SLAB_BYTES: Final = 8 * 2**20
 SLABS: Final = 4
-
-
-class Buffer(Protocol):
-    """A buffer of images; its length is how many are in it."""
-
-    size: int
-    used: int
-
-    def clear(self) -> None: ...
-    def __len__(self) -> int: ...
-
-
-S = TypeVar("S", bound=Buffer)
-S_contra = TypeVar("S_contra", bound=Buffer, contravariant=True)
-
-
-class Commit(Protocol[S_contra]):
-    """What writes a buffer, and says so; one thread at a time."""
-
-    hurry: bool
-
-    @property
-    def groups(self) -> bool: ...
-    def due(self) -> float | None: ...
-    def sync(self) -> None: ...
-    def write(self, slab: S_contra, /) -> None: ...
-    def finish(self) -> None: ...
 
 
 class Ending(Protocol):
@@ -71,7 +46,7 @@ class PackingWriter(Generic[S]):
     A format gives `_pack` and `_new_slab`, and calls `_begin` when all it needs is there.
     """
 
-    def _begin(self, intake: Intake, store: Ending, commit: Commit[S], slabs: list[S], *, batch: int, name: str) -> None:
+    def _begin(self, intake: Intake, store: Ending, commit: Commit[S, Any], slabs: list[S], *, batch: int, name: str) -> None:
         """Start the packer.
 
         Parameters
@@ -99,8 +74,8 @@ class PackingWriter(Generic[S]):
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
-    def _pack(self, frame: Frame) -> None:
-        """Lay a frame out in the buffer that `_room_for` gives; call `_packed` at the end."""
+    def _pack(self, frame: Frame, metadata: bytes) -> None:
+        """Lay a frame and its metadata, as JSON, out in the buffer that `_room_for` gives; call `_packed` at the end."""
         raise NotImplementedError
 
     def _new_slab(self, size: int) -> S:
@@ -218,7 +193,7 @@ class PackingWriter(Generic[S]):
                 commit.sync()
                 continue
             if not isinstance(item, _Token):
-                self._pack(item)
+                self._take(item)
             elif item is _FINISH:
                 self._seal()
                 return
@@ -229,6 +204,16 @@ class PackingWriter(Generic[S]):
                 if commit.hurry and self._handed == self._done:
                     commit.sync()
             del item  # a frame is not kept while waiting for the next
+
+    def _take(self, frame: Frame) -> None:
+        if self._intake.error is not None:
+            return
+        try:
+            metadata = encode_metadata(frame.metadata, frame.axes)
+        except (TypeError, ValueError) as error:
+            self._give_up(f"metadata of image {frame.axes}: {error}", error)
+        else:
+            self._pack(frame, metadata)
 
     def _packed(self, slab: S, more: int) -> None:
         """Seal the buffer if it is full, or if the next image of ``more`` bytes would not fit."""

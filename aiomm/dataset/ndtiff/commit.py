@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from aiomm.dataset.committing import Commit
 from aiomm.dataset.ndtiff.display import display_settings, sync_folder, write_display_settings
-from aiomm.errors import StorageError
+from aiomm.dataset.ndtiff.ring import Slab
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiomm.dataset.ndtiff.live import LiveStore
     from aiomm.dataset.ndtiff.output import OutputFile, OutputIndex
-    from aiomm.dataset.ndtiff.ring import Slab
     from aiomm.dataset.ndtiff.table import Table
     from aiomm.dataset.queueing import Intake
     from aiomm.dataset.storage import Durability, Frame
@@ -27,7 +26,7 @@ _Written = tuple["Frame", tuple[int, ...], bytes, tuple[int, int]]
 """A frame in the file: its place for the table, its index record, its slot's begin and end."""
 
 
-class Committer:
+class Committer(Commit[Slab, _Written]):
     """Writes sealed buffers in order. One thread at a time.
 
     The index never says more than the files hold: pixels and metadata are written before the index record, and synced
@@ -45,31 +44,12 @@ class Committer:
         interval: float,
         settings: Mapping[str, Any] | None,
     ) -> None:
-        self._intake = intake
+        super().__init__(intake, durability, interval)
         self._store = store
         self._table = table
         self._index = index
-        self._durable = durability != "none"
-        self._interval = interval if durability == "interval" else 0.0
         self._settings = settings
         self._files: deque[OutputFile] = deque()  # the first is written to; the others wait for images
-        self._held: list[_Written] = []  # written, not yet synced
-        self._oldest = 0.0  # when the first of them was written
-        self.hurry = False
-
-    @property
-    def groups(self) -> bool:
-        """Whether frames may be held back to be synced together."""
-        return self._interval > 0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether frames are written and not yet synced."""
-        return bool(self._held)
-
-    def due(self) -> float | None:
-        """In how many seconds the frames held back must be synced; None if there are none."""
-        return max(0.0, self._oldest + self._interval - time.monotonic()) if self._held else None
 
     def opened(self, file: OutputFile) -> None:
         """Take charge of a new file. The packer calls this before it fills a buffer for it."""
@@ -78,12 +58,6 @@ class Committer:
         if self._durable:  # a file is lost with its name
             sync_folder(self._store.path)
             sync_folder(self._store.path.parent)
-
-    def write(self, slab: Slab) -> None:
-        """Write a sealed buffer. A failure ends the intake; nothing is written after one."""
-        if self._intake.error is None:
-            self._write(slab)
-        slab.let_go()
 
     def _write(self, slab: Slab) -> None:
         try:
@@ -97,14 +71,7 @@ class Committer:
         if whole:
             slots = [(slab.offset + begin, slab.offset + end) for begin, end in slab.slots[:whole]]
             written = list(zip(slab.frames[:whole], slab.parts, slab.records, slots, strict=False))
-            if not self._durable:
-                self._publish(written, slab)
-            else:
-                if not self._held:
-                    self._oldest = time.monotonic()
-                self._held += written
-                if failure is not None or self.hurry or self._intake.full or not self.due():
-                    self.sync()
+            self._written(written, slab, at_once=failure is not None)
         if failure is not None:
             self._fail(f"cannot write image {slab.frames[whole].axes} to {self._files[0].path}", failure)
 
@@ -123,21 +90,14 @@ class Committer:
             whole += 1
         return whole, None
 
-    def sync(self) -> None:
-        """Have what is held back put on the device, then in the index, then report it."""
-        self.hurry = False
-        if not self._held or self._intake.error is not None:
-            return
-        held, self._held = self._held, []
+    def _publish(self, written: list[_Written], slab: Slab | None) -> None:
+        """Put frames in the index, then report them; the file ends with the last of them."""
         try:
-            self._files[0].sync()
+            if self._durable:
+                self._files[0].sync()
         except OSError as error:
             self._fail(f"cannot sync {self._files[0].path}", error)
             return
-        self._publish(held, None)
-
-    def _publish(self, written: list[_Written], slab: Slab | None) -> None:
-        """Put frames in the index, then report them; the file ends with the last of them."""
         if self._intake.error is not None:
             return  # given up meanwhile: these were reported lost
         whole, failure = self._index.append([record for _, _, record, _ in written], sync=self._durable)
@@ -152,11 +112,6 @@ class Committer:
         self._intake.saved(whole)
         if failure is not None:
             self._fail(f"cannot write the index record of image {written[whole][0].axes}", failure)
-
-    def _fail(self, what: str, cause: OSError) -> None:
-        error = StorageError(f"{what}: {cause}")
-        error.__cause__ = cause
-        self._intake.fail(error)
 
     def finish(self) -> None:
         """Sync what is held back, end the files, write the display settings. Ends every file whatever happens."""

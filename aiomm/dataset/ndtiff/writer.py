@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from aiomm.dataset.dataset import Dataset
-from aiomm.dataset.encode import encode_json, encode_metadata
+from aiomm.dataset.encode import encode_json
 from aiomm.dataset.index import Index
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.commit import Committer
@@ -147,15 +147,8 @@ class NDTiffWriter(PackingWriter[Slab]):
         if frame.pixels.nbytes > self._limit - len(self._header) - 2**16:
             raise ValueError(f"an image of {frame.pixels.nbytes} bytes does not fit in a TIFF file of {self._limit} bytes")
 
-    def _pack(self, frame: Frame) -> None:
+    def _pack(self, frame: Frame, metadata: bytes) -> None:
         """Lay a frame out in the current buffer; seal buffers that are full."""
-        if self._intake.error is not None:
-            return
-        try:
-            metadata = encode_metadata(frame.metadata, frame.axes)
-        except (TypeError, ValueError) as error:
-            self._give_up(f"metadata of image {frame.axes}: {error}", error)
-            return
         pixels = frame.pixels
         align = self._align or (ndtiff.PAGE if pixels.nbytes >= ALIGNED_FROM else SMALL_ALIGN)
         record = ndtiff.RGB_RECORD if pixels.ndim == 3 else ndtiff.GRAY_RECORD

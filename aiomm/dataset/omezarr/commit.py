@@ -5,14 +5,14 @@ Nothing says more than what comes before it holds, so what a killed process leav
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from operator import gt
 from typing import TYPE_CHECKING, Final
 
+from aiomm.dataset.committing import Commit
 from aiomm.dataset.omezarr.frames import END, pack_frame, pack_image
 from aiomm.dataset.omezarr.metadata import Steps
-from aiomm.errors import StorageError
+from aiomm.dataset.omezarr.slab import Entry, Slab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aiomm.dataset.omezarr.folder import Groups
     from aiomm.dataset.omezarr.layout import ImagePlan, Layout
     from aiomm.dataset.omezarr.shard import ShardFile
-    from aiomm.dataset.omezarr.slab import Entry, Slab
     from aiomm.dataset.omezarr.store import LiveStore
     from aiomm.dataset.queueing import Intake
     from aiomm.dataset.storage import Durability
@@ -34,7 +33,7 @@ AHEAD: Final = 256
 metadata; the end makes it as long as its images say."""
 
 
-class Committer:
+class Committer(Commit[Slab, Entry]):
     """Writes slabs in order. One thread at a time.
 
     ``on_held()`` is called when frames are written and wait to be synced with others.
@@ -54,7 +53,7 @@ class Committer:
         direct: bool,
         on_held: Callable[[], None],
     ) -> None:
-        self._intake = intake
+        super().__init__(intake, durability, interval)
         self._on_held = on_held
         self._store = store
         self._layout = layout
@@ -62,50 +61,18 @@ class Committer:
         self._index = index
         self._frames = frames
         self._frames_size = 0
-        self._durable = durability != "none"
-        self._interval = interval if durability == "interval" else 0.0
         self._direct = direct
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
         self._made: set[int] = set()  # numbers of the image groups on disk
         self._extents: dict[int, list[int]] = {}  # of the images in them; the arrays may be longer
         self._steps = Steps(groups.scales)
-        self._held: list[Entry] = []  # written, not yet synced
-        self._oldest = 0.0
-        self.hurry = False
-
-    @property
-    def groups(self) -> bool:
-        """Whether frames may be held back to be synced together."""
-        return self._interval > 0
-
-    @property
-    def held(self) -> int:
-        """How many frames are written and wait to be synced together."""
-        return len(self._held)
-
-    def due(self) -> float | None:
-        """In how many seconds the frames held back must be synced; None if there are none."""
-        return max(0.0, self._oldest + self._interval - time.monotonic()) if self._held else None
-
-    def write(self, slab: Slab) -> None:
-        """Write a sealed slab. A failure ends the intake; nothing is written after one."""
-        if self._intake.error is None:
-            self._write(slab)
-        slab.let_go()
 
     def _write(self, slab: Slab) -> None:
         whole, failure = self._write_pixels(slab)
         failed = slab.entries[whole] if failure is not None else None
-        entries = slab.entries[:whole]
-        if entries and not self._durable:
-            self._publish(entries, slab)
-        elif entries:
-            if not self._held:
-                self._oldest = time.monotonic()
-            self._held += entries
-            if failure is not None or self.hurry or self._intake.full or not self.due():
-                self.sync()
-            else:
+        if whole:
+            self._written(slab.entries[:whole], slab, at_once=failure is not None)
+            if self.held:
                 self._on_held()
         if failure is not None and failed is not None:
             self._fail(f"cannot write image {failed.frame.axes} to {failed.shard.path}", failure)
@@ -139,14 +106,6 @@ class Committer:
             self._open.popitem(last=False)[1].close()
         shard.open(direct=self._direct)
         self._open[shard.number] = shard
-
-    def sync(self) -> None:
-        """Have what is held back put on the device, then in the indexes, then report it."""
-        self.hurry = False
-        if not self._held or self._intake.error is not None:
-            return
-        held, self._held = self._held, []
-        self._publish(held, None)
 
     def _publish(self, entries: list[Entry], slab: Slab | None) -> None:
         """Put images in the indexes and report them."""
@@ -243,11 +202,6 @@ class Committer:
             entry.metadata = b""
         indexed, wrong = self._index.append(records, sync=self._durable)
         return places[:indexed], wrong or failure
-
-    def _fail(self, what: str, cause: OSError) -> None:
-        error = StorageError(f"{what}: {cause}")
-        error.__cause__ = cause
-        self._intake.fail(error)
 
     def finish(self) -> None:
         """Sync what is held back, close the shards, write the metadata again with what was learnt, end the log."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.dataset import Dataset
-from aiomm.dataset.encode import encode_json, encode_metadata
+from aiomm.dataset.encode import encode_json
 from aiomm.dataset.ndtiff.folder import make_folder
 from aiomm.dataset.ndtiff.output import OutputIndex
 from aiomm.dataset.omezarr.commit import Committer
@@ -162,15 +162,8 @@ class OmeZarrWriter(PackingWriter[Slab]):
                 failure.__cause__ = error
                 self._intake.fail(failure)
 
-    def _pack(self, frame: Frame) -> None:
+    def _pack(self, frame: Frame, metadata: bytes) -> None:
         """Lay a frame out in the current buffer; seal buffers that are full."""
-        if self._intake.error is not None:
-            return
-        try:
-            metadata = encode_metadata(frame.metadata, frame.axes)
-        except (TypeError, ValueError) as error:
-            self._give_up(f"metadata of image {frame.axes}: {error}", error)
-            return
         plan, index = self._layout.place(frame.axes, frame.pixels, frame.bit_depth)
         key, chunk = plan.shard_of(index)
         shard = self._shards.get((plan.number, key)) or self._new_shard(plan, key)
