@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -334,7 +335,22 @@ class Session:
 
     def push_socket(self, *, hwm: int = 1000, lost: Callable[[], None] | None = None) -> PushSocket:
         """Make a socket for a stream to the server."""
-        return PushSocket(self._context, hwm=hwm, lost=lost)
+        return PushSocket(self._context, hwm=hwm, lost=lost, silent=self._rouse)
+
+    def _rouse(self) -> None:
+        """Make Java look at its connections again: somebody comes to its door, and leaves.
+
+        Its ZeroMQ (JeroMQ 0.5.1) at times forgets a connection that it has just made, and says nothing there, until it takes another.
+        """
+
+        async def knock() -> None:
+            with contextlib.suppress(OSError):  # of it, TimeoutError
+                async with asyncio.timeout(self.timeout):
+                    _, writer = await asyncio.open_connection(self.host, self.main.number)
+                writer.close()
+
+        if self.error is None:
+            self._spawn(knock())
 
     async def _moved(self, obj: JavaObject) -> JavaObject:
         """Get an object that exists already at a port of its own: the server makes such ports for what it makes itself alone."""

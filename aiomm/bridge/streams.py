@@ -28,6 +28,7 @@ class _Stream:
         self._context = context
         self._hwm = hwm
         self._tell_lost = lost
+        self._silent: Callable[[], None] | None = None
         self._link: Link | None = None
         self._where = ""
         self._closed = False
@@ -60,7 +61,7 @@ class _Stream:
         self.close()
 
     def _make(self) -> Link:
-        return Link(self._context, self._kind, hwm=self._hwm, readable=self._noticed, lost=self._lose)
+        return Link(self._context, self._kind, hwm=self._hwm, readable=self._noticed, lost=self._lose, silent=self._silent)
 
     def _lose(self, seen: str) -> None:
         self._lost = seen
@@ -171,12 +172,22 @@ class PushSocket(_Stream):
         How many messages wait here at most; then `send` waits.
     lost
         Called on the loop as soon as the peer that was there is gone.
+    silent
+        Called on the loop while a peer has connected and does not greet.
     """
 
     _kind = zmq.PUSH
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, hwm: int = 1000, lost: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        *,
+        hwm: int = 1000,
+        lost: Callable[[], None] | None = None,
+        silent: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(context, hwm=hwm, lost=lost)
+        self._silent = silent
         self._turn = asyncio.Lock()
 
     def bind(self, port: int, host: str = "127.0.0.1") -> None:

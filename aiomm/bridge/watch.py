@@ -24,6 +24,8 @@ _RETRY_LONGEST: Final = 0.05
 _NO_HANDSHAKE: Final = "what listens there does not shake hands as ZeroMQ does"
 _UNREACHED: Final = "no answer from that address in time: there may be no such name, or no way there"
 _NEVER_MS: Final = 10**9
+_CAME: Final = zmq.Event.ACCEPTED
+_GREETS: Final = 0.1  # s that a peer which has connected may take to greet
 _LARGEST_FRAME: Final = 2**31 + 2**20  # a Java array has fewer bytes; what claims more is damaged
 
 
@@ -85,6 +87,8 @@ class Link:
         Called, once connected, when messages may have come or may be sent; must read `events` or receive until there is nothing.
     lost
         Called when the last peer that had shaken hands is gone, with what was seen.
+    silent
+        Called when a peer has connected to this socket and does not greet, again and again while it does not.
     """
 
     def __init__(
@@ -95,8 +99,11 @@ class Link:
         hwm: int = 0,
         readable: Callable[[], None],
         lost: Callable[[str], None],
+        silent: Callable[[], None] | None = None,
     ) -> None:
         self.socket = context.socket(kind)
+        self._silent = silent
+        self._greets: asyncio.TimerHandle | None = None
         pulls = kind == zmq.PULL  # told not to reconnect, or to drop a broken connection, it drops what nobody has received of it yet
         self._readable, self._lost = readable, lost
         self._reached = False
@@ -118,7 +125,7 @@ class Link:
                 (zmq.TCP_KEEPALIVE_CNT, 3),
             ):
                 self.socket.setsockopt(option, value)
-            self._monitor = self.socket.get_monitor_socket(_REACHED | _UP | _DOWN)
+            self._monitor = self.socket.get_monitor_socket(_REACHED | _CAME | _UP | _DOWN)
             self._monitor.setsockopt(zmq.LINGER, 0)
             self._stops.append(watch(_integer(self._monitor, zmq.FD), self._watch_peers))
             self._watch_peers()  # a socket gives notice only after it was found empty
@@ -161,6 +168,7 @@ class Link:
 
     def close(self, *, linger: int = 0) -> None:
         """Close at once; what is not sent yet gets `linger` ms in ZeroMQ's own thread."""
+        self._greeted()
         for stop in self._stops:
             stop()
         self._stops.clear()
@@ -185,15 +193,33 @@ class Link:
             (event,) = _EVENT.unpack_from(frame)
             if event == _REACHED:
                 self._reached = True
+            elif event == _CAME:
+                self._await_greeting()
             elif event == _UP:
+                self._greeted()
                 self._peers += 1
                 self._settle(None)
             else:
+                self._greeted()
                 self._settle(LinkError("connection refused" if event == zmq.Event.CLOSED else _NO_HANDSHAKE))
                 if event == zmq.Event.DISCONNECTED and self._peers:
                     self._peers -= 1
                     if not self._peers:
                         self._lost("the other side closed it")
+
+    def _await_greeting(self) -> None:
+        self._greeted()
+        if self._silent is not None:
+            self._greets = asyncio.get_running_loop().call_later(_GREETS, self._still_silent, self._silent)
+
+    def _still_silent(self, tell: Callable[[], None]) -> None:
+        tell()
+        self._await_greeting()
+
+    def _greeted(self) -> None:
+        if self._greets is not None:
+            self._greets.cancel()
+            self._greets = None
 
     def _settle(self, problem: LinkError | None) -> None:
         if self._opened is not None and not self._opened.done():
