@@ -35,6 +35,18 @@ def plain_slices(index: Index, slices: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def check_images(index: Index) -> None:
+    """Refuse to lay out a dataset without images.
+
+    Raises
+    ------
+    MissingImageError
+        It has none.
+    """
+    if not len(index):
+        raise MissingImageError("the dataset has no images yet")
+
+
 def plan_grid(
     index: Index, axes: Sequence[str] | None, slices: Mapping[str, Any], channel_names: ChannelNames
 ) -> tuple[dict[str, list[Any]], np.ndarray]:
@@ -54,8 +66,7 @@ def plan_grid(
     ValueError
         The images cannot be laid out so; the message says which axes would have to be given.
     """
-    if not len(index):
-        raise MissingImageError("the dataset has no images yet")
+    check_images(index)
     if not (axes is None or isinstance(axes, Iterable)):
         raise TypeError(f'axes is {axes!r}: it must be names of axes, as in axes=["time", "z"]')
     names = None if axes is None else [axes] if isinstance(axes, str) else list(axes)

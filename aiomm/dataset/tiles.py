@@ -64,6 +64,7 @@ class Mosaic:
 
     def __init__(self, store: Store, axes: Sequence[str] | None, slices: Mapping[str, Any], channel_names: ChannelNames) -> None:
         tiled = (ROW, COLUMN)
+        arrays.check_images(store.index)
         for name in tiled:
             if name not in store.index.types:
                 raise MissingImageError(f"stitched=True joins tiles by their axes 'row' and 'column', but no image has an axis {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -406,9 +407,12 @@ def check_empty(path: Path, tmp_path: Path, *, finished: bool, levels: int = 1) 
         assert (empty.image_shape, empty.dtype, empty.bit_depth, empty.major_version) == (None, None, None, None)
         assert (empty.finished, empty.num_resolution_levels, empty.get_channel_names()) == (finished, levels, [])
         assert not empty.has_image(time=0)
-        for read in (empty.as_array, empty.to_numpy, empty.as_mask, lambda: empty.read_image(time=0)):
-            with pytest.raises(MissingImageError, match="no image"):
-                read()
+        stitched = [partial(view, stitched=True) for view in (empty.as_array, empty.as_mask)]
+        for view in (empty.as_array, empty.to_numpy, empty.as_mask, empty.to_xarray, empty.as_zarr, *stitched):
+            with pytest.raises(MissingImageError, match="the dataset has no images yet"):
+                view()
+        with pytest.raises(MissingImageError, match="no image has an axis 'time'"):
+            empty.read_image(time=0)
     assert re.search(r"^images +0$", describe(path), re.MULTILINE)
     assert re.search(r"^finished +yes$" if finished else r"^finished +no: ", describe(path), re.MULTILINE)
     for made in ("made_1", "made.ome.zarr"):
@@ -426,6 +430,8 @@ async def test_a_java_dataset_without_images(tmp_path: Path, java: Java, tiled: 
     assert {file.name: file.stat().st_size for file in path.rglob("*") if file.is_file()} == {"NDTiff.index": 0}
     check_empty(path, tmp_path, finished=True)
     assert not repair(path, dry_run=False).needed
+    if tiled:
+        assert rebuild_pyramid(path) == 0
 
 
 @pytest.mark.parametrize("tiled", [False, True], ids=["plain", "pyramid"])

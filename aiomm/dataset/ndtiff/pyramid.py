@@ -268,7 +268,9 @@ def rebuild_pyramid(path: str | os.PathLike[str], max_multi_res_index: int | Non
     if not full.is_dir():
         raise DatasetFormatError(f"{base}: there is no folder {ndtiff.FULL_RESOLUTION!r} in it, so it is not a tiled NDTiff dataset")
     store = open_folder(full)
-    if store.version is not None and store.version[0] < 3:
+    if store.version is None:
+        return 0  # Java has made no file: there never was an image
+    if store.version[0] < 3:
         raise UnsupportedError(f"{base} is NDTiff {store.version[0]}.{store.version[1]}: levels are made for version 3 only")
     dataset = Dataset.of(store, base)
     prefix = store.files[0].rpartition("_NDTiffStack")[0] if store.files else base.name
