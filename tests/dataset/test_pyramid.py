@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,7 +188,8 @@ def test_levels_never_hold_full_resolution_up(tmp_path: Path, monkeypatch: pytes
     assert check_levels(writer.path) == 3
 
 
-def test_a_disk_that_is_full_for_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_disk_that_is_full_for_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
     """Every tile is saved; the levels that would miss some are not left behind; the error says what to do."""
     count = 0
 
@@ -204,6 +206,8 @@ def test_a_disk_that_is_full_for_levels(tmp_path: Path, monkeypatch: pytest.Monk
         writer = PyramidWriter(tmp_path, "x")
         for i, (r, c) in enumerate(GRID):
             writer.put(tile(i, r, c))
+        while not at_once and any(thread.name.startswith("aiomm-pyramid") for thread in threading.enumerate()):
+            time.sleep(0.01)  # the levels are given up before the tiles have ended
         for _ in range(2):
             with pytest.raises(StorageError, match=r"every tile is saved.*No space left.*rebuild_pyramid"):
                 writer.finish()

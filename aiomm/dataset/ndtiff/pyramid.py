@@ -142,6 +142,9 @@ class PyramidWriter:
                 self._ended = True
                 self._news.notify_all()
             self._thread.join()
+            if self._error is not None:  # the levels may have failed before there were settings
+                with contextlib.suppress(OSError):
+                    move_settings(self.path)
         if self._error is not None:
             raise self._error
 
@@ -211,8 +214,6 @@ class PyramidWriter:
             self._builder.close()
         for folder in level_folders(self.path):
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            move_settings(self.path)
 
 
 def level_folders(path: Path) -> list[Path]:
