@@ -101,6 +101,46 @@ def test_plates_and_series_without_our_log(tmp_path: Path) -> None:
         assert dataset.as_array().shape == (3, 2, 20, 30)
 
 
+def by_zarr_python(path: Path, axes: list[str], pixels: np.ndarray) -> Path:
+    """Make an image with any axes."""
+    multiscale = {"axes": [{"name": name, "type": "other"} for name in axes], "datasets": [{"path": "0"}]}
+    group = zarr.open_group(str(path), mode="w", attributes={"ome": {"version": "0.5", "multiscales": [multiscale]}})
+    group.create_array("0", data=pixels, chunks=(*[1] * (pixels.ndim - 2), *pixels.shape[-2:]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("axes", "ours"), [(["t", "time"], ["t", "time"]), (["channel", "c"], ["channel", "c"]), (["t", "c"], ["time", "channel"])]
+)
+def test_axes_that_would_have_one_name(tmp_path: Path, axes: list[str], ours: list[str]) -> None:
+    pixels = PIXELS[:, :, 0]
+    with Dataset(by_zarr_python(tmp_path / "a.zarr", [*axes, "y", "x"], pixels)) as dataset:
+        assert set(dataset.axes) == set(ours)
+        assert len(dataset) == len(dataset.get_index_keys()) == 6
+        assert np.array_equal(dataset.to_numpy(ours), pixels)
+        assert np.array_equal(dataset.read_image(**{ours[0]: 1, ours[1]: 2}), pixels[1, 2])  # type: ignore[call-overload]
+
+
+def test_an_axis_named_as_what_chooses_the_images(tmp_path: Path) -> None:
+    zarr.open_group(str(tmp_path / "a.zarr"), mode="w", attributes={"ome": {"version": "0.5", "bioformats2raw.layout": 3}})
+    for number in range(2):
+        by_zarr_python(tmp_path / "a.zarr" / str(number), ["position", "y", "x"], PIXELS[number, :, 0])
+    with Dataset(tmp_path / "a.zarr") as dataset:
+        assert dataset.axes == {"position": [0, 1], "position_": [0, 1, 2]}
+        assert np.array_equal(dataset.to_numpy(), PIXELS[:, :, 0])
+
+
+def test_images_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    plate = {"wells": [{"path": "A/11"}, {"path": "A1/1"}]}
+    zarr.open_group(str(tmp_path / "a.zarr"), mode="w", attributes={"ome": {"version": "0.5", "plate": plate}})
+    for well in ("A/11", "A1/1"):
+        attributes = {"ome": {"version": "0.5", "well": {"images": [{"path": "0"}]}}}
+        zarr.open_group(str(tmp_path / "a.zarr" / well), mode="w", attributes=attributes)
+        by_zarr_python(tmp_path / "a.zarr" / well / "0", ["y", "x"], PIXELS[0, 0, 0])
+    with pytest.raises(DatasetFormatError, match="two of one name"):
+        Dataset(tmp_path / "a.zarr")
+
+
 def test_damaged_ones_are_named(tmp_path: Path) -> None:
     path = by_ome_zarr_py(tmp_path / "a.zarr", "0.5")
     file = path / "zarr.json"

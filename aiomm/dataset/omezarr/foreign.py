@@ -265,6 +265,7 @@ def _open_level(root: Path, images: list[_Image], level: int) -> ZarrStore:
     numbers: list[int] = []
     places: list[tuple[Any, ...]] = []
     labelled = _labelled(arrays, images)
+    called = _names_of(images)
     for number, (place, _, dimensions, _, labels) in enumerate(images):
         shape = arrays.get(number).shape
         if len(shape) != len(dimensions):
@@ -273,12 +274,31 @@ def _open_level(root: Path, images: list[_Image], level: int) -> ZarrStore:
         if math.prod(length for _, length in leading) + len(axes) > _MOST_ROWS:
             raise DatasetFormatError(f"{root / sources[number].path}: {shape} are more than {_MOST_ROWS} images")
         values: list[Any] = [labels if name == "c" and labelled else range(length) for name, length in leading]
-        names = [_NAMES.get(name, name) for name, _ in leading]
+        names = [called[name] for name, _ in leading]
         axes += [{**place, **dict(zip(names, at, strict=True))} for at in itertools.product(*values)]
         found = list(itertools.product(*(range(length) for _, length in leading)))
         places += found
         numbers += [number] * len(found)
-    return ZarrStore(root, {"ome": attributes_of(root) or {}}, Index.from_axes(axes), sources, numbers, places)
+    index = Index.from_axes(axes)
+    if len(index.winners()) < len(index):
+        raise DatasetFormatError(f"{root}: it lists an image twice, or two of one name; which of them is meant cannot be said")
+    return ZarrStore(root, {"ome": attributes_of(root) or {}}, index, sources, numbers, places)
+
+
+def _names_of(images: list[_Image]) -> dict[str, str]:
+    """Give each dimension the name of an axis: ours for t and c, where no other one has it, and another one than what chooses images."""
+    dimensions = dict.fromkeys(name for _, _, names, _, _ in images for name in names)
+    taken = {name for place, *_ in images for name in place}
+    called: dict[str, str] = {}
+    for name in dimensions:
+        axis = _NAMES.get(name, name)
+        if axis != name and axis in dimensions:
+            axis = name
+        while axis in taken:
+            axis += "_"
+        called[name] = axis
+        taken.add(axis)
+    return called
 
 
 def _labelled(arrays: Arrays, images: list[_Image]) -> bool:
