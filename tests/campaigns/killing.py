@@ -63,7 +63,7 @@ class Outcome:
     reported: int = 0
     indexed: int = 0
     levels: int = 0  # datasets with levels when they were killed
-    untouched: int = 0  # datasets in which repair had nothing to do
+    untouched: int = 0  # datasets in which repair had nothing to do but to end the log
     recovered: int = 0  # images that it brought back
     torn: int = 0  # indexes with a record cut short, which ndstorage cannot open
     wrong: list[str] = field(default_factory=list)

@@ -1,7 +1,8 @@
-"""Repair of OME-Zarr: whatever is whole comes back on its own axes, a killed writer's dataset needs nothing, a dry run changes nothing."""
+"""Repair of OME-Zarr: what is whole comes back on its own axes, a killed writer's dataset needs its end only, a dry run changes nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -55,6 +56,7 @@ def frame(kind: str, i: int) -> Frame:
 
 KINDS = ["plain", "odd order", "positions", "plate", "mixed"]
 COUNT = 36
+ENDED = "index.ndjson: ended"
 
 
 def write(folder: Path, kind: str = "plain", count: int = COUNT, **options: Any) -> Path:
@@ -109,7 +111,7 @@ def test_nothing_to_repair(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_writer_leaves_nothing_to_repair(tmp_path: Path, kind: str) -> None:
+def test_a_killed_writer_leaves_nothing_but_the_end(tmp_path: Path, kind: str) -> None:
     """What is on the disk at any moment between two batches, with the last line torn too."""
     with OmeZarrWriter(tmp_path, "x", SUMMARY, queue_size=1, shard_bytes=12_000) as writer:
         for i in range(7):
@@ -120,10 +122,38 @@ def test_a_killed_writer_leaves_nothing_to_repair(tmp_path: Path, kind: str) -> 
             with (tmp_path / "killed" / "index.ndjson").open("ab") as log:
                 log.write(b'{"axes":{"ti')
             report = repair(tmp_path / "killed")
-            assert not report.needed, report
+            assert report.actions == [ENDED]
             assert not report.problems
             assert report.images == i + 1
+            if i == 6:
+                with Dataset(tmp_path / "killed") as before:
+                    assert not before.finished
+                    mend(tmp_path / "killed")
+                    after = Dataset(tmp_path / "killed")
+                    assert after.finished
+                    assert after.get_index_keys() == before.get_index_keys()
             shutil.rmtree(tmp_path / "killed")
+
+
+async def test_who_watches_a_killed_writer_hears_of_the_end(tmp_path: Path) -> None:
+    def killed() -> Path:
+        path = write(tmp_path)
+        log = path / "index.ndjson"
+        log.write_bytes(log.read_bytes().removesuffix(b'{"finished":true}\n'))
+        return path
+
+    path = await asyncio.to_thread(killed)
+    async with await Dataset.open(path, live=True) as dataset:
+        watch = dataset.watch(timeout=30)
+        for _ in range(COUNT):
+            await anext(watch)
+        waiting = asyncio.ensure_future(anext(watch, None))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        assert (await asyncio.to_thread(repair, path, False)).actions == [ENDED]
+        assert await waiting is None
+        assert dataset.finished
+        assert len(dataset) == COUNT
 
 
 @pytest.mark.parametrize("kind", KINDS)

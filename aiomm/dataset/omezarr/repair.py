@@ -19,6 +19,7 @@ from aiomm.dataset.omezarr.frames import END, FRAMES_NAME, INDEX_NAME, pack_fram
 from aiomm.dataset.omezarr.pyramid import build_levels
 from aiomm.dataset.omezarr.salvage import Salvage
 from aiomm.dataset.omezarr.shard import PAGE, pack_index
+from aiomm.dataset.omezarr.store import open_log
 from aiomm.errors import DatasetFormatError, StorageError
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ class _Repair:
         self._leftover = sorted(entry for tail in (PART, UNNAMED) for entry in base.rglob(f"*{tail}") if entry.is_file())
         report.actions += [f"{file.relative_to(base)}: removed, it was never ready" for file in self._leftover]
         self._look_at_levels()
-        if report.needed and not self._rewrite and not self._found.finished:
+        if not self._rewrite and not self._found.finished:  # else its readers take it for one that is being written
             self._rewrite = True
             report.actions.append(f"{INDEX_NAME}: ended")
+        if not report.needed:
+            report.must_open(lambda: open_log(base).close())
 
     # ---- find out -----------------------------------------------------------------------------------------------
 
