@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiomm.bridge import bridge_of
 from aiomm.core.finish import finish
 from aiomm.core.java_values import core_of_its_own
-from aiomm.core.live import LiveFrame, give
+from aiomm.core.live import AnyFeed, LiveFrame
 from aiomm.errors import AiommError, ClosedError, CoreError, ServerLostError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -28,29 +27,19 @@ ANSWERS = 2.0  # s, that a view which is to end waits for the answer to its last
 STOPS = 5.0  # s, that the camera has to stop, besides two exposures; a server that answers no more would hold up the end for ever
 
 
-class JavaFeed:
-    """The running camera of one live view, in a task of its own. Its `LiveView` holds it, it does not hold that."""
+class JavaFeed(AnyFeed):
+    """The running camera of one live view, in a task of its own."""
 
     def __init__(self, core: BridgedCore, turn: asyncio.Lock, exposure: float | None) -> None:
+        super().__init__(exposure)
         self.core = core
         self.bridge = bridge_of(core)
         self.turn = turn
-        self.exposure = exposure
-        self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
-        self.asked: deque[asyncio.Future[LiveFrame | None]] = deque()
-        self.error: BaseException | None = None
-        self.stop_error: BaseException | None = None
-        self.stopping = False
         self.begun = False
         self.halting = False
         self.stops = STOPS
-        self.running = False
-        self.missed = 0
-        self.last_count = 0
-        self.last_number = -1
-        self.before: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -63,24 +52,8 @@ class JavaFeed:
         self.task = self.loop.create_task(self._run(), name="aiomm: live view in Java")
         self.task.add_done_callback(self._done)
 
-    def ask(self) -> asyncio.Future[LiveFrame | None]:
-        """Ask for the newest frame that was not given yet; None comes when there are no more."""
-        future: asyncio.Future[LiveFrame | None] = self.loop.create_future()
-        if self.finished:
-            future.set_result(None)
-        else:
-            self.asked.append(future)
-            self.wake.set()
-        return future
-
-    def withdraw(self, asked: asyncio.Future[LiveFrame | None]) -> None:
-        """No longer ask."""
-        with contextlib.suppress(ValueError):
-            self.asked.remove(asked)
-
-    def why(self) -> BaseException:
-        """Why there are no more frames."""
-        return self.error or StopAsyncIteration()
+    def rouse(self) -> None:
+        self.wake.set()
 
     def stop(self) -> None:
         """End the view, from any thread."""
@@ -111,19 +84,10 @@ class JavaFeed:
 
     async def abort_for_close(self) -> None:
         """End the view because the core or its bridge is being closed; raises CoreError if the camera could not be stopped."""
-        if self.error is None:
-            self.error = ClosedError("the core was closed while its live view was running")
-        self.stop()
-        await self.ended()
+        await super().abort_for_close()
         error, self.stop_error = self.stop_error, None
         if error is not None:
             raise error
-
-    def abort(self) -> None:
-        """End the view because of `BridgedCore.halt`."""
-        if self.error is None:
-            self.error = CoreError("live view was ended by halt()")
-        self.stop()
 
     async def change_while_stopped(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
         """Refuse: there is no raw core in this process."""
@@ -212,7 +176,7 @@ class JavaFeed:
 
     def _deliver(self, frame: LiveFrame) -> None:
         if self.asked:
-            give(self, self.asked.popleft(), frame)
+            self.give(self.asked.popleft(), frame)
         else:  # it was cancelled meanwhile
             self.missed += frame.dropped + 1
 
@@ -220,5 +184,4 @@ class JavaFeed:
         self.bridge.users.discard(self)
         if not task.cancelled() and (error := task.exception()) is not None and self.error is None:
             self.error = error
-        while self.asked:
-            give(self, self.asked.popleft(), None)
+        self.settle()

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiomm.core.calls import take
 from aiomm.core.finish import finish
@@ -52,60 +52,104 @@ class LiveFrame:
     dropped: int
 
 
-class AnyFeed(Protocol):
-    """The running camera of one live view, as the view needs it: in this process or in Java."""
+class AnyFeed:
+    """The running camera of one live view, in this process or in Java. Its `LiveView` holds it, it does not hold that."""
 
-    missed: int
-    stop_error: BaseException | None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the camera stands and the turn is given back."""
-
-    def start(self) -> None:
-        """Begin as soon as it is this view's turn."""
-
-    def ask(self) -> asyncio.Future[LiveFrame | None]:
-        """Ask for the newest frame that was not given yet; None comes when there are no more."""
-
-    def withdraw(self, asked: asyncio.Future[LiveFrame | None]) -> None:
-        """No longer ask."""
-
-    def why(self) -> BaseException:
-        """Why there are no more frames."""
-
-    def stop(self) -> None:
-        """End the view, from any thread."""
-
-    async def ended(self) -> None:
-        """Wait until it has ended."""
-
-    async def change_while_stopped(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
-        """Call ``fn`` while the camera stands still."""
-
-
-class Feed:
-    """The running camera of one live view, on the hardware thread. Its `LiveView` holds it, it does not hold that."""
-
-    def __init__(self, core: LocalCore, exposure: float | None) -> None:
-        self.core = core
+    def __init__(self, exposure: float | None) -> None:
         self.exposure = exposure
-        self.turn = Turn(self, current_turn.get())
         self.loop = asyncio.get_running_loop()
-        self.thread = core.thread
-        self.mmc = core.mmc
-        self.signal: Signal = core.thread.signal()
-        self.over: Signal = core.thread.signal()
         self.asked: deque[asyncio.Future[LiveFrame | None]] = deque()
         self.error: BaseException | None = None
         self.stop_error: BaseException | None = None
         self.stopping = False
         self.running = False
-        self.started = False
         self.missed = 0  # frames that were copied, and then nobody wanted
         self.last_count = 0
         self.last_number = -1
         self.before: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the camera stands and the turn is given back."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin as soon as it is this view's turn."""
+        raise NotImplementedError
+
+    def rouse(self) -> None:
+        """Have the camera's side look who asks."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End the view, from any thread."""
+        raise NotImplementedError
+
+    async def ended(self) -> None:
+        """Wait until the camera stands and the turn is given back."""
+        raise NotImplementedError
+
+    async def change_while_stopped(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+        """Call ``fn`` while the camera stands still."""
+        raise NotImplementedError
+
+    def ask(self) -> asyncio.Future[LiveFrame | None]:
+        """Ask for the newest frame that was not given yet; None comes when there are no more."""
+        future: asyncio.Future[LiveFrame | None] = self.loop.create_future()
+        if self.finished:
+            future.set_result(None)
+        else:
+            self.asked.append(future)
+            self.rouse()
+        return future
+
+    def withdraw(self, asked: asyncio.Future[LiveFrame | None]) -> None:
+        """No longer ask."""
+        with contextlib.suppress(ValueError):
+            self.asked.remove(asked)
+
+    def give(self, future: asyncio.Future[LiveFrame | None], frame: LiveFrame | None) -> None:
+        """Answer who has asked, with a frame or with None: there are no more."""
+        if not future.done():
+            future.set_result(frame)
+        elif frame is not None:  # who asked was cancelled
+            self.missed += frame.dropped + 1
+
+    def settle(self) -> None:
+        """Tell whoever waits that there are no more."""
+        while self.asked:
+            self.give(self.asked.popleft(), None)
+
+    def why(self) -> BaseException:
+        """Why there are no more frames."""
+        return self.error or StopAsyncIteration()
+
+    async def abort_for_close(self) -> None:
+        """End the view because the core is being closed."""
+        if self.error is None:
+            self.error = ClosedError("the core was closed while its live view was running")
+        self.stop()
+        await self.ended()
+
+    def abort(self) -> None:
+        """End the view because of the core's ``halt``."""
+        if self.error is None:
+            self.error = CoreError("live view was ended by halt()")
+        self.stop()
+
+
+class Feed(AnyFeed):
+    """The running camera of one live view, on the hardware thread."""
+
+    def __init__(self, core: LocalCore, exposure: float | None) -> None:
+        super().__init__(exposure)
+        self.core = core
+        self.turn = Turn(self, current_turn.get())
+        self.thread = core.thread
+        self.mmc = core.mmc
+        self.signal: Signal = core.thread.signal()
+        self.over: Signal = core.thread.signal()
+        self.started = False
 
     # ---- on the loop --------------------------------------------------------------------------------------------
 
@@ -118,29 +162,13 @@ class Feed:
             self.core.users.discard(self)
             raise
 
-    def ask(self) -> asyncio.Future[LiveFrame | None]:
-        """Ask for the newest frame that was not given yet; None comes when there are no more."""
-        future: asyncio.Future[LiveFrame | None] = self.loop.create_future()
-        if self.over.is_set:
-            future.set_result(None)
-        else:
-            self.asked.append(future)
-            self.signal.set()
-        return future
-
-    def withdraw(self, asked: asyncio.Future[LiveFrame | None]) -> None:
-        """No longer ask."""
-        with contextlib.suppress(ValueError):
-            self.asked.remove(asked)
-
-    def why(self) -> BaseException:
-        """Why there are no more frames."""
-        return self.error or StopAsyncIteration()
-
     @property
     def finished(self) -> bool:
         """Whether the camera stands and the turn is given back."""
         return self.over.is_set
+
+    def rouse(self) -> None:
+        self.signal.set()
 
     def stop(self) -> None:
         """End the view, from any thread; what is called on the core after this finds the camera stopped."""
@@ -150,19 +178,6 @@ class Feed:
                 self.thread.post(self.halt, label="stopping live view")
             except ClosedError:
                 return  # the thread ends its routines itself
-
-    async def abort_for_close(self) -> None:
-        """End the view because the core is being closed."""
-        if self.error is None:
-            self.error = ClosedError("the core was closed while its live view was running")
-        self.stop()
-        await self.ended()
-
-    def abort(self) -> None:
-        """End the view because of `LocalCore.halt`."""
-        if self.error is None:
-            self.error = CoreError("live view was ended by halt()")
-        self.stop()
 
     async def ended(self) -> None:
         """Wait until the camera stands and the turn is given back; on any loop."""
@@ -177,11 +192,6 @@ class Feed:
     async def change_while_stopped(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
         """Call ``fn(mmc, *args)`` on the hardware thread while the camera stands still."""
         return await self.thread.run(self.change, fn, args, label=fn)
-
-    def _settle(self) -> None:
-        """On the loop: whoever waits is told that there are no more."""
-        while self.asked:
-            give(self, self.asked.popleft(), None)
 
     # ---- on the hardware thread ---------------------------------------------------------------------------------
 
@@ -286,28 +296,20 @@ class Feed:
         except IndexError:  # it was cancelled in this moment
             self.missed += frame.dropped + 1
         else:
-            self._on_loop(give, self, future, frame)
+            self._on_loop(self.give, future, frame)
 
     def _done(self, result: Any, error: BaseException | None) -> None:
         if error is not None and self.error is None:
             self.error = error
         self.core.users.discard(self)
         self.over.set()
-        self._on_loop(self._settle)
+        self._on_loop(self.settle)
 
     def _on_loop(self, fn: Callable[..., None], *args: Any) -> None:
         try:
             self.loop.call_soon_threadsafe(fn, *args)
         except RuntimeError:
             return  # the loop was closed: nobody is left to hear it
-
-
-def give(feed: AnyFeed, future: asyncio.Future[LiveFrame | None], frame: LiveFrame | None) -> None:
-    """Answer who has asked, with a frame or with None: there are no more."""
-    if not future.done():
-        future.set_result(frame)
-    elif frame is not None:  # who asked was cancelled
-        feed.missed += frame.dropped + 1
 
 
 class LiveView:
