@@ -81,7 +81,10 @@ async def test_java_is_followed_from_before_its_first_image(tmp_path: Path, java
 
 
 @pytest.mark.parametrize("live", [True, False])
-async def test_java_is_followed_and_ends_without_an_image(tmp_path: Path, java_host: JavaHost, live: bool) -> None:
+async def test_java_is_followed_and_ends_without_an_image(
+    tmp_path: Path, java_host: JavaHost, live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiomm.dataset.ndtiff.tail.PATIENCE", 0.1)  # for an index that was just made, and is long in a moment
     async with aiomm.Bridge(port=java_host.port) as bridge:
         java: Any = await bridge.construct_java_object("aiomm.host.Storages")
         path = Path(await java.create(str(tmp_path), "java", "{}", 0, 0, True, 0))
