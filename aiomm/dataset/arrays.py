@@ -10,7 +10,7 @@ import numpy as np
 
 from aiomm.dataset import bulk
 from aiomm.dataset.index import ABSENT
-from aiomm.dataset.selection import ChannelNames, axes_of_rows, no_axis, select_rows
+from aiomm.dataset.selection import ChannelNames, axes_of_rows, no_axis, select_rows, spell
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,10 @@ BLOCK_BYTES = 16 * 2**20
 
 
 def plain_slices(index: Index, slices: Mapping[str, Any]) -> dict[str, Any]:
-    """Give axes the names that they have, and leave out those that are None."""
-    given = {key: value for key, value in slices.items() if value is not None}
-    if "channel_name" in given:
-        given["channel"] = given.pop("channel_name")
-    if "col" in given and "col" not in index.types:
-        given["column"] = given.pop("col")
-    return given
+    """Give axes the names that they have, and leave out those that are None; ``channel_name`` counts more than ``channel``."""
+    name = slices.get("channel_name")
+    given = {key: value for key, value in slices.items() if key != "channel_name" and not (key == "channel" and name is not None)}
+    return spell(index, given if name is None else {**given, "channel": name})
 
 
 def check_images(index: Index) -> None:

@@ -16,7 +16,7 @@ from aiomm.dataset.following import Following, check_live
 from aiomm.dataset.opening import open_stores
 from aiomm.dataset.polling import open_live, open_live_async
 from aiomm.dataset.remote import RemoteFeed
-from aiomm.dataset.selection import find_row
+from aiomm.dataset.selection import find_row, spell
 from aiomm.dataset.views import Views
 from aiomm.errors import MissingImageError
 
@@ -39,7 +39,7 @@ class Dataset(Views):
     and the ``..._async`` methods. A dataset that is being acquired serves what is saved.
 
     Axes are named freely. Everywhere below, an axis left out means its only value, ``channel`` may be a name or a number
-    (the n-th name), and ``col`` is ``column``.
+    (the n-th name), and ``col`` is ``column``. An axis that is named like a parameter is given in a mapping: ``axes={"out": 3}``.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Dataset(Views):
         Parameters
         ----------
         channel, z, time, position, row, col, **axes : int or str
-            Where the image belongs.
+            Where the image belongs; a mapping as ``axes`` has axes of any name.
         channel_name : str
             The channel by name; counts more than ``channel``.
         resolution_level : int
@@ -265,27 +265,10 @@ class Dataset(Views):
         others: dict[str, Any],
     ) -> tuple[Store, int]:
         store = self._store if level == 0 else self._level(level)
-        given: dict[str, Any] = {}
         if channel_name is not None:
-            given["channel"] = channel_name
-        elif channel is not None:
-            given["channel"] = channel
-        if z is not None:
-            given["z"] = z
-        if time is not None:
-            given["time"] = time
-        if position is not None:
-            given["position"] = position
-        if row is not None:
-            given["row"] = row
-        if col is not None:
-            given["column"] = col
-        for name, value in others.items():
-            if value is not None:
-                if name in given:
-                    raise TypeError(f"axis {name!r} is given twice")
-                given[name] = value
-        return store, find_row(store.index, given, self.get_channel_names)
+            channel = channel_name
+        usual = {"channel": channel, "z": z, "time": time, "position": position, "row": row, "col": col}
+        return store, find_row(store.index, spell(store.index, {**usual, **others}), self.get_channel_names)
 
     # ---- as it grows --------------------------------------------------------------------------------------------
 
@@ -317,7 +300,8 @@ class Dataset(Views):
     async def wait_for(self, *, timeout: float | None = None, **axes: Any) -> Axes:
         """Wait until an image with these values on these axes is saved, for at most ``timeout`` seconds.
 
-        It may be there already. Axes left out may have any value; with none given, it is the first image.
+        It may be there already. Axes left out may have any value; with none given, it is the first image. A mapping as ``axes``
+        has axes of any name.
 
         Returns
         -------
@@ -333,8 +317,7 @@ class Dataset(Views):
         ClosedError
             The dataset was closed.
         """
-        given = {("column" if name == "col" else name): value for name, value in axes.items() if value is not None}
-        return await wait_for(self._following.ready, Wanted(given, self.get_channel_names), check_timeout(timeout))
+        return await wait_for(self._following.ready, Wanted(spell(self._store.index, axes), self.get_channel_names), check_timeout(timeout))
 
     # ---- life ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,36 @@ if TYPE_CHECKING:
 ChannelNames = Callable[[], list[str]]
 
 
+RESERVED = frozenset(
+    {"self", "axes", "channel_name", "resolution_level", "memmapped", "read_metadata", "stitched", "verbose", "out", "res_level", "timeout"}
+)
+"""Parameters of `Dataset`'s methods: an axis of such a name is given in a mapping."""
+
+
+def spell(index: Index, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give axes the names that they have, and leave out those that are None.
+
+    ``col`` is ``column``, unless that is what the dataset says; a mapping as ``axes`` has names as they are.
+
+    Raises
+    ------
+    TypeError
+        An axis is given twice.
+    """
+    plain: dict[str, Any] = {}
+    for name, value in given.items():
+        several = value if name == "axes" and isinstance(value, Mapping) else {name: value}
+        for axis, one in several.items():
+            if one is None:
+                continue
+            if axis == "col" and several is not value and ("col" not in index.types or "column" in index.types):
+                axis = "column"
+            if axis in plain:
+                raise TypeError(f"axis {axis!r} is given twice")
+            plain[axis] = one
+    return plain
+
+
 def resolve_value(index: Index, name: str, value: Any, channel_names: ChannelNames) -> int | str:
     """Turn what a user gave for an axis into a value that is on it.
 
@@ -141,6 +171,9 @@ def _missing(index: Index, axes: Axes, several: list[str]) -> str:
     text = f"there is no image with axes {axes}"
     if several:
         text += "; " + ", ".join(several) + " must be given too"
+        odd = [name for name in index.names if name in RESERVED and name not in axes]
+        if odd:
+            text += f", as axes={{{odd[0]!r}: ...}}: {odd[0]} is a parameter's name"
     near = nearest(index, axes)
     if near:
         text += "; the nearest are " + ", ".join(map(str, near))

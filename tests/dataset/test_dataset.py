@@ -156,6 +156,41 @@ def test_columns_have_two_names() -> None:
     assert same(dataset.as_array(col=0, row=2), image(1))
 
 
+def test_an_axis_that_is_named_col(tmp_path: Path) -> None:
+    with NDTiffWriter(tmp_path, "x") as writer:
+        for c in (1, 2):
+            writer.put(Frame({"col": c}, image(c), {}))
+    dataset = Dataset(writer.path)
+    assert dataset.axes == {"col": [1, 2]}
+    assert same(dataset.read_image(col=2), image(2))
+    assert dataset.read_metadata(col=2)["Axes"] == {"col": 2}
+    assert same(dataset.as_array(col=1), image(1))
+
+
+NAMES = ["self", "axes", "channel_name", "resolution_level", "memmapped", "read_metadata", "stitched", "out", "res_level", "timeout", "col"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_axes_that_are_named_like_parameters(name: str) -> None:
+    with MemoryWriter() as writer:
+        for i in (1, 2):
+            writer.put(Frame({name: i, "time": 0}, image(i), {"i": i}))
+    dataset = writer.dataset
+    assert same(dataset.read_image(axes={name: 2}, time=0), image(2))
+    assert same(dataset.read_image(axes={name: 2, "time": 0}, read_metadata=True)[0], image(2))
+    assert dataset.read_metadata(axes={name: 1})["i"] == 1
+    assert dataset.has_image(axes={name: 1})
+    assert not dataset.has_image(axes={name: 3})
+    assert same(await dataset.read_image_async(axes={name: 1}), image(1))
+    assert await dataset.wait_for(axes={name: 2}, timeout=1) == {name: 2, "time": 0}
+    assert same(dataset.to_numpy([name])[1], image(2))
+    if name != "col":
+        with pytest.raises(MissingImageError, match=rf"as axes={{'{name}': ...}}"):
+            dataset.read_image(time=0)
+    with pytest.raises(TypeError, match="twice"):
+        dataset.read_image(axes={"time": 0}, time=0)
+
+
 def test_ragged_axes() -> None:
     with MemoryWriter() as writer:
         writer.put(Frame({"time": 0}, image(0), {}))
