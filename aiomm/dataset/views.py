@@ -146,9 +146,9 @@ class Views(Contents):
         Returns
         -------
         xarray.DataArray
-            Dimensions are the axes, y, x, and rgb. As far as the metadata tell: coordinates y, x and z in µm, time in s (with
-            ``z_index`` and ``time_index`` as acquired), names of the channels; else the values of the axes. ``attrs`` is the
-            summary metadata.
+            Dimensions are the axes, y, x, and rgb; an axis x is ``x_axis`` then, and so on. As far as the metadata tell:
+            coordinates y, x and z in µm, time in s (with ``z_index`` and ``time_index`` as acquired), names of the channels; else
+            the values of the axes. ``attrs`` is the summary metadata.
 
         Raises
         ------

@@ -36,22 +36,37 @@ def make_dataarray(
     values, grid = plan_grid(store.index, axes, slices, channel_names)
     array = make_array(store, grid)
     first = int(grid[grid >= 0][0])
-    dimensions = [*values, "y", "x", "rgb"][: array.ndim]
+    pixels = ["y", "x", "rgb"][: array.ndim - grid.ndim]
+    dimensions = [*_free(list(values), pixels), *pixels]
     coordinates: dict[str, Any] = {}
     for i, (axis, along) in enumerate(values.items()):
-        coordinates[axis] = (axis, along)
+        coordinates[dimensions[i]] = (dimensions[i], along)
         if axis == "channel" and along and isinstance(along[0], int):
             names = dict(zip(store.index.values("channel"), channel_names(), strict=False))
             coordinates[axis] = (axis, [names.get(value, str(value)) for value in along])
         elif axis in ("z", "time"):
             found = calibration.positions(store, axis, along, grid, i)
             if found is not None and len(set(found)) == len(found):  # places that coincide would make a label useless
-                coordinates[f"{axis}_index"] = (axis, along)
+                if f"{axis}_index" not in dimensions:
+                    coordinates[f"{axis}_index"] = (axis, along)
                 coordinates[axis] = (axis, found, {"units": "µm" if axis == "z" else "s"})
     pixel = calibration.pixel_size(store, first)
     for axis, length in zip("yx", array.shape[grid.ndim : grid.ndim + 2], strict=True):
         if pixel is not None:
             coordinates[axis] = (axis, np.arange(length) * pixel * 2**level, {"units": "µm"})
-    if "rgb" in dimensions:
+    if "rgb" in pixels:
         coordinates["rgb"] = ("rgb", ["red", "green", "blue"])
     return xarray.DataArray(array, dims=dimensions, coords=coordinates, attrs=dict(store.summary), name=name)
+
+
+def _free(axes: list[str], taken: list[str]) -> list[str]:
+    """Name dimensions after axes; an axis x, say, that is not that of the pixels is ``x_axis``."""
+    names: list[str] = []
+    for axis in axes:
+        name = axis
+        if name in taken:
+            name += "_axis"
+            while name in taken or name in axes:
+                name += "_"
+        names.append(name)
+    return names

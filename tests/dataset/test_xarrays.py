@@ -58,6 +58,24 @@ def test_stages_that_do_not_move_keep_their_numbers() -> None:
     assert writer.dataset.to_xarray().z.values.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("kind", [np.uint16, "rgb"])
+def test_axes_that_are_named_like_dimensions(kind: object) -> None:
+    with MemoryWriter({"PixelSize_um": 0.5}) as writer:
+        for i in range(24):
+            axes = {"x": i % 2, "y": i // 2 % 2, "rgb": i // 4 % 3, "x_axis": i // 12, "time": i // 12, "time_index": 5}
+            writer.put(Frame(axes, image(i, kind=kind), {"ElapsedTime-ms": 1000.0 * i}))
+    array = writer.dataset.to_xarray(["x", "y", "rgb", "x_axis", "time_index"], time=0)
+    grey = kind is np.uint16
+    assert array.dims == ("x_axis_", "y_axis", "rgb" if grey else "rgb_axis", "x_axis", "time_index", "y", "x", *(() if grey else ("rgb",)))
+    assert array.x_axis_.values.tolist() == [0, 1]
+    assert array.x.values[1] == 0.5
+    assert array["rgb" if grey else "rgb_axis"].values.tolist() == [0, 1, 2]
+    assert same(array.sel(x_axis_=1, y_axis=0, x_axis=0, time_index=5)[2], image(9, kind=kind))
+    both = writer.dataset.to_xarray(["time", "x_axis", "time_index"], x=0, y=0, rgb=0)
+    assert both.dims[:3] == ("time", "x_axis", "time_index")
+    assert both.time_index.values.tolist() == [5]
+
+
 def test_real_datasets() -> None:
     dataset = Dataset(samples() / "ndtiffv2.0_test")
     array = dataset.to_xarray()
