@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge import wire
+from aiomm.bridge.mailbox import Listener, Mailbox, check_buffer
 from aiomm.bridge.names import did_you_mean, snake_case
 from aiomm.bridge.wire import Signature
 from aiomm.errors import (
@@ -31,8 +31,6 @@ from aiomm.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
-    from typing import Self
 
     from aiomm.bridge.proxy import JavaObject
     from aiomm.bridge.session import Session
@@ -82,55 +80,12 @@ class CoreChange:
     time: float
 
 
-class _Mailbox:
-    """What one listener has not taken yet; bounded, the oldest goes first."""
-
-    def __init__(self, size: int, kinds: frozenset[str] | None) -> None:
-        self.items: deque[CoreChange] = deque(maxlen=size)
-        self.kinds = kinds
-        self.dropped = 0
-        self.ended = False
-        self.error: AiommError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, change: CoreChange) -> None:
-        if self.kinds is None or change.name in self.kinds:
-            self.dropped += len(self.items) == self.items.maxlen
-            self.items.append(change)
-            self._wake()
-
-    def end(self, error: AiommError | None = None) -> None:
-        self.ended = True
-        self.error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def take(self) -> CoreChange | None:
-        """Give the oldest; None when no more will come."""
-        while not self.items:
-            if self.error is not None:
-                raise type(self.error)(*self.error.args)
-            if self.ended:
-                return None
-            if self._waiter is not None:
-                raise RuntimeError("another task waits for this iterator's next change: give each task an iterator of its own")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self.items.popleft()
-
-
 class CoreChangesSource:
     """The one callback of a bridge, and who listens to it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._mailboxes: set[_Mailbox] = set()
+        self._mailboxes: set[Mailbox[CoreChange]] = set()
         self._core: JavaObject | None = None
         self._callback: JavaObject | None = None
         self._pull: PullSocket | None = None
@@ -138,7 +93,7 @@ class CoreChangesSource:
         self._pump_task: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
 
-    async def add(self, mailbox: _Mailbox) -> None:
+    async def add(self, mailbox: Mailbox[CoreChange]) -> None:
         """Let a listener hear all that happens after this."""
         self._session.check()
         self._mailboxes.add(mailbox)
@@ -148,14 +103,14 @@ class CoreChangesSource:
             self.discard(mailbox)
             raise
 
-    def discard(self, mailbox: _Mailbox) -> None:
+    def discard(self, mailbox: Mailbox[CoreChange]) -> None:
         """Let a listener go; on the loop."""
         self._mailboxes.discard(mailbox)
         mailbox.end()
         if not self._mailboxes and self._callback is not None and self._session.error is None:
             self._settle()
 
-    def discard_soon(self, mailbox: _Mailbox) -> None:
+    def discard_soon(self, mailbox: Mailbox[CoreChange]) -> None:
         """Let a listener go; from any thread, by ``__del__`` too."""
         with contextlib.suppress(RuntimeError):  # the loop was closed
             self._session.loop.call_soon_threadsafe(self.discard, mailbox)
@@ -262,7 +217,7 @@ class CoreChangesSource:
                     log.warning("a core event that cannot be understood: %s", error)
                     continue
                 for mailbox in self._mailboxes:
-                    mailbox.put(change)
+                    mailbox.put(change.name, change)
                 count += 1
                 if count % _AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -280,7 +235,7 @@ def _change(message: dict[str, Any]) -> CoreChange:
     return CoreChange(name, tuple(float(a) if isinstance(a, int) else a for a in arguments), time.monotonic())
 
 
-class CoreChanges:
+class CoreChanges(Listener[CoreChange]):
     """An async iterator over `CoreChange`; made by `Bridge.core_events`.
 
     It hears what happens from its first step on, or from ``async with`` on. It ends when it or the bridge is closed, and raises
@@ -299,38 +254,16 @@ class CoreChanges:
             listed = sorted(map(snake_case, KINDS))
             hint = did_you_mean(str(unknown[0]), listed) or f"; it passes on {', '.join(listed)}"
             raise ValueError(f"the server passes on no {', '.join(map(repr, unknown))}{hint}")
-        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
-            raise ValueError(f"buffer is the number of changes that may wait, 1 or more, not {buffer!r}")
+        check_buffer(buffer)
+        super().__init__()
         self._source = source
-        self._mailbox = _Mailbox(buffer, None if chosen is None else frozenset(known[kind] for kind in chosen))
+        self._mailbox: Mailbox[CoreChange] = Mailbox(buffer, None if chosen is None else frozenset(known[kind] for kind in chosen))
         self._listening = False
-        self._closed = False
 
     @property
     def dropped(self) -> int:
         """How many changes were lost."""
         return self._mailbox.dropped
-
-    async def __aenter__(self) -> Self:
-        if self._closed:
-            raise ClosedError("these core events were closed: ask the bridge for others")
-        await self._listen()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await self.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> CoreChange:
-        if self._closed:
-            raise StopAsyncIteration
-        await self._listen()
-        change = await self._mailbox.take()
-        if change is None:
-            raise StopAsyncIteration
-        return change
 
     async def aclose(self) -> None:
         """Listen no more, and wait until the callback is gone from the core if nobody else listens. Again and again does no harm."""
@@ -347,10 +280,11 @@ class CoreChanges:
             except BridgeTimeoutError as why:
                 log.warning("Micro-Manager's core keeps the callback of this bridge for now, which could not be taken back: %s", why)
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> Mailbox[CoreChange]:
         if not self._listening:
             await self._source.add(self._mailbox)
             self._listening = True
+        return self._mailbox
 
     def __del__(self) -> None:
         if getattr(self, "_listening", False):

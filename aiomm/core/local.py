@@ -358,7 +358,7 @@ class LocalCore(Core):
             How many may wait to be taken; then the oldest is dropped and counted.
         """
         self._ready()
-        return CoreEvents(self, self._hub, kinds, buffer)
+        return CoreEvents(self._hub, kinds, buffer)
 
     async def call_core(self, method: str, args: tuple[Any, ...]) -> Any:
         """Call a method by MMCore's name, as the snake_case methods do."""

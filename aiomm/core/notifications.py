@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
+from aiomm.bridge.mailbox import Listener, Mailbox, check_buffer
 from aiomm.bridge.names import did_you_mean
 from aiomm.core.finish import finish
 from aiomm.core.names import snake_case
@@ -23,8 +23,6 @@ from aiomm.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
-    from typing import Self
 
     from aiomm.core.local import LocalCore
 
@@ -91,71 +89,34 @@ def chosen_kinds(kinds: Iterable[str] | str | None, buffer: int) -> frozenset[st
     Raises
     ------
     ValueError
-        There is no such kind, or ``buffer`` is no number of notifications.
+        There is no such kind, or ``buffer`` is no number of changes.
     """
     chosen = None if kinds is None else frozenset([kinds] if isinstance(kinds, str) else kinds)
     if chosen is not None and (unknown := sorted(chosen - set(KINDS))):
         hint = did_you_mean(str(unknown[0]), KINDS) or f"; there are {', '.join(sorted(KINDS))}"
         raise ValueError(f"there are no core notifications of kind {', '.join(map(repr, unknown))}{hint}")
-    if buffer < 1:
-        raise ValueError(f"buffer is the number of notifications that may wait, 1 or more, not {buffer!r}")
+    check_buffer(buffer)
     return chosen
 
 
-class _Mailbox:
-    """What one listener has not taken yet; bounded, the oldest goes first. The hub fills it under its lock."""
+class _Mailbox(Mailbox[CoreNotification]):
+    """Filled on any thread; the hub does so under its lock."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, size: int, kinds: frozenset[str] | None) -> None:
-        self.loop = loop
-        self.items: deque[CoreNotification] = deque(maxlen=size)
-        self.kinds = kinds
-        self.received = 0
-        self.taken = 0
-        self.waiter: asyncio.Future[None] | None = None
-        self.waking = False
-        self.ended = False
-
-    @property
-    def dropped(self) -> int:
-        """How many were lost."""
-        return max(0, self.received - self.taken - len(self.items))
-
-    def put(self, item: CoreNotification) -> None:
-        """Called on any thread."""
-        if self.kinds is None or item.kind in self.kinds:
-            self.items.append(item)
-            self.received += 1
-            self.wake()
-
-    def end(self) -> None:
-        """No more will come."""
-        self.ended = True
-        self.wake()
+        super().__init__(size, kinds)
+        self._loop = loop
+        self._waking = False
 
     def wake(self) -> None:
         """Have the listener look; one wake-up is under way at most."""
-        if not self.waking:
-            self.waking = True
+        if not self._waking:
+            self._waking = True
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens any more
-                self.loop.call_soon_threadsafe(self._wake)
+                self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
-        self.waking = False  # before the listener looks, so that nothing slips between
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def take(self) -> CoreNotification | None:
-        """Give the oldest; None when no more will come."""
-        while not self.items:
-            if self.ended:
-                return None
-            self.waiter = self.loop.create_future()
-            try:
-                await self.waiter
-            finally:
-                self.waiter = None
-        self.taken += 1
-        return self.items.popleft()
+        self._waking = False  # before the listener looks, so that nothing slips between
+        super().wake()
 
 
 class Hub:
@@ -207,7 +168,7 @@ class Hub:
         """Give a notification to all; on any thread."""
         with self._lock:
             for mailbox in self._mailboxes:
-                mailbox.put(item)
+                mailbox.put(item.kind, item)
 
     def _update(self) -> None:
         """On the hardware thread: register or unregister."""
@@ -274,7 +235,7 @@ class _Callback(_Told, pymmcore.MMEventCallback):
     """The callback that is registered with MMCore."""
 
 
-class CoreEvents:
+class CoreEvents(Listener[CoreNotification]):
     """An async iterator over `CoreNotification`; made by `LocalCore.events`.
 
     It hears what happens from its first step on, or from ``async with`` on. It ends when the core is closed.
@@ -285,38 +246,17 @@ class CoreEvents:
         How many notifications were lost, the oldest first, because ``buffer`` were waiting to be taken.
     """
 
-    def __init__(self, core: LocalCore, hub: Hub, kinds: Iterable[str] | str | None, buffer: int) -> None:
-        chosen = chosen_kinds(kinds, buffer)
-        self._core = core
+    def __init__(self, hub: Hub, kinds: Iterable[str] | str | None, buffer: int) -> None:
+        super().__init__()
+        self._kinds = chosen_kinds(kinds, buffer)
         self._hub = hub
-        self._kinds = chosen
         self._buffer = buffer
         self._mailbox: _Mailbox | None = None
-        self._closed = False
 
     @property
     def dropped(self) -> int:
         """How many notifications were lost."""
         return self._mailbox.dropped if self._mailbox is not None else 0
-
-    async def __aenter__(self) -> Self:
-        await self._listen()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await self.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> CoreNotification:
-        if self._closed:
-            raise StopAsyncIteration
-        item = await (await self._listen()).take()
-        if item is None:
-            self._closed = True
-            raise StopAsyncIteration
-        return item
 
     async def aclose(self) -> None:
         """Listen no more. Again and again does no harm."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiomm
+from aiomm import errors
 from aiomm.core.notifications import KINDS
 from tests.support.recording import RecordingCore
 
@@ -119,6 +120,19 @@ async def test_cancelled_while_waiting(demo_core: aiomm.LocalCore) -> None:
     async with asyncio.timeout(20):
         assert (await anext(events)).values == {"position": 8.0}
     await events.aclose()
+
+
+async def test_one_task_waits_at_a_time(demo_core: aiomm.LocalCore) -> None:
+    async with demo_core.events("stage_position_changed") as events:
+        waiting = asyncio.create_task(anext(events))
+        await asyncio.sleep(0.02)
+        async with asyncio.timeout(20):
+            with pytest.raises(RuntimeError, match="an iterator of its own"):
+                await anext(events)
+            await demo_core.set_position(4)
+            assert (await waiting).values == {"position": 4.0}
+    with pytest.raises(errors.ClosedError, match="ask for another"):
+        await events.__aenter__()
 
 
 async def test_nobody_misses_what_comes_while_one_is_handled(demo_core: aiomm.LocalCore) -> None:
