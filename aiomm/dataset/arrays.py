@@ -228,8 +228,8 @@ def chunk_shape(grid: tuple[int, ...], image_bytes: int) -> tuple[int, ...]:
     return tuple(reversed(chunks))
 
 
-def make_source(store: Store, grid: np.ndarray) -> ImageSource:
-    """Make the array-like of the images on a grid.
+def reader_of(store: Store, grid: np.ndarray) -> tuple[BlockReader, np.ndarray, tuple[int, ...], np.dtype[Any]]:
+    """Make what reads the images on a grid: the reader, their numbers for it on the grid, and the shape and type of each.
 
     Raises
     ------
@@ -245,7 +245,12 @@ def make_source(store: Store, grid: np.ndarray) -> ImageSource:
         raise ValueError(f"images differ: {first} is {image} {dtype}, {second} is {other[0]} {other[1]}; they make no one array")
     numbers = np.full(grid.shape, -1, dtype=np.int32)
     numbers[there] = np.searchsorted(rows, grid[there])
-    return ImageSource(store.blocks(rows), numbers, image, dtype)
+    return store.blocks(rows), numbers, image, dtype
+
+
+def make_source(store: Store, grid: np.ndarray) -> ImageSource:
+    """Make the array-like of the images on a grid; see `reader_of`."""
+    return ImageSource(*reader_of(store, grid))
 
 
 def make_array(store: Store, grid: np.ndarray) -> da.Array:

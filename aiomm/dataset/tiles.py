@@ -94,16 +94,7 @@ class Mosaic:
         ValueError
             The tiles differ in size or type.
         """
-        there = self.rows >= 0
-        rows = np.unique(self.rows[there])
-        image, dtype = store.shape_of(int(rows[0]))
-        odd = store.differing(rows)
-        if odd >= 0:
-            axes, other = store.index.axes_of(odd), store.shape_of(odd)
-            raise ValueError(f"tiles differ: {store.index.axes_of(int(rows[0]))} is {image} {dtype}, {axes} is {other[0]} {other[1]}")
-        numbers = np.full(self.rows.shape, -1, dtype=np.int32)
-        numbers[there] = np.searchsorted(rows, self.rows[there])
-        return TileSource(store.blocks(rows), numbers, image, dtype, overlap)
+        return TileSource(*arrays.reader_of(store, self.rows), overlap)
 
 
 class TileSource:
@@ -168,13 +159,15 @@ class TileSource:
                 if number < 0:
                     continue
                 x0, x1 = max(left, c * width), min(right, (c + 1) * width)
-                tile = np.empty((1, y1 - y0, x1 - x0, *out.shape[2:]), out.dtype)
+                whole = (y1 - y0, x1 - x0) == out.shape[:2]
+                tile = out[np.newaxis] if whole else np.empty((1, y1 - y0, x1 - x0, *out.shape[2:]), out.dtype)
                 window = (
                     slice(y0 - r * height + crop[0], y1 - r * height + crop[0]),
                     slice(x0 - c * width + crop[1], x1 - c * width + crop[1]),
                 )
                 self._reader.read_into([number], tile, window)
-                out[y0 - top : y1 - top, x0 - left : x1 - left] = tile[0]
+                if not whole:
+                    out[y0 - top : y1 - top, x0 - left : x1 - left] = tile[0]
 
     def chunks(self) -> tuple[int, ...]:
         """One picture per block, or as many whole tiles of it as make a block."""
@@ -234,10 +227,22 @@ def make_pyramid(levels: Sequence[Store], axes: Sequence[str] | None, slices: Ma
             start, size = begins, source.shape[leading : leading + 2]
         else:
             scale = 2**level
-            crop = []
-            for first, begin, length in zip(start, begins, size, strict=True):
-                offset = max(0, first // scale - begin)
-                crop.append(slice(offset, offset + max(1, length // scale)))
+            crop = [slice(offset, offset + length) for offset, length in map(shown, start, size, begins, [scale] * 2)]
             array = array[(*[slice(None)] * leading, *crop)]
         made.append(array)
     return made
+
+
+def shown(start: int, size: int, begin: int, scale: int) -> tuple[int, int]:
+    """Say where in a level the pixels begin that full resolution shows, and how many they are, along y or x.
+
+    Parameters
+    ----------
+    start, size : int
+        First pixel of full resolution, and how many there are.
+    begin : int
+        First pixel of the level.
+    scale : int
+        How many times it is reduced.
+    """
+    return max(0, start // scale - begin), max(1, size // scale)

@@ -13,9 +13,9 @@ import numpy as np
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
 from aiomm.dataset import calibration
-from aiomm.dataset.arrays import ImageSource, make_source, plan_grid
+from aiomm.dataset.arrays import plan_grid, reader_of
 from aiomm.dataset.omezarr.metadata import group
-from aiomm.dataset.tiles import overlap_at
+from aiomm.dataset.tiles import TileSource, overlap_at, shown
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -34,14 +34,42 @@ _TYPES: Final = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "
 
 @dataclass
 class Level:
-    """One resolution level: images on a grid of (others..., time, channel, z, row, column), and what is cropped of each."""
+    """One resolution level: joined tiles on a grid of (others..., time, channel, z), cropped to what full resolution shows.
 
-    source: ImageSource
+    Attributes
+    ----------
+    source : TileSource
+        The tiles, joined.
+    begin : tuple of int
+        Its first pixel, y and x, in pixels of this level from row 0 and column 0 of tiles on.
+    crop : tuple of int
+        Pixels of it at the top and at the left that are not shown.
+    size : tuple of int
+        Pixels that are shown.
+    there : numpy.ndarray
+        Of each chunk, on the grid and along y and x, whether there is an image in it.
+    """
+
+    source: TileSource
+    begin: tuple[int, int]
+    crop: tuple[int, int]
+    size: tuple[int, int]
     there: np.ndarray
-    crop: tuple[slice, slice]
-    tile: tuple[int, int]
-    first: tuple[int, int]
-    """Row and column of the first tile."""
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Pixels of a chunk along y and x."""
+        return self.source.tile
+
+    def read(self, where: tuple[int, ...]) -> np.ndarray:
+        """Read a chunk; what of it is outside is zeros."""
+        *place, row, column = where
+        begins = [n * length for n, length in zip((row, column), self.tile, strict=True)]
+        ends = [min(at + length, size) for at, length, size in zip(begins, self.tile, self.size, strict=True)]
+        parts = (slice(at + cut, end + cut) for at, end, cut in zip(begins, ends, self.crop, strict=True))
+        pixels = self.source[(*place, *parts)]
+        outside = [(0, length - there) for length, there in zip(self.tile, pixels.shape, strict=False)]
+        return np.pad(pixels, [*outside, *[(0, 0)] * (pixels.ndim - 2)]) if any(map(any, outside)) else pixels
 
 
 class DatasetStore(Store):
@@ -86,7 +114,7 @@ class DatasetStore(Store):
         return level, where
 
     def _read(self, level: Level, where: tuple[int, ...]) -> bytes:
-        return np.ascontiguousarray(level.source[where][level.crop]).tobytes()
+        return level.read(where).tobytes()
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         data = self._documents.get(key)
@@ -176,23 +204,30 @@ def make_store(levels: Sequence[Images], axes: Sequence[str] | None, slices: Map
     others = [name for name in values if name not in _OURS and not (tiled and name in ("row", "column"))]
     used = [levels[0], *(levels[1:] if tiled else ())]
     lengths = {name: values[name] for name in (*others, *_OURS) if name in values}
-    made = []
+    made: list[Level] = []
     for i, store in enumerate(used):
         try:
             overlap = overlap_at(used, i) if tiled else (0, 0)
         except ValueError:
             break  # its tiles cannot be joined
         try:
-            made.append(_level(store, lengths, tiled, overlap, slices, channels))
+            made.append(_level(store, lengths, tiled, overlap, slices, channels, made[0] if made else None, 2**i))
         except MissingImageError:
             break  # a level that has nothing of this yet, and so have those above
     return _Describer(full, made, lengths, others, values, grid, channels).store()
 
 
 def _level(
-    store: Images, lengths: Mapping[str, list[Any]], tiled: bool, overlap: tuple[int, int], slices: Any, channels: ChannelNames
+    store: Images,
+    lengths: Mapping[str, list[Any]],
+    tiled: bool,
+    overlap: tuple[int, int],
+    slices: Any,
+    channels: ChannelNames,
+    full: Level | None,
+    scale: int,
 ) -> Level:
-    """Lay a level's images out on the values of full resolution, tiles from the first row and column on."""
+    """Lay a level's images out on the values of full resolution, tiles from the first row and column on; show what that shows."""
     names = [*lengths, *(("row", "column") if tiled else ())]
     values, grid = plan_grid(store.index, names, slices, channels)
     first = (0, 0)
@@ -216,14 +251,21 @@ def _level(
     rows[np.ix_(*targets)] = grid
     others = [name for name in lengths if name not in _OURS]
     wide = [len(lengths[name]) for name in others] + [len(lengths.get(name, [0])) for name in _OURS] + (shape[-2:] if tiled else [1, 1])
-    rows = rows.reshape(wide)
-    source = make_source(store, rows)
-    height, width = source.shape[rows.ndim : rows.ndim + 2]
-    top, left = (cut // 2 for cut in overlap)
-    tile = (height - overlap[0], width - overlap[1])
-    if min(tile) < 1:
-        raise ValueError(f"tiles of {height}x{width} overlap by {overlap}: nothing is left of them")
-    return Level(source, rows >= 0, (slice(top, top + tile[0]), slice(left, left + tile[1])), tile, first)
+    source = TileSource(*reader_of(store, rows.reshape(wide)), overlap)
+    begin = (first[0] * source.tile[0], first[1] * source.tile[1])
+    if full is None:
+        crop, size = (0, 0), (wide[-2] * source.tile[0], wide[-1] * source.tile[1])
+    else:
+        (top, height), (left, width) = (shown(full.begin[k], full.size[k], begin[k], scale) for k in (0, 1))
+        crop, size = (top, left), (height, width)
+    there = rows.reshape(wide) >= 0
+    for k, axis in enumerate((-2, -1)):  # a chunk that is cropped has parts of two tiles
+        begins = np.arange(0, size[k], source.tile[k])
+        ends = np.minimum(begins + source.tile[k], size[k])
+        last = there.shape[axis] - 1
+        one, other = ((at // source.tile[k]).clip(max=last) for at in (begins + crop[k], ends + crop[k] - 1))
+        there = there.take(one, axis) | there.take(other, axis)
+    return Level(source, begin, crop, size, there)
 
 
 class _Describer:
@@ -241,7 +283,7 @@ class _Describer:
     ) -> None:
         self._store, self._levels, self._lengths, self._others = store, levels, lengths, others
         self._values, self._grid, self._channels = values, grid, channels
-        self._rgb = len(levels[0].source.shape) - levels[0].there.ndim == 3
+        self._rgb = levels[0].source.ndim > levels[0].there.ndim
         names = [short for name, short in _OURS.items() if name in lengths or (short == "c" and self._rgb)]
         self._dimensions = (*names, "y", "x")
 
@@ -295,9 +337,9 @@ class _Describer:
             factor = 2.0**i
             scale = [(scales.get(short) or 1.0) * (factor if short in "yx" else 1.0) for short in self._dimensions]
             moves: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
-            if i:  # a level's first tile may begin before that of full resolution; its pixels are means of several
+            if i:  # its pixels are means of several
                 origin = {
-                    short: (level.first[k] * level.tile[k] * factor - self._levels[0].first[k] * self._levels[0].tile[k] + (factor - 1) / 2)
+                    short: ((level.begin[k] + level.crop[k]) * factor - self._levels[0].begin[k] + (factor - 1) / 2)
                     * (scales.get(short) or 1.0)
                     for k, short in enumerate("yx")
                 }
@@ -326,9 +368,9 @@ class _Describer:
         return [{"label": label, "color": colours[i % len(colours)], "active": True, "window": window} for i, label in enumerate(labels)]
 
     def _array(self, level: Level) -> dict[str, Any]:
-        t, c, z, rows, columns = level.there.shape[-5:]
+        t, c, z = level.there.shape[-5:-2]
         colours = 3 if self._rgb else 1
-        lengths = {"t": t, "c": c * colours, "z": z, "y": rows * level.tile[0], "x": columns * level.tile[1]}
+        lengths = {"t": t, "c": c * colours, "z": z, "y": level.size[0], "x": level.size[1]}
         chunk = {"t": 1, "c": colours, "z": 1, "y": level.tile[0], "x": level.tile[1]}
         codecs: list[dict[str, Any]] = []
         if self._rgb:  # the bytes of a pixel stay together

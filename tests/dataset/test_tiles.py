@@ -142,7 +142,7 @@ def test_what_cannot_be_joined() -> None:
     with MemoryWriter() as writer:
         writer.put(Frame({"row": 0, "column": 0}, image(1), {}))
         writer.put(Frame({"row": 0, "column": 1}, image(1, (5, 5)), {}))
-    with pytest.raises(ValueError, match="tiles differ"):
+    with pytest.raises(ValueError, match="images differ"):
         writer.dataset.as_array(stitched=True)
     with MemoryWriter() as writer:
         writer.put(Frame({"row": 0, "column": 0}, image(1), {}))

@@ -149,11 +149,33 @@ def test_tiles_are_one_image_with_levels(tmp_path: Path, overlap: tuple[int, int
     assert not whole[:height, width:].any()
     low: Any = group["1"]
     assert low.chunks == (1, height, width)
-    assert same(low[0, height:, :width], dataset.read_image(row=0, column=0, time=0, resolution_level=1))
+    assert same(low[:], dataset.as_array(["time"], stitched=True, res_level=None)[1])
     moves = group.attrs["ome"]["multiscales"][0]["datasets"][1]["coordinateTransformations"]
     assert moves[0] == {"type": "scale", "scale": [1.0, 1.0, 1.0]}
-    # the lower level begins one row of tiles further up: at row -2 of full resolution, whose first row is -1
-    assert moves[1] == {"type": "translation", "translation": [0.0, (-height + 0.5) * 0.5, 0.25]}
+    # the lower level's first tile begins at row -2 of full resolution, whose first row is -1: half of it is cropped
+    assert moves[1] == {"type": "translation", "translation": [0.0, 0.25, 0.25]}
+
+
+@pytest.mark.parametrize("first", [(0, 0), (1, 2), (3, -3), (-5, 7)])
+@pytest.mark.parametrize("kind", [np.uint8, "rgb"])
+def test_levels_show_the_same_part_from_the_largest_to_the_smallest(tmp_path: Path, first: tuple[int, int], kind: Any) -> None:
+    from aiomm.dataset.ndtiff.pyramid import PyramidWriter
+
+    with PyramidWriter(tmp_path, "x", overlap=(3, 1), max_multi_res_index=3) as writer:
+        for i, (row, column) in enumerate([(0, 0), (0, 1), (1, 1), (2, 4)]):
+            writer.put(Frame({"row": first[0] + row, "column": first[1] + column, "time": i % 2}, image(i, kind=kind), {}))
+    with Dataset(writer.path, full_res_only=False) as dataset:
+        group = dataset.as_zarr()
+        wanted = dataset.as_array(["time"], stitched=True, res_level=None)
+        assert len(wanted) == dataset.num_resolution_levels == 4
+        sizes = []
+        for level, array in enumerate(wanted):
+            seen: Any = group[str(level)]
+            pixels = seen[:] if kind != "rgb" else np.moveaxis(seen[:], 1, -1)
+            assert same(pixels, array)
+            sizes.append(pixels.shape[1:3])
+        assert sizes == sorted(sizes, reverse=True)
+        assert len(set(sizes)) == 4
 
 
 def test_real_datasets() -> None:
