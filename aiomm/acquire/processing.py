@@ -39,12 +39,19 @@ class Processing:
         self._limit = queue_size
         self._waiting: deque[Frame] = deque()
         self._under_way: deque[tuple[Frame, asyncio.Task[Any]]] = deque()
+        self._saving: Frame | None = None  # of which not all that came of it was taken by the writer
         self._refused = False
         self.closing = False
         self.given_up = False  # the acquisition has ended without what it still returns, and the writer is closed
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._under_way)
+
+    @property
+    def frames(self) -> list[Frame]:
+        """Those that are not with the writer yet, in order."""
+        saving = [] if self._saving is None else [self._saving]
+        return [*saving, *(frame for frame, _ in self._under_way), *self._waiting.copy()]
 
     def try_put(self, frame: Frame) -> bool:
         """Take a frame, if there is room; on the hardware thread."""
@@ -121,6 +128,7 @@ class Processing:
             run.unclaim([frame.token[1]])
             return
         self._under_way.popleft()
+        self._saving = frame
         outputs = check_processor_result(result)
         submission, event, _ = frame.token
         for pixels, metadata in outputs:
@@ -134,6 +142,7 @@ class Processing:
                 depth, kind = (16, "GRAY16") if pixels.dtype == np.uint16 else (8, "GRAY8" if pixels.ndim == 2 else "RGB32")
                 metadata = {**metadata, "PixelType": kind, "BitDepth": depth}
             await self._save(Frame(dict(axes), pixels, metadata, depth, frame.token))
+        self._saving = None
         run.diverted(submission, event, len(outputs))
 
     async def _first_done(self, task: asyncio.Task[Any]) -> None:

@@ -274,6 +274,35 @@ async def test_in_a_processor(mortal: Mortal, at: int) -> None:
             await acq.acquire(times(300))
 
 
+@pytest.mark.parametrize("options", [{}, {"show_display": True}, *sampled({"format": "ome-zarr"}, {"format": "memory"})], ids=str)
+@pytest.mark.parametrize("plain", [False, *sampled(True)])
+async def test_what_a_processor_has_is_lost(mortal: Mortal, options: dict[str, Any], plain: bool) -> None:
+    """Images that were taken, processed and not saved are named, wherever they wait."""
+    inside = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def processor(image: Any, metadata: Any) -> Any:
+        inside.set()
+        await asyncio.sleep(60)
+        return image, metadata
+
+    def slow(image: Any, metadata: Any) -> Any:
+        loop.call_soon_threadsafe(inside.set)
+        time.sleep(0.8)
+        return image, metadata
+
+    asked = times(30)
+    with mortal.perishing() as caught:
+        async with mortal.acquisition(image_process_fn=slow if plain else processor, saving_queue_size=4, **options) as acq:
+            submission = acq.acquire(asked)
+            await inside.wait()
+            while acq.status.waiting_for_processor < 5:  # one in it, four wait
+                await asyncio.sleep(0.01)
+            mortal.die()
+            await submission
+    names_what_was_lost(caught.value, mortal, asked)
+
+
 # ---- finishing --------------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.target import Target
     from aiomm.bridge import JavaObject
     from aiomm.core import BridgedCore, Core
-    from aiomm.dataset.storage import Axes
+    from aiomm.dataset.storage import Axes, Frame
 
 IN_JAVA = frozenset({"post_hardware", "post_camera"})
 """The hooks that Java's engine has to call: aiomm calls the others itself before it sends anything."""
@@ -88,6 +88,7 @@ class JavaHome:
         self._asking: Asking
         self._engine: JavaEngine | AttachedEngine | None = None
         self._writer: JavaWriter | None = None  # if Micro-Manager saves
+        self._in_hand: Frame | None = None  # has come, and waits to be processed or saved
         self._tiled = False
         self._levels: int | None = None
         self._opened: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
@@ -260,9 +261,11 @@ class JavaHome:
             _, event, _ = frame.token
             restore_text(metadata, frame.axes, event.tags)
         engine.look()
+        self._in_hand = frame
         while True:
             engine.room.clear()
             if run.try_put(frame):
+                self._in_hand = None
                 return
             if run.stopping:
                 if run.aborted and run.error is None:
@@ -324,9 +327,12 @@ class JavaHome:
         if not isinstance(error, ServerLostError | StorageError):
             return
         engine = self._ready()
-        frames = [frame for waiting in engine.expected.values() for frame in waiting]
-        if self._writer is not None:
-            frames += self._writer.outstanding
+        frames: list[Frame] = [] if self._writer is None else self._writer.outstanding
+        if run.processing is not None:
+            frames += run.processing.frames
+        if self._in_hand is not None:
+            frames.append(self._in_hand)
+        frames += [frame for waiting in engine.expected.values() for frame in waiting]
         lost = [dict(frame.axes) for frame in frames]
         if isinstance(error, ServerLostError):
             error.lost_images = lost
