@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.hooks import copied, same
 from aiomm.acquire.orders import HookCall
@@ -122,9 +124,10 @@ class AttachedHooks:
         if answers is None and not self._engine.stopping:
             self._engine.skipped(kept)
         if which == "event_generation":
+            pattern = await _pattern_of(gate, message)
             await gate.change()
             if answers is not None:
-                return answers[0]
+                return {**answers[0], **pattern}
             return {**shown[0], "tags": {**shown[0].get("tags", {}), SKIPPED: "yes"}}
         if not answers:
             await gate.skip()
@@ -174,6 +177,14 @@ class AttachedHooks:
                 one = event if listed is None else await listed.get(number)
                 each["min_start_time"] = (await one.call("getMinimumStartTimeAbsolute") - start) / 1000
         return shown
+
+
+async def _pattern_of(gate: Gate, message: Any) -> dict[str, np.ndarray]:
+    """Give the SLM pattern of an event, which Java writes as the name of an array, to go on with the answer."""
+    if "slm_pattern" not in message:
+        return {}
+    pattern = np.asarray(await (await gate.event()).call("getSLMImage"))
+    return {"slm_pattern": pattern.astype(np.int32) if pattern.dtype.itemsize > 1 else pattern.view(np.uint8)}
 
 
 def _for_java(answer: dict[str, Any]) -> dict[str, Any]:

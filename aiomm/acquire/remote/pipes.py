@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 
+from aiomm.acquire.remote.events import write_events
 from aiomm.acquire.remote.inbox import END, Inbox
 from aiomm.bridge import wire
 from aiomm.dataset.encode import check_pixels, encode_json
@@ -149,7 +150,7 @@ class HookPipe:
         """
         if self._asked is None:
             return
-        frames = wire.encode({"events": events} if isinstance(events, list) else events, order="native")
+        frames = write_events(events if isinstance(events, list) else [events])
         self._asked = None
         await self._push.send(frames)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.sampled(2, of="module", always=True)
 
-SEQUENCE, PLANES, LATE, REFUSED = range(4)
+SEQUENCE, PLANES, LATE, REFUSED, PATTERNS = range(5)
 """Positions in the list of the stand-in: see ``JavaAcquisition``."""
 
 
@@ -399,3 +399,48 @@ async def test_a_failure_before_its_start_leaves_nothing(bridge: aiomm.Bridge, m
     with pytest.raises(RuntimeError, match="no writer"):
         async with aiomm.Acquisition(magellan_acq_index=PLANES, bridge=bridge, pre_hardware_hook_fn=lambda event: event):
             pass
+
+
+# ---- SLM patterns ---------------------------------------------------------------------------------------------------
+
+
+HOOKS = ["event_generation", "pre_hardware", "post_hardware"]
+
+
+async def patterns(control: Any) -> int:
+    """How many were sent to the SLM since the journal was cleared."""
+    return sum(line.startswith("setSLMImage ") for line in (await control.journal()).splitlines())
+
+
+@pytest.mark.parametrize("which", HOOKS)
+async def test_a_pattern_goes_through_a_hook(bridge: aiomm.Bridge, control: Any, which: str) -> None:
+    """Java tells the hook of it as the name of an array, and the event that it makes of the answer has none."""
+    await control.clear_journal()
+    async with running(bridge, PATTERNS, **{f"{which}_hook_fn": lambda event: event}) as acq:
+        await acq.await_completion()
+        assert await axes_of(acq) == planes(0, 1, 2)
+    assert await patterns(control) == 3
+
+
+@pytest.mark.parametrize("which", HOOKS)
+async def test_an_event_with_a_pattern_may_be_skipped(bridge: aiomm.Bridge, control: Any, which: str) -> None:
+    async with running(bridge, PATTERNS, **{f"{which}_hook_fn": lambda event: None if event["axes"]["z"] == 1 else event}) as acq:
+        await acq.await_completion()
+        assert await axes_of(acq) == planes(0, 2)
+
+
+@pytest.mark.parametrize("which", HOOKS[1:])
+async def test_an_event_with_a_pattern_that_a_hook_changes_is_refused(bridge: aiomm.Bridge, control: Any, which: str) -> None:
+    before = await taken(control)
+    with pytest.raises(errors.HookError, match=f"{which}_hook_fn changed an event with an SLM pattern"):
+        async with running(bridge, PATTERNS, **{f"{which}_hook_fn": lambda event: {**event, "exposure": 3.0}}) as acq:
+            await acq.await_completion()
+    assert await taken(control) == before
+
+
+async def test_an_event_with_a_pattern_is_changed_when_it_is_made(bridge: aiomm.Bridge, control: Any) -> None:
+    await control.clear_journal()
+    async with running(bridge, PATTERNS, event_generation_hook_fn=lambda event: {**event, "exposure": 3.0}) as acq:
+        await acq.await_completion()
+        assert [acq.get_dataset().read_metadata(z=z)["Exposure"] for z in range(3)] == [3.0] * 3
+    assert await patterns(control) == 3

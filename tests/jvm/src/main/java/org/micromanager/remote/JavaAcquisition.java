@@ -5,10 +5,12 @@ import java.lang.reflect.Field;
 import java.lang.reflect.Proxy;
 import java.nio.file.Files;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import mmcorej.org.json.JSONObject;
+import org.micromanager.acqj.internal.Engine;
 import org.micromanager.acqj.main.Acquisition;
 import org.micromanager.acqj.main.AcquisitionEvent;
 import org.micromanager.ndtiffstorage.NDTiffAPI;
@@ -16,8 +18,8 @@ import org.micromanager.ndviewer.api.NDViewerAPI;
 
 /** An acquisition whose events come from Java, as Micro-Magellan's do. It is in this package for the storage, which is not public. */
 public final class JavaAcquisition extends Acquisition implements PycroManagerCompatibleAcq {
-  /** Those in the list: a sequence of three, three planes, late planes, and one that a device refuses. */
-  public static final int COUNT = 4;
+  /** Those in the list: a sequence of three, three planes, late planes, one that a device refuses, and planes with SLM patterns. */
+  public static final int COUNT = 5;
 
   private static volatile JavaAcquisition latest;
   private final int kind;
@@ -75,7 +77,7 @@ public final class JavaAcquisition extends Acquisition implements PycroManagerCo
     }
     List<AcquisitionEvent> events = new ArrayList<>();
     for (int i = 0; i < 3; i++) {
-      AcquisitionEvent event = new AcquisitionEvent(this);
+      AcquisitionEvent event = kind == 4 ? withPattern((byte) i) : new AcquisitionEvent(this);
       if (kind == 0) {
         event.setTimeIndex(i);
       } else {
@@ -91,6 +93,16 @@ public final class JavaAcquisition extends Acquisition implements PycroManagerCo
     }
     events.add(AcquisitionEvent.createAcquisitionFinishedEvent(this));
     submitEventIterator(events.iterator());
+  }
+
+  private AcquisitionEvent withPattern(byte grey) {
+    try {
+      byte[] pattern = new byte[(int) (Engine.getCore().getSLMWidth("SLM") * Engine.getCore().getSLMHeight("SLM"))];
+      Arrays.fill(pattern, grey);
+      return AcquisitionEvent.fromJSON(new JSONObject().put("axes", new JSONObject()).put("slm_pattern", pattern), this);
+    } catch (Exception e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   /** Acquire one tile more, as a click of the user's in the viewer of an explore acquisition does. */
