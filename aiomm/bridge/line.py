@@ -294,7 +294,7 @@ class Line:
                 if self.live:
                     if busy:
                         self.port = self.session.port(self.number, self.lost, main=self.main)
-                        await self.session.connect(self.port)
+                        await self.session.connect(self.port, again=False)  # the server listened there all the time
                     for hash_code in list(self.live):
                         await self.destroy(hash_code, timeout)
         except (BridgeError, ClosedError) as error:

@@ -107,7 +107,7 @@ class Port:
         abandoned = self._current is not None and self._current.abandoned
         return PortStats(self._calls, len(self._overdue) + abandoned, max(self._attempts - 1, 0))
 
-    async def open(self, hello: Callable[[], Request], check: Callable[[Reply], None]) -> None:
+    async def open(self, hello: Callable[[], Request], check: Callable[[Reply], None], *, again: bool = True) -> None:
         """Connect and shake hands.
 
         Parameters
@@ -116,6 +116,8 @@ class Port:
             Makes the ``connect`` request.
         check
             Takes its reply; raises if it is not a server's.
+        again
+            Whether to try again when nothing listens there, until the timeout.
 
         Raises
         ------
@@ -126,7 +128,7 @@ class Port:
         self._hello, self._check = hello, check
         deadline = self._loop.time() + self._timeout
         try:
-            self._link = await connected(self._make, self.host, self.number, deadline)
+            self._link = await connected(self._make, self.host, self.number, deadline, again=again)
             if self._closed:
                 raise ClosedError(f"the port {self.number} was closed while it connected")
             self._socket = self._link.socket

@@ -129,9 +129,9 @@ class Session:
         advice = {} if main else {"advice": FORWARD}
         return Port(self._context, self.host, number, timeout=self.timeout, on_lost=on_lost, **advice)
 
-    async def connect(self, port: Port) -> None:
-        """Connect a port and see that a server of ours answers."""
-        await port.open(lambda: wire.encode(wire.connect(debug=False)), self._greeted)
+    async def connect(self, port: Port, *, again: bool = True) -> None:
+        """Connect a port and see that a server of ours answers; if nothing listens there yet, try `again`."""
+        await port.open(lambda: wire.encode(wire.connect(debug=False)), self._greeted, again=again)
 
     def _greeted(self, frames: Sequence[Any]) -> None:
         """Look at the reply to ``connect``."""

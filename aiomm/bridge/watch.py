@@ -229,8 +229,8 @@ class Link:
                 self._opened.set_exception(problem)
 
 
-async def connected(make: Callable[[], Link], host: str, port: int, deadline: float) -> Link:
-    """Return a link that has shaken hands with `host`:`port`; tries again, quickly, until `deadline` on the loop's clock.
+async def connected(make: Callable[[], Link], host: str, port: int, deadline: float, *, again: bool = True) -> Link:
+    """Return a link that has shaken hands with `host`:`port`; tries again, quickly, until `deadline` on the loop's clock, or not `again`.
 
     Raises
     ------
@@ -248,7 +248,7 @@ async def connected(make: Callable[[], Link], host: str, port: int, deadline: fl
             link.close()
             if seen is None or str(error) != _UNREACHED:  # the last attempt may have had no time to see anything
                 seen = error
-            if loop.time() + pause >= deadline:
+            if not again or loop.time() + pause >= deadline:
                 raise seen from None
         except BaseException:
             link.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiomm
+from aiomm import errors
 from tests.campaigns.kill9_acquisition import Ear
 from tests.support.bridging import SLACK, Eye, looking, quiet_loop, right_answers, unique
 
@@ -148,6 +150,28 @@ async def test_many_proxies_dropped_just_before_the_bridge_closes(eye: Eye) -> N
                 await asyncio.wait([calling])
                 calling.exception()
             await eye.back(f"{count} proxies, {'busy' if busy else 'idle'}")
+
+
+@pytest.mark.parametrize(("busy", "later"), [("nothing", False), ("a call", True), ("a release", True)])
+async def test_closing_a_bridge_whose_server_dies(own_java_host: JavaHost, busy: str, later: bool) -> None:
+    """Nobody has noticed before, and nobody tries for long to reach it."""
+    bridge = await aiomm.Bridge.open(own_java_host.port, timeout=20_000)
+    faults = await bridge.construct_java_object("aiomm.host.Faults", new_socket=True)
+    things = [await bridge.construct_java_object(SAMPLES) for _ in range(3)]
+    os.kill(own_java_host.pid, signal.SIGSTOP)  # it gets no further until it dies
+    call = asyncio.create_task(faults.count()) if busy == "a call" else None
+    if busy == "a release":
+        things.clear()
+        gc.collect()
+    await asyncio.sleep(0.05)
+    closing = asyncio.create_task(bridge.aclose())
+    await asyncio.sleep(0.3 if later else 0)
+    own_java_host.kill()
+    async with asyncio.timeout(SLACK):
+        await closing
+    if call is not None:
+        with pytest.raises(errors.AiommError):
+            await call
 
 
 # ---- processes ---------------------------------------------------------------------------------------------------
