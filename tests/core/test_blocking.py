@@ -7,38 +7,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiomm import blocking
-from aiomm.core import TaggedImage
 from aiomm.errors import ClosedError, CoreError
 
 if TYPE_CHECKING:
     import aiomm
 
 
-async def test_the_same_methods_block_in_a_worker_thread(demo_core: aiomm.LocalCore) -> None:
+async def test_what_only_this_core_has_blocks_in_a_worker_thread(demo_core: aiomm.LocalCore) -> None:
     view = blocking(demo_core)
 
     def work() -> None:
-        view.set_exposure(3)
-        view.set_roi(x=0, y=0, x_size=64, y_size=32)
-        assert view.snap().shape == (32, 64)
-        view.snap_image()
-        tagged = view.get_tagged_image()
-        assert isinstance(tagged, TaggedImage)
-        assert tagged.tags["Width"] == 64
         view.set_position(4)
         view.wait_for_system()
-        view.wait_for_device("Z")
         assert view.get_xy_position() == (0.0, 0.0)
         assert view.run(lambda mmc: (mmc.getPosition(), threading.current_thread().name)) == (4.0, "aiomm-hardware")
         with pytest.raises(CoreError, match="out of range"):
             view.set_position(1e9)
-        with pytest.raises(TypeError, match="set_exposure"):
-            view.set_exposure()
-        with pytest.raises(CoreError, match="nobody"):
-            view.wait_for_device("nobody")
 
     await asyncio.to_thread(work)
-    assert await demo_core.get_exposure() == 3
 
 
 async def test_on_the_loop_it_refuses(demo_core: aiomm.LocalCore) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aiomm.dataset import Dataset
+from aiomm.dataset import Dataset, Frame
 from aiomm.errors import StorageError
 from tests.dataset.failing import BIG, SHAPES, SMALL, NDTiffReport, OmeZarrReport, Report, put_until_it_fails
 from tests.dataset.support import frame, image
@@ -40,6 +40,45 @@ def test_the_device_is_full(
     report.check(writer, frames)
     each = 186_600 + 4096 if shape is BIG else 1200 + 400
     assert len(report.saved) >= (capacity - 4096) // each - 2  # the images before it are not lost with it
+
+
+@pytest.mark.parametrize("size", [0, 1000, 1037, 3037])
+@pytest.mark.parametrize(
+    ("kind", "log", "line", "words"),
+    [
+        (NDTiffReport, "NDTiff.index", 150, "index record"),
+        (OmeZarrReport, "index.ndjson", 500, "log of frames"),
+        (OmeZarrReport, "frames.ndjson", 500, "log of frames"),
+    ],
+    ids=["ndtiff", "omezarr", "omezarr metadata"],
+)
+def test_a_log_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Report], log: str, line: int, words: str, size: int
+) -> None:
+    """What the log took whole is saved; a line cut short is removed."""
+    real = os.write
+    written = [0]
+
+    def write(fd: int, data: Any) -> int:
+        if Path(f"/proc/self/fd/{fd}").readlink().name != log:
+            return real(fd, data)
+        room = size - written[0]
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "full")
+        count = real(fd, data[:room])
+        written[0] += count
+        return count
+
+    report = kind()
+    writer = report.writer(tmp_path)
+    monkeypatch.setattr(os, "write", write)
+    frames = put_until_it_fails(writer, SMALL)
+    assert report.failed.wait(30)
+    monkeypatch.undo()
+    assert words in str(report.failures[0][0])
+    report.check(writer, frames)
+    assert len(report.saved) >= size // line
+    assert bool(report.saved) == (size > 0)
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
@@ -81,15 +120,22 @@ def test_sync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: Rep
     report.check(writer, frames)
 
 
-def test_metadata_that_cannot_be_encoded_fails_at_that_image(tmp_path: Path, report: Report) -> None:
-    writer = report.writer(tmp_path)
+def test_metadata_that_was_spoilt_after_it_was_put_fails_at_that_image(tmp_path: Path, report: Report) -> None:
+    saved, go = threading.Event(), threading.Event()
+
+    def on_saved(frames: list[Frame]) -> None:
+        report.on_saved(frames)
+        saved.set()
+        assert go.wait(30)
+
+    writer = report.writer(tmp_path, on_saved=on_saved)
     frames = [frame(i) for i in range(3)]
+    writer.put(frames[0])
+    assert saved.wait(30)
+    writer.put(frames[1])
     frames[1].metadata["odd"] = object()
-    for one in frames:
-        try:
-            writer.put(one)
-        except StorageError:
-            break
+    writer.put(frames[2])
+    go.set()
     assert report.failed.wait(30)
     assert "'odd'" in str(report.failures[0][0])
     assert "'time': 1" in str(report.failures[0][0])

@@ -15,34 +15,6 @@ from tests.dataset.failing import BIG, SMALL, OmeZarrReport, put_until_it_fails
 from tests.dataset.support import frame
 
 
-@pytest.mark.parametrize("size", [0, 1000, 3037])
-@pytest.mark.parametrize("log", ["index.ndjson", "frames.ndjson"])
-def test_a_log_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, log: str) -> None:
-    """What the logs took whole is saved; a line cut short is removed."""
-    real = os.write
-    written = [0]
-
-    def write(fd: int, data: Any) -> int:
-        if Path(f"/proc/self/fd/{fd}").readlink().name != log:
-            return real(fd, data)
-        room = size - written[0]
-        if room <= 0:
-            raise OSError(errno.ENOSPC, "full")
-        count = real(fd, data[:room])
-        written[0] += count
-        return count
-
-    report = OmeZarrReport()
-    writer = report.writer(tmp_path)
-    monkeypatch.setattr(os, "write", write)
-    frames = put_until_it_fails(writer, SMALL)
-    assert report.failed.wait(30)
-    monkeypatch.undo()
-    assert "log of frames" in str(report.failures[0][0])
-    report.check(writer, frames)
-    assert bool(report.saved) == (size > 0)
-
-
 @pytest.mark.parametrize("failing", range(1, 8))
 def test_metadata_of_groups_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """Each ``zarr.json`` is the old one or the new one; images beyond the array's shape are not saved."""

@@ -10,7 +10,7 @@ import pytest
 
 from aiomm.dataset import Dataset, NDTiffWriter
 from aiomm.errors import StorageError
-from tests.dataset.failing import BIG, SMALL, NDTiffReport, put_until_it_fails
+from tests.dataset.failing import BIG, NDTiffReport, put_until_it_fails
 from tests.dataset.support import frame, image
 
 if TYPE_CHECKING:
@@ -54,31 +54,6 @@ def test_open_refuses_direct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with NDTiffWriter(tmp_path, "x") as writer:
         writer.put(frame(1, (600, 601)))
     assert np.array_equal(Dataset(writer.path).read_image(), image(1, (600, 601)))
-
-
-@pytest.mark.parametrize("size", [0, 1000, 1037])
-def test_the_index_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """What the index took whole is saved; a record cut short is removed."""
-    real = os.write
-    written = [0]
-
-    def write(fd: int, data: Any) -> int:
-        room = size - written[0]
-        if room <= 0:
-            raise OSError(errno.ENOSPC, "full")
-        count = real(fd, data[:room])
-        written[0] += count
-        return count
-
-    report = NDTiffReport()
-    writer = report.writer(tmp_path)
-    monkeypatch.setattr(os, "write", write)
-    frames = put_until_it_fails(writer, SMALL)
-    assert report.failed.wait(30)
-    monkeypatch.undo()
-    assert "index" in str(report.failures[0][0])
-    report.check(writer, frames)
-    assert (len(report.saved) > 5) == (size > 0)
 
 
 def test_the_next_file_cannot_be_made(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import aiomm
 from aiomm.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     import numpy as np
 
 SIZE = 64
@@ -97,6 +99,15 @@ async def acquire(options: argparse.Namespace) -> None:
     say("end")
 
 
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run it, and say so if Ctrl-C ended it."""
+    try:
+        asyncio.run(work)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+
+
 def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser()
@@ -113,11 +124,7 @@ def main() -> None:
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.limit, resource.RLIM_INFINITY))
-    try:
-        asyncio.run(acquire(options))
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
+    run(acquire(options))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ import argparse
 import asyncio
 import contextlib
 import signal
-import sys
 import time
 
 import aiomm
-from tests.support.acquiring import events, saved, say, small
+from tests.support.acquiring import events, run, saved, say, small
 from tests.support.recording import RecordingCore
 
 
-async def main(options: argparse.Namespace) -> None:
+async def acquire(options: argparse.Namespace) -> None:
     """Acquire until interrupted."""
     mmc = RecordingCore()
     mmc.recording = False
@@ -48,7 +47,7 @@ async def consume(acq: aiomm.Acquisition) -> None:
             image.pixels.mean()
 
 
-def run() -> None:
+def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
@@ -57,12 +56,8 @@ def run() -> None:
     parser.add_argument("--background", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    try:
-        asyncio.run(main(options))
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
+    run(acquire(options))
 
 
 if __name__ == "__main__":
-    run()
+    main()
