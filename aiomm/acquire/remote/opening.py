@@ -258,7 +258,9 @@ class Opening:
         handler = await self._bridge.construct_java_object(NOTIFICATIONS, new_socket=True, args=[self._acquisition])
         self._made.owned.append(handler)
         self._made.handler = handler
-        pull = await self._pull(await self._asked(handler, "getPort"), 1000, self._lost)
+        port = await self._asked(handler, "getPort")
+        self._made.ports.append(port)
+        pull = await self._channels.pull(port, lost=self._lost)
         on_disk = self._wanted.directory is not None if self._made.ours else True
         self._made.notices = Notices(pull, on_disk=on_disk, handled=functools.partial(handled, handler))
         await handler.call("start")
@@ -309,11 +311,11 @@ class Opening:
                     made = await self._bridge.construct_java_object(classpath, args=args)
                     self._made.owned.append(made)
                     refused.append(made)
-                    port = await self._asked(made, "getPullPort")
-                    self._made.ports.append(port)
-                    push = await self._channels.push(port, queue=queue)
+                    there, here = await self._asked(made, "getPushPort"), await self._asked(made, "getPullPort")
+                    self._made.ports += [there, here]
+                    push = await self._channels.push(here, queue=queue)
                     try:
-                        pull = await self._pull(await self._asked(made, "getPushPort"), queue)
+                        pull = await self._channels.pull(there, queue=queue)
                     except BaseException:
                         push.close()
                         raise
@@ -329,10 +331,6 @@ class Opening:
                 await close_unused(unused)
             for port in left:
                 self._channels.left(port)
-
-    async def _pull(self, port: int, queue: int, lost: Callable[[], None] | None = None) -> PullSocket:
-        self._made.ports.append(port)
-        return await self._channels.pull(port, queue=queue, lost=lost)
 
     async def _asked(self, obj: JavaObject, method: str) -> int:
         try:
