@@ -17,13 +17,12 @@ from aiomm.acquire.events import AcquisitionEvent
 from aiomm.acquire.metadata import Clock
 from aiomm.acquire.orders import Done, Window
 from aiomm.acquire.remote.drive import LoopSignal
-from aiomm.acquire.remote.engine import ended_by_java
+from aiomm.acquire.remote.ending import ended_by_java
 from aiomm.acquire.sources import open_source
 from aiomm.acquire.submission import Submission
 from aiomm.dataset.storage import Frame
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterable, Mapping
 
     from aiomm.acquire.remote.session import JavaSession
@@ -76,7 +75,7 @@ class AttachedEngine(Conductor):
         self._core = core
         self._core_log_debug = core_log_debug
         self.clock = Clock()
-        self.expected: dict[Any, deque[Frame]] = {}  # nothing ever is
+        self.outstanding: list[Frame] = []  # nothing ever is asked for
         self.failure: BaseException | None = None
         self.ending = True  # an end that nobody here has asked for is no failure
         self.events_over = False  # Java takes no more images

@@ -47,8 +47,7 @@ class CameraCount:
     def __init__(self, axes: Sequence[Axes], *, several: bool) -> None:
         self._axes = axes
         self._several = several
-        self._came: dict[str, int] = {}  # by camera channel: how many images
-        self._first: dict[str, int] = {}
+        self._first: dict[str, int] = {}  # by camera channel
         self._last: dict[str, int] = {}
         self.lost = ""  # what was lost, in words
 
@@ -60,8 +59,6 @@ class CameraCount:
         if self.lost:
             return False
         channel = str(axes["camera"]) if self._several else ""
-        index = self._came.get(channel, 0)
-        self._came[channel] = index + 1
         if number is None:
             return True
         first = self._first.setdefault(channel, number)
@@ -69,14 +66,15 @@ class CameraCount:
         if number not in (due, first):  # Java may take a group in several sequences, and each counts from the first
             self.lost = (
                 f"camera {channel + ' ' if channel else ''}lost frames: image number {number} came where {due} was due; the rest of this "
-                f"sequence is not in the dataset, since it could not be labelled with certainty: {self._rest(index)}"
+                f"sequence is not in the dataset, since it could not be labelled with certainty: {self._rest(axes)}"
             )
             return False
         self._last[channel] = number
         return True
 
-    def _rest(self, index: int) -> str:
-        rest = self._axes[min(index, len(self._axes) - 1) :]
+    def _rest(self, axes: Axes) -> str:
+        here = {name: value for name, value in axes.items() if not (self._several and name == "camera")}
+        rest = self._axes[self._axes.index(here) :] if here in self._axes else [here]
         return str(dict(rest[0])) if len(rest) == 1 else f"{dict(rest[0])} to {dict(rest[-1])}"
 
 

@@ -7,14 +7,34 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.bridge import bridge_of, private_field
-from aiomm.errors import AiommError, JavaException
+from aiomm.errors import AcquisitionAborted, AiommError, HardwareError, JavaException, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from aiomm.bridge import JavaObject
 
-__all__ = ["close_unused", "end_failed_storage", "end_unstarted", "expose_no_more", "force_end", "quietly", "unwrapped", "writing_failure"]
+__all__ = [
+    "close_unused",
+    "end_failed_storage",
+    "end_unstarted",
+    "ended_by_java",
+    "expose_no_more",
+    "force_end",
+    "quietly",
+    "unwrapped",
+    "writing_failure",
+]
+    "close_unused",
+    "end_failed_storage",
+    "end_unstarted",
+    "ended_by_java",
+    "expose_no_more",
+    "force_end",
+    "quietly",
+    "unwrapped",
+    "writing_failure",
+]
 
 _ACQUISITION: Final = "org.micromanager.acqj.main.Acquisition"
 _NOTICE: Final = "org.micromanager.acqj.main.AcqNotification"
@@ -138,3 +158,13 @@ def unwrapped(error: JavaException) -> JavaException:
         text = text[match.end() :]
     found = _CLASS.match(text)
     return JavaException(found[1], text[found.end() :], error.java_stack) if found else error
+
+
+def ended_by_java(error: BaseException | None) -> Exception:
+    """Give what to raise when an acquisition has ended in Java although nobody here has asked for it."""
+    if error is None:
+        return AcquisitionAborted("the acquisition was ended in Micro-Manager (its window was closed?)")
+    kind = StorageError if "java.io." in f"{error}\n{getattr(error, 'java_stack', '')}" else HardwareError
+    failure = kind(f"Micro-Manager's engine has ended the acquisition: {error}")
+    failure.__cause__ = error
+    return failure

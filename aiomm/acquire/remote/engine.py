@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from aiomm.acquire.capabilities import read_capabilities
 from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
-from aiomm.acquire.remote.counting import AskedFrame, CameraCount
+from aiomm.acquire.remote.awaited import Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
-from aiomm.acquire.remote.events import axes_key, encode_event
+from aiomm.acquire.remote.ending import ended_by_java
+from aiomm.acquire.remote.events import after_hardware, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.remote.leaving import leave_sequence
 from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
-from aiomm.errors import AcquisitionAborted, BridgeError, FrameTimeoutError, HardwareError, StorageError, UnsupportedError
+from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.orders import Done, Window
     from aiomm.acquire.remote.asking import Asking
+    from aiomm.acquire.remote.counting import AskedFrame
     from aiomm.acquire.remote.devices import JavaDevices
     from aiomm.acquire.remote.memory import EngineMemory
     from aiomm.acquire.remote.pipes import HookPipe
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from aiomm.core import BridgedCore
 
 TAKEN = ("post_snap", "post_sequence_stopped")
-FREE = ("tags", "min_start_time")  # what a hook may change when the hardware is in place
-NOTHING = np.empty((0, 0), np.uint8)
 
 
 class JavaEngine(Conductor):
@@ -80,8 +77,7 @@ class JavaEngine(Conductor):
         devices.calm = self.calm
         self._core_log_debug = core_log_debug
         self.clock = Clock()
-        self.left: set[Any] = set()  # by axes: images of sequences that were left, some of which may come yet
-        self.expected: dict[Any, deque[AskedFrame]] = {}  # by axes: frames that Java has been asked for and that have not come
+        self._awaited = Awaited()
         self.direct = True  # Java saves what it takes, without its coming here
         self.ending = False  # Java was told to end
         self.events_over = False  # Java takes no more events
@@ -133,23 +129,13 @@ class JavaEngine(Conductor):
                 self.signal.set()
 
     def take_expected(self, axes: Mapping[str, Any]) -> AskedFrame | None:
-        """Give the frame that was asked for with these axes, once; None if it is of a sequence that was left.
+        """Give the frame that was asked for with these axes; see `Awaited.take`."""
+        return self._awaited.take(axes)
 
-        Raises
-        ------
-        HardwareError
-            None was asked for.
-        """
-        key = axes_key(axes)
-        waiting = self.expected.get(key)
-        if not waiting:
-            if key in self.left:
-                return None
-            raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
-        frame = waiting.popleft()
-        if not waiting:
-            del self.expected[key]
-        return frame
+    @property
+    def outstanding(self) -> list[AskedFrame]:
+        """Frames whose images are to come here."""
+        return self._awaited.frames
 
     # ---- the routine --------------------------------------------------------------------------------------------
 
@@ -268,7 +254,8 @@ class JavaEngine(Conductor):
             encoded = in_full(encoded)
         yield from self._hardware.will_run(group)
         yield self.memory.clear()
-        frames = self._expect(group, submission)
+        self._awaited.writer = self._writer if self.direct else None
+        frames = self._awaited.expect(group.events, self._channels, submission)
         self._coming = list(group.events)
         self._taken = self._parts = self._prepared = 0
         self._begun, self._armed, self._moved_on = False, False, time.monotonic()
@@ -302,39 +289,6 @@ class JavaEngine(Conductor):
                 for part, caps in parts:
                     yield from self._expose(part, caps, window, done, hooks=False)
 
-    def _expect(self, group: Group, submission: Submission) -> dict[int, list[AskedFrame]]:
-        """Say which images are to come; gives them by the id of their event."""
-        frames: dict[int, list[AskedFrame]] = {}
-        count = CameraCount([event.axes for event in group.events], several=len(self._channels) > 1) if len(group.events) > 1 else None
-        for event in group.events:
-            for channel in self._channels:
-                axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
-                frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count)
-                frames.setdefault(id(event), []).append(frame)
-                if self.direct:
-                    self._writer.expect(frame)
-                else:
-                    self.expected.setdefault(axes_key(axes), deque()).append(frame)
-        return frames
-
-    def _expect_no_more(self, frames: Iterable[AskedFrame]) -> None:
-        """No images come of these."""
-        for frame in frames:
-            if self.direct:
-                self._writer.expect_no_more(frame)
-                continue
-            key = axes_key(frame.axes)
-            self.expected[key].remove(frame)
-            if not self.expected[key]:
-                del self.expected[key]
-
-    def _is_expected(self, frame: AskedFrame) -> bool:
-        return self._writer.is_expected(frame) if self.direct else frame in self.expected.get(axes_key(frame.axes), ())
-
-    @property
-    def _writer(self) -> JavaWriter:
-        return self._run.writer  # type: ignore[return-value]
-
     def _until_taken(
         self,
         group: Group,
@@ -364,30 +318,11 @@ class JavaEngine(Conductor):
             if self.session.lost is not None:
                 raise self.session.lost
             if self._asked is not None and self._asked[0] == "post_hardware":
-                part, answers = self._prepared_part(group, encoded)
-                changed: tuple[AcquisitionEvent, ...] | None = None if cancelled else part.events
-                if hooks and not cancelled:
-                    try:
-                        changed = yield from self._ask_holding("post_hardware", part, window)
-                    except Stopped:  # its submission was cancelled, if not all is
-                        if self._aborting:
-                            raise
-                        changed, cancelled = None, True
-                    if changed is None and not cancelled:
-                        self._skip(part.events, done)
-                if changed is not None and changed is not part.events:
-                    merged = after_hardware(part, changed, answers)
-                    if merged is None:
-                        again += yield from self._replan(part.events, changed, window, done)
-                        changed = None
-                    else:
-                        answers = merged
-                        yield from self._wait_for_start(changed[0], window.submission, again=True)
-                if changed is None:
-                    gone = {id(event) for event in part.events}
-                    self._coming = [event for event in self._coming if id(event) not in gone]
-                    self._expect_no_more(frame for number in gone for frame in frames[number])
-                yield from self._let_through(None if changed is None else answers)
+                more, stopped = yield from self._after_hardware(
+                    group, window, done, encoded, frames, ask=hooks and not cancelled, skip=cancelled
+                )
+                again += more
+                cancelled = cancelled or stopped
             elif self._asked is not None:
                 if self._asked[0] == "post_camera" and (unarmed or ("post_camera" in self._hooks and count > 1)):
                     unarmed = False
@@ -434,13 +369,16 @@ class JavaEngine(Conductor):
         yield from self._hardware.stop_camera(group.events[0].camera)
         if self.direct:
             yield self._writer.caught_up()
-        rest = [frame for theirs in frames.values() for frame in theirs if self._is_expected(frame)]
+        rest = [frame for theirs in frames.values() for frame in theirs if self._awaited.is_due(frame)]
         left = {id(frame.token[1]) for frame in rest}
         self._owed += sum(map(len, frames.values())) - len(rest) - self._taken * len(self._channels)
         self._coming = [event for event in self._coming if id(event) not in left]
         self._taken = len(self._coming)
-        self._expect_no_more(rest)
-        self.left.update(axes_key(frame.axes) for frame in rest)
+        self._awaited.drop(rest, may_come=True)
+
+    @property
+    def _writer(self) -> JavaWriter:
+        return self._run.writer  # type: ignore[return-value]
 
     # ---- Java's hooks -------------------------------------------------------------------------------------------
 
@@ -459,6 +397,49 @@ class JavaEngine(Conductor):
         finally:
             self.holding = None
         return changed
+
+    def _after_hardware(
+        self,
+        group: Group,
+        window: Window,
+        done: Done,
+        encoded: list[dict[str, Any]],
+        frames: dict[int, list[AskedFrame]],
+        *,
+        ask: bool,
+        skip: bool,
+    ) -> Steps:
+        """Say what becomes of the events for which Java has prepared the hardware: they are exposed, skipped, or sent anew.
+
+        Gives the groups to be sent anew, and whether the submission was cancelled meanwhile.
+        """
+        part, answers = self._prepared_part(group, encoded)
+        changed: tuple[AcquisitionEvent, ...] | None = None if skip else part.events
+        again: list[tuple[Group, Capabilities]] = []
+        cancelled = False
+        if ask:
+            try:
+                changed = yield from self._ask_holding("post_hardware", part, window)
+            except Stopped:
+                if self._aborting:
+                    raise
+                changed, cancelled = None, True
+            if changed is None and not cancelled:
+                self._skip(part.events, done)
+        if changed is not None and changed is not part.events:
+            merged = after_hardware(part.events, changed, answers)
+            if merged is None:
+                again = yield from self._replan(part.events, changed, window, done)
+                changed = None
+            else:
+                answers = merged
+                yield from self._wait_for_start(changed[0], window.submission, again=True)
+        if changed is None:
+            gone = {id(event) for event in part.events}
+            self._coming = [event for event in self._coming if id(event) not in gone]
+            self._awaited.drop(frame for number in gone for frame in frames[number])
+        yield from self._let_through(None if changed is None else answers)
+        return again, cancelled
 
     def _prepared_part(self, group: Group, encoded: list[dict[str, Any]]) -> tuple[Group, list[dict[str, Any]]]:
         """Say for which events Java has prepared the hardware: it need not be the whole group, as it merges by rules of its own."""
@@ -496,22 +477,6 @@ class JavaEngine(Conductor):
             yield from self._answer(self._asked[2])
 
 
-def after_hardware(part: Group, changed: tuple[AcquisitionEvent, ...], encoded: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """Take over a hook's change where the hardware need not follow it; None where it has to."""
-    if len(changed) != len(part.events):
-        return None
-    answer: list[dict[str, Any]] = []
-    for before, after, old in zip(part.events, changed, encoded, strict=True):
-        was, wanted = before.to_dict(), after.to_dict()
-        if any(was.get(key) != wanted.get(key) for key in {*was, *wanted}.difference(FREE)):
-            return None
-        new = {key: value for key, value in old.items() if key != "tags"}
-        if tags := encode_event(after).get("tags"):
-            new["tags"] = tags
-        answer.append(new)
-    return answer
-
-
 def refuse_held(turn: Turn | None, server: int) -> None:
     """Refuse what is asked for in a hook for which the engine of this Micro-Manager waits.
 
@@ -526,13 +491,3 @@ def refuse_held(turn: Turn | None, server: int) -> None:
             "an acquisition in a post_hardware or post_camera hook of another one on the same Micro-Manager would wait for ever: "
             "its one engine waits for the hook. Acquire in pre_hardware_hook_fn, or put events with queue.put()"
         )
-
-
-def ended_by_java(error: BaseException | None) -> Exception:
-    """Give what to raise when an acquisition has ended in Java although nobody here has asked for it."""
-    if error is None:
-        return AcquisitionAborted("the acquisition was ended in Micro-Manager (its window was closed?)")
-    kind = StorageError if "java.io." in f"{error}\n{getattr(error, 'java_stack', '')}" else HardwareError
-    failure = kind(f"Micro-Manager's engine has ended the acquisition: {error}")
-    failure.__cause__ = error
-    return failure

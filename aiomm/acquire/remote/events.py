@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.events import AcquisitionEvent
 
-__all__ = ["NO_CAMERA", "decode_events", "encode_event", "excuse", "write_events"]
+__all__ = ["NO_CAMERA", "after_hardware", "decode_events", "encode_event", "excuse", "write_events"]
 
 NO_CAMERA: Final = "none: aiomm skips this image"
 """A camera that does not exist: Java fails before it exposes."""
 
+_FREE: Final = ("tags", "min_start_time")  # what a hook may change when the hardware is in place
 _INT_LIMIT: Final = 2**31
 _NUMBERS: Final = ("exposure", "z", "x", "y", "min_start_time", "timeout")
 
@@ -166,6 +167,24 @@ def restore_text(metadata: dict[str, Any], axes: Mapping[str, Any], tags: Mappin
         metadata["Channel"] = axes["channel"]
     if tags and metadata.get("tags") == {heard(name): heard(value) for name, value in tags.items()}:
         metadata["tags"] = dict(tags)
+
+
+def after_hardware(
+    before: Sequence[AcquisitionEvent], after: Sequence[AcquisitionEvent], encoded: list[dict[str, Any]]
+) -> list[dict[str, Any]] | None:
+    """Take over a hook's change where the hardware need not follow it; None where it has to."""
+    if len(after) != len(before):
+        return None
+    answer: list[dict[str, Any]] = []
+    for old, new, written in zip(before, after, encoded, strict=True):
+        was, wanted = old.to_dict(), new.to_dict()
+        if any(was.get(key) != wanted.get(key) for key in {*was, *wanted}.difference(_FREE)):
+            return None
+        one = {key: value for key, value in written.items() if key != "tags"}
+        if tags := encode_event(new).get("tags"):
+            one["tags"] = tags
+        answer.append(one)
+    return answer
 
 
 def excuse(message: dict[str, Any], *, exposes: bool) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.counting import AskedFrame
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
-from aiomm.acquire.remote.ending import end_failed_storage, quietly, writing_failure
-from aiomm.acquire.remote.engine import JavaEngine, ended_by_java, refuse_held
+from aiomm.acquire.remote.ending import end_failed_storage, ended_by_java, quietly, writing_failure
+from aiomm.acquire.remote.engine import JavaEngine, refuse_held
 from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
@@ -332,7 +332,7 @@ class JavaHome:
             frames += run.processing.frames
         if self._in_hand is not None:
             frames.append(self._in_hand)
-        frames += [frame for waiting in engine.expected.values() for frame in waiting]
+        frames += engine.outstanding
         lost = [dict(frame.axes) for frame in frames]
         if isinstance(error, ServerLostError):
             error.lost_images = lost

@@ -113,13 +113,14 @@ class JavaWriter:
         with self._lock:
             return frame in self._expected.get(frozenset(frame.axes.items()), ())
 
-    def expect_no_more(self, frame: Frame) -> None:
-        """The image of a frame that is expected need not come; if it does nevertheless, it is this one."""
+    def expect_no_more(self, frame: Frame, *, may_come: bool = False) -> None:
+        """The image of a frame that is expected will not come; or it may, and is this one then."""
         with self._lock:
             key = frozenset(frame.axes.items())
             self._expected[key].remove(frame)
             self._forget(key, frame)
-            self._need_not[key] = frame
+            if may_come:
+                self._need_not[key] = frame
 
     def try_put(self, frame: Frame) -> bool:
         """Take a frame for Java to save, or say False: ``queue_size`` frames are put and not saved yet.

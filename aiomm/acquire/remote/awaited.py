@@ -1,0 +1,93 @@
+"""The images that Micro-Manager's engine has been asked for and that have not come."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiomm.acquire.remote.counting import AskedFrame, CameraCount
+from aiomm.acquire.remote.events import axes_key
+from aiomm.errors import HardwareError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from aiomm.acquire.events import AcquisitionEvent
+    from aiomm.acquire.remote.storage import JavaWriter
+    from aiomm.acquire.submission import Submission
+
+NOTHING = np.empty((0, 0), np.uint8)
+
+
+class Awaited:
+    """Knows images by their axes.
+
+    Attributes
+    ----------
+    writer : JavaWriter or None
+        If Java saves its images without their coming here: then it knows them.
+    """
+
+    def __init__(self) -> None:
+        self.writer: JavaWriter | None = None
+        self._expected: dict[Any, deque[AskedFrame]] = {}
+        self._left: set[Any] = set()  # of sequences that were left: some may come yet
+
+    def expect(self, events: Sequence[AcquisitionEvent], channels: tuple[str, ...], submission: Submission) -> dict[int, list[AskedFrame]]:
+        """Say which images are to come of a group, one of each camera channel; gives them by the id of their event."""
+        frames: dict[int, list[AskedFrame]] = {}
+        count = CameraCount([event.axes for event in events], several=len(channels) > 1) if len(events) > 1 else None
+        for event in events:
+            for channel in channels:
+                axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
+                frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count)
+                frames.setdefault(id(event), []).append(frame)
+                if self.writer is not None:
+                    self.writer.expect(frame)
+                else:
+                    self._expected.setdefault(axes_key(axes), deque()).append(frame)
+        return frames
+
+    def take(self, axes: Mapping[str, Any]) -> AskedFrame | None:
+        """Give the frame that was asked for with these axes, once; None if it is of a sequence that was left.
+
+        Raises
+        ------
+        HardwareError
+            None was asked for.
+        """
+        key = axes_key(axes)
+        waiting = self._expected.get(key)
+        if not waiting:
+            if key in self._left:
+                return None
+            raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
+        frame = waiting.popleft()
+        if not waiting:
+            del self._expected[key]
+        return frame
+
+    def is_due(self, frame: AskedFrame) -> bool:
+        """Whether an image is yet to come."""
+        return self.writer.is_expected(frame) if self.writer is not None else frame in self._expected.get(axes_key(frame.axes), ())
+
+    def drop(self, frames: Iterable[AskedFrame], *, may_come: bool = False) -> None:
+        """Expect these no more: they will not come, or it does not matter whether they do."""
+        for frame in frames:
+            if self.writer is not None:
+                self.writer.expect_no_more(frame, may_come=may_come)
+                continue
+            key = axes_key(frame.axes)
+            self._expected[key].remove(frame)
+            if not self._expected[key]:
+                del self._expected[key]
+            if may_come:
+                self._left.add(key)
+
+    @property
+    def frames(self) -> list[AskedFrame]:
+        """What is yet to come here."""
+        return [frame for waiting in self._expected.values() for frame in waiting]
