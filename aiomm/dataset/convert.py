@@ -23,7 +23,7 @@ from aiomm.dataset.ndtiff.levels import overlap_of
 from aiomm.dataset.ndtiff.pyramid import PyramidWriter
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
 from aiomm.dataset.omezarr.writer import OmeZarrWriter
-from aiomm.dataset.opening import open_stores
+from aiomm.dataset.opening import open_stores, reading, require_folder
 from aiomm.dataset.storage import Frame
 from aiomm.errors import DatasetFormatError, StorageError
 
@@ -157,12 +157,7 @@ def format_of(target: Path, to: str | None) -> Target:
 
 def _convert(source: Path, target: Path, to: str | None, verify: bool, progress: Progress) -> Conversion:
     kind = format_of(target, to)
-    if os.path.lexists(target):
-        raise StorageError(f"{target} exists already: nothing is written over; choose another name")
-    if not target.parent.is_dir():
-        raise StorageError(f"{target.parent} is no folder: {target.name} cannot be made in it")
-    if source.resolve() in target.resolve().parents:
-        raise StorageError(f"{target} is inside of the dataset {source}, which is only read; choose another place")
+    _check_target(source, target)
     with contextlib.ExitStack() as stack:
         store = open_stores(source, full_res_only=True)[0]
         stack.callback(store.close)
@@ -170,7 +165,7 @@ def _convert(source: Path, target: Path, to: str | None, verify: bool, progress:
         try:
             work = Path(tempfile.mkdtemp(prefix=f".{target.name}.converting-", dir=target.parent))
         except OSError as error:
-            raise StorageError(f"cannot write in {target.parent}: {error.strerror or error}") from error
+            raise StorageError(f"cannot write {target.name} in {target.parent}: {error.strerror or error}") from error
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         if kind == "ome-tiff":
             ometiff.write(store, rows, work / target.name, lambda done: progress("converting", done, len(rows)))
@@ -185,6 +180,28 @@ def _convert(source: Path, target: Path, to: str | None, verify: bool, progress:
                 _compare(store, rows, made[0], progress)
         _give_names(made, names)
     return Conversion(target, kind, len(rows), verify)
+
+
+def _check_target(source: Path, target: Path) -> None:
+    """Refuse a target that cannot be made.
+
+    Raises
+    ------
+    StorageError
+        It exists, has no folder to be in, or is in the dataset.
+    """
+    with reading(source):
+        require_folder(source)
+        dataset = source.resolve()
+    try:
+        if os.path.lexists(target):
+            raise StorageError(f"{target} exists already: nothing is written over; choose another name")
+        if not target.parent.is_dir():
+            raise StorageError(f"{target.parent} is no folder: {target.name} cannot be made in it")
+        if dataset in target.resolve().parents:
+            raise StorageError(f"{target} is inside of the dataset {source}, which is only read; choose another place")
+    except (OSError, ValueError) as error:  # a ValueError of a name with a NUL
+        raise StorageError(f"{target} cannot be made: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target, progress: Progress) -> Path:

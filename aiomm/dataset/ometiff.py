@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Axes, Store
 
 _OME = ("time", "channel", "z")
+_TYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128")
+SMALL = 2**20
+"""Free bytes of a disk that is full: a write that failed may have been larger."""
 SIDECAR = ".metadata.ndjson"
 
 
@@ -113,6 +118,10 @@ def write(store: Store, rows: list[int], path: Path, told: Callable[[int], None]
     if not rows:
         raise DatasetFormatError("the dataset has no images, and there is no empty OME-TIFF")
     found = series_of(store, rows)
+    for one in found:
+        dtype = store.shape_of(int(one.grid.max()))[1]
+        if dtype not in _TYPES:
+            raise DatasetFormatError(f"images of {dtype} cannot be written as OME-TIFF, which has {', '.join(_TYPES)}")
     done = 0
 
     def pages(one: Series) -> Iterator[np.ndarray]:
@@ -137,7 +146,18 @@ def write(store: Store, rows: list[int], path: Path, told: Callable[[int], None]
         with path.with_name(path.name + SIDECAR).open("wb") as file:
             file.writelines(line + b"\n" for line in _lines(store, found))
     except OSError as error:
-        raise StorageError(f"cannot write {path.name}: {error.strerror or error}") from error
+        raise StorageError(f"cannot write {path.name}: {_why(path, error)}") from error
+
+
+def _why(path: Path, error: OSError) -> str:
+    """What has gone wrong; numpy does not say why it could write a part of an array only."""
+    why = error.strerror or str(error)
+    if error.errno is None:
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(path.parent).free
+            if free < SMALL:
+                return f"the disk is full, {free} bytes are free ({why})"
+    return why
 
 
 def _ome(store: Store, one: Series, row: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from aiomm.dataset.ndtiff import reader
@@ -13,6 +14,7 @@ from aiomm.dataset.omezarr.tail import LogTail
 from aiomm.errors import DatasetFormatError, UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aiomm.dataset.polling import Tail
@@ -24,6 +26,33 @@ def is_dataset(path: Path) -> bool:
     return reader.is_ndtiff(path) or omezarr.has_log(path) or foreign.is_ome_zarr(path)
 
 
+def require_folder(path: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is a file, or not there.
+    """
+    if not path.is_dir():
+        raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say what cannot be read where the system refuses it: a name that is too long, a folder that others may not see.
+
+    Raises
+    ------
+    DatasetFormatError
+        Instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DatasetFormatError(f"{error.filename or path}: it cannot be read: {error.strerror or error}") from error
+
+
 def open_stores(path: Path, full_res_only: bool) -> list[Store]:
     """Open the dataset in a folder: its resolution levels, full resolution first.
 
@@ -32,18 +61,18 @@ def open_stores(path: Path, full_res_only: bool) -> list[Store]:
     DatasetFormatError
         It is not a dataset that can be read; the message names the file and the place.
     """
-    if not path.is_dir():
-        raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
-    if reader.is_ndtiff(path):
-        return [reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))]
-    if omezarr.has_log(path):
-        store = omezarr.open_log(path)
-        return [store, *(() if full_res_only else foreign.open_levels(store))]
-    if foreign.is_ome_zarr(path):
-        return [*foreign.open_foreign(path, full_res_only)]
-    raise DatasetFormatError(
-        f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3, and no OME-Zarr metadata either"
-    )
+    with reading(path):
+        require_folder(path)
+        if reader.is_ndtiff(path):
+            return [reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))]
+        if omezarr.has_log(path):
+            store = omezarr.open_log(path)
+            return [store, *(() if full_res_only else foreign.open_levels(store))]
+        if foreign.is_ome_zarr(path):
+            return [*foreign.open_foreign(path, full_res_only)]
+        raise DatasetFormatError(
+            f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3, and no OME-Zarr metadata either"
+        )
 
 
 def open_tail(path: Path) -> Tail:
@@ -56,12 +85,12 @@ def open_tail(path: Path) -> Tail:
     UnsupportedError
         It is one that cannot be followed.
     """
-    if not path.is_dir():
-        raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
-    if reader.is_ndtiff(path):
+    with reading(path):
+        require_folder(path)
+        if reader.is_ndtiff(path):
+            return IndexTail(path)
+        if omezarr.has_log(path):
+            return LogTail(path)
+        if foreign.is_ome_zarr(path):
+            raise UnsupportedError(f"{path} is OME-Zarr that aiomm did not write: it cannot be followed; open it again to see more")
         return IndexTail(path)
-    if omezarr.has_log(path):
-        return LogTail(path)
-    if foreign.is_ome_zarr(path):
-        raise UnsupportedError(f"{path} is OME-Zarr that aiomm did not write: it cannot be followed; open it again to see more")
-    return IndexTail(path)

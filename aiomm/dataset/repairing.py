@@ -9,7 +9,8 @@ from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.repair import repair_ndtiff
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.repair import is_ours, repair_omezarr
-from aiomm.errors import DatasetFormatError, UnsupportedError
+from aiomm.dataset.opening import reading, require_folder
+from aiomm.errors import StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     import os
@@ -39,14 +40,17 @@ def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
     UnsupportedError
         It is an OME-Zarr dataset of somebody else.
     StorageError
-        The dataset is being written to, or a file cannot be changed.
+        The dataset is being written to, or a file cannot be read or changed.
     """
     base = Path(path).absolute()
-    if not base.is_dir():
-        raise DatasetFormatError(f"{base}: " + ("this is a file; a dataset is a folder" if base.exists() else "there is no such folder"))
-    if not (base / ndtiff.FULL_RESOLUTION).is_dir():
-        if is_ours(base):
-            return repair_omezarr(base, dry_run=dry_run)
-        if (base / ome.FILE).is_file() or (base / ".zgroup").is_file():
-            raise UnsupportedError(f"{base} is an OME-Zarr dataset that aiomm did not write: there is nothing to repair it by")
-    return repair_ndtiff(base, dry_run=dry_run)
+    with reading(base):
+        require_folder(base)
+    try:
+        if not (base / ndtiff.FULL_RESOLUTION).is_dir():
+            if is_ours(base):
+                return repair_omezarr(base, dry_run=dry_run)
+            if (base / ome.FILE).is_file() or (base / ".zgroup").is_file():
+                raise UnsupportedError(f"{base} is an OME-Zarr dataset that aiomm did not write: there is nothing to repair it by")
+        return repair_ndtiff(base, dry_run=dry_run)
+    except OSError as error:
+        raise StorageError(f"cannot repair {base}: {error}") from error

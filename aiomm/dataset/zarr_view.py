@@ -385,7 +385,7 @@ class _Describer:
             "data_type": kind,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk[name] for name in self._dimensions]}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": 0,
+            "fill_value": [0, 0] if level.source.dtype.kind == "c" else 0,
             "codecs": codecs,
             "dimension_names": list(self._dimensions),
             "attributes": {},

@@ -276,24 +276,27 @@ def rebuild_pyramid(path: str | os.PathLike[str], max_multi_res_index: int | Non
     dataset = Dataset.of(store, base)
     prefix = store.files[0].rpartition("_NDTiffStack")[0] if store.files else base.name
     with dataset:
-        work = Path(tempfile.mkdtemp(prefix=f".{base.name}-levels-", dir=base.parent))
         try:
-            builder = LevelsBuilder(work, prefix, dataset, max_multi_res_index)
-            try:
-                for row in store.index.winners().tolist():
-                    builder.add(row)
-                count = len(builder.levels)
-                builder.flush()
-            except ValueError as error:
-                raise DatasetFormatError(f"{base}: {error}") from None
-            finally:
-                builder.close(sync=True)
-            for number, old in enumerate(level_folders(base)):
-                old.rename(work / f"old-{number}")
-            for number in range(1, count + 1):
-                level_folder(work, number).rename(level_folder(base, number))
+            with tempfile.TemporaryDirectory(prefix=f".{base.name}-levels-", dir=base.parent, ignore_cleanup_errors=True) as folder:
+                return _make_levels(base, Path(folder), prefix, dataset, store.index.winners().tolist(), max_multi_res_index)
         except OSError as error:
             raise StorageError(f"cannot write the resolution levels of {base}: {error}") from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+
+
+def _make_levels(base: Path, work: Path, prefix: str, dataset: Dataset, rows: list[int], most: int | None) -> int:
+    """Make levels in a folder to work in, and put them in the place of the old ones; say how many there are."""
+    builder = LevelsBuilder(work, prefix, dataset, most)
+    try:
+        for row in rows:
+            builder.add(row)
+        count = len(builder.levels)
+        builder.flush()
+    except ValueError as error:
+        raise DatasetFormatError(f"{base}: {error}") from None
+    finally:
+        builder.close(sync=True)
+    for number, old in enumerate(level_folders(base)):
+        old.rename(work / f"old-{number}")
+    for number in range(1, count + 1):
+        level_folder(work, number).rename(level_folder(base, number))
     return count

@@ -40,12 +40,9 @@ def repair_ndtiff(base: Path, *, dry_run: bool) -> RepairReport:
     rebuild = tiled and _levels_need_it(base, folder, report)
     if dry_run or not report.needed:
         return report
-    try:
-        folder.apply()
-        if rebuild:
-            rebuild_pyramid(base, _levels_wanted(base))
-    except OSError as error:
-        raise StorageError(f"cannot repair {base}: {error}") from error
+    folder.apply()
+    if rebuild:
+        rebuild_pyramid(base, _levels_wanted(base))
     report.applied = True
     return report
 
