@@ -25,16 +25,6 @@ __all__ = [
     "unwrapped",
     "writing_failure",
 ]
-    "close_unused",
-    "end_failed_storage",
-    "end_unstarted",
-    "ended_by_java",
-    "expose_no_more",
-    "force_end",
-    "quietly",
-    "unwrapped",
-    "writing_failure",
-]
 
 _ACQUISITION: Final = "org.micromanager.acqj.main.Acquisition"
 _NOTICE: Final = "org.micromanager.acqj.main.AcqNotification"
@@ -74,11 +64,17 @@ async def expose_no_more(acquisition: JavaObject) -> None:
 
 
 async def force_end(acquisition: JavaObject) -> None:
-    """End an acquisition that waits at a port for its events which cannot be reached, and so for their end."""
-    await acquisition.call("start")  # else nothing closes its storage
+    """End an acquisition that waits at a port for its events which cannot be reached, and so for their end; one that has ended stays so."""
+    await start_if_not(acquisition)
     source = await _read(acquisition, acquisition.java_class, "eventSource_")
     await _call_field(source, _SOURCE, "executor_", "shutdownNow")
     await acquisition.call("abort")
+
+
+async def start_if_not(acquisition: JavaObject) -> None:
+    """Start an acquisition before it ends: else nothing closes its storage, and says that it is closed."""
+    if not await acquisition.call("isStarted"):
+        await acquisition.call("start")
 
 
 async def end_unstarted(acquisition: JavaObject) -> None:
