@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiomm.core.local import User
 
-_KINDS = (
+KINDS = (
     (pymmcore.ShutterDevice, "shutter"),
     (pymmcore.XYStageDevice, "stage"),
     (pymmcore.StageDevice, "stage"),
@@ -69,7 +69,7 @@ class Halt:
         """On a thread of its own: see which module has what, and give each module a thread."""
         modules: dict[str, list[tuple[str, str]]] = {}
         try:
-            for kind, what in _KINDS:
+            for kind, what in KINDS:
                 for label in self.mmc.getLoadedDevicesOfType(kind):
                     modules.setdefault(self.known.get(label, label), []).append((what, label))
         except Exception as error:

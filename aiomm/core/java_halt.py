@@ -6,8 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-import pymmcore
-
+from aiomm.core.halt import KINDS
 from aiomm.core.java_values import core_of_its_own, device_type, items
 from aiomm.core.translate import device_of
 from aiomm.errors import BridgeError, CoreError, JavaException
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from aiomm.bridge import Bridge, JavaObject
     from aiomm.core.java_live import JavaFeed
 
-_KINDS = (
-    (pymmcore.ShutterDevice, "shutter"),
-    (pymmcore.XYStageDevice, "stage"),
-    (pymmcore.StageDevice, "stage"),
-    (pymmcore.CameraDevice, "camera"),
-)
 _going: set[asyncio.Task[None]] = set()
 
 
@@ -41,7 +34,7 @@ class Stopper:
     async def open(cls, bridge: Bridge, owner: JavaObject) -> Stopper:
         """Make it; a few messages."""
         core = await core_of_its_own(bridge)
-        return cls(core, [(await device_type(owner, number), what) for number, what in _KINDS])
+        return cls(core, [(await device_type(owner, number), what) for number, what in KINDS])
 
     async def stop_all(self, attempt: Attempt) -> None:
         """Stop what can be stopped, one after another: shutters first, and cameras last, for they wait for their exposure."""

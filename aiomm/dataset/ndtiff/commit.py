@@ -6,8 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.dataset.committing import Commit
-from aiomm.dataset.ndtiff.display import display_settings, sync_folder, write_display_settings
+from aiomm.dataset.ndtiff.display import FILE_NAME, display_settings
 from aiomm.dataset.ndtiff.ring import Slab
+from aiomm.dataset.whole import replace_json, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,7 +132,7 @@ class Committer(Commit[Slab, _Written]):
                 failures.append(("cannot end the index", error))
             try:
                 settings = display_settings(self._store) if self._settings is None else dict(self._settings)
-                write_display_settings(self._store.path, settings, sync=self._durable)
+                replace_json(self._store.path / FILE_NAME, settings, sync=self._durable)
             except OSError as error:
                 failures.append(("cannot write the display settings (every image is saved)", error))
         if failures:

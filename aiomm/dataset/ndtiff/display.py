@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-from aiomm.dataset.encode import encode_json
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aiomm.dataset.storage import Store
 
 FILE_NAME = "display_settings.txt"
@@ -44,31 +39,3 @@ def display_settings(store: Store) -> dict[str, Any]:
             "Name": name,
         }
     return settings
-
-
-def write_display_settings(folder: Path, settings: dict[str, Any], *, sync: bool) -> None:
-    """Write the settings whole or not at all."""
-    part = folder / (FILE_NAME + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(encode_json(settings))
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        part.replace(folder / FILE_NAME)
-        if sync:
-            sync_folder(folder)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder put on the device, where the system can."""
-    if os.name != "posix":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

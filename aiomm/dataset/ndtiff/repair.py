@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from aiomm.dataset.damage import KEPT, RepairReport, keep, who_writes
 from aiomm.dataset.ndtiff import format as ndtiff
-from aiomm.dataset.ndtiff.display import sync_folder
 from aiomm.dataset.ndtiff.levels import levels_for
 from aiomm.dataset.ndtiff.output import UNNAMED, write_at
 from aiomm.dataset.ndtiff.pyramid import level_folders, rebuild_pyramid
 from aiomm.dataset.ndtiff.reader import level_folder, open_folder
 from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.salvage import Image, Record, Tiff, axes_of, records_in
+from aiomm.dataset.whole import sync_folder
 from aiomm.errors import DatasetError, DatasetFormatError, StorageError
 
 if TYPE_CHECKING:

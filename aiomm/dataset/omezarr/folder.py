@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
-from aiomm.dataset.encode import encode_json
-from aiomm.dataset.ndtiff.display import sync_folder
 from aiomm.dataset.omezarr.documents import above, array, array_path, image, listing, root
 from aiomm.dataset.omezarr.metadata import FILE, Scales
+from aiomm.dataset.whole import replace_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,30 +15,6 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.omezarr.documents import Document
     from aiomm.dataset.omezarr.layout import AxisSlots, ImagePlan
-
-
-def replace_json(path: Path, content: Mapping[str, Any], *, sync: bool) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; the old one stands.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(encode_json(content))
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        part.replace(path)
-        if sync:
-            sync_folder(path.parent)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
 
 
 class Groups:

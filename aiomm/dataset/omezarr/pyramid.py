@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from aiomm.dataset.omezarr import metadata as ome
-from aiomm.dataset.omezarr.folder import replace_json
 from aiomm.dataset.omezarr.frames import INDEX_NAME, parse_log
 from aiomm.dataset.omezarr.shard import ShardFile, alignment
 from aiomm.dataset.omezarr.store import open_log, read_group
+from aiomm.dataset.whole import replace_json
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:

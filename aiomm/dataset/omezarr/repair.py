@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.damage import RepairReport, keep, who_writes
-from aiomm.dataset.ndtiff.display import sync_folder
 from aiomm.dataset.ndtiff.output import UNNAMED
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.checking import levels_lack, levels_of, says, summary_in
 from aiomm.dataset.omezarr.documents import documents
-from aiomm.dataset.omezarr.folder import replace_json
 from aiomm.dataset.omezarr.frames import END, FRAMES_NAME, INDEX_NAME, pack_frame, pack_image
 from aiomm.dataset.omezarr.pyramid import build_levels
 from aiomm.dataset.omezarr.salvage import Salvage
 from aiomm.dataset.omezarr.shard import PAGE, pack_index
 from aiomm.dataset.omezarr.store import open_log
+from aiomm.dataset.whole import replace_json, sync_folder
 from aiomm.errors import DatasetFormatError, StorageError
 
 if TYPE_CHECKING:
