@@ -240,6 +240,8 @@ class Acquisition:
         """Wait for the end, whatever happens to the caller; a cancellation aborts. Returns the cancellation."""
         run, task = self._ready(), self._task
         assert task is not None
+        if not task.done():
+            run.check_loop()
         refuse_end(run)
         run.finish()
         cancelled: asyncio.CancelledError | None = None
@@ -302,8 +304,11 @@ class Acquisition:
             These are no events.
         UnsupportedError
             Micro-Magellan makes the events of this acquisition.
+        RuntimeError
+            It was opened in another event loop than the one that runs here.
         """
         run = self._ready()
+        run.check_loop()
         refuse(self._home, "acquire()")
         if run.finishing or run.ended:
             reason = f": {run.error}" if run.error is not None else ""
@@ -332,6 +337,7 @@ class Acquisition:
         from aiomm.acquire.plan import make_plan
 
         run = self._ready()
+        run.check_loop()
         refuse(self._home, "plan()")
         source = open_source(events)
         if source.scope != "list":

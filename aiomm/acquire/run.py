@@ -415,8 +415,22 @@ class Run:
         finally:
             self.finishers.discard(task)
 
+    def check_loop(self) -> None:
+        """Raise in another loop than the acquisition's own, where nothing would wake whoever waits. A thread without a loop is none."""
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if here is not self.loop:
+            raise RuntimeError(
+                "this Acquisition belongs to another event loop than the one that runs here: use it in the loop in which it was opened, "
+                "to which asyncio.run_coroutine_threadsafe() leads from another thread"
+            )
+
     async def wait_until(self, ready: Callable[[], bool], bell: Bell | None = None) -> None:
         """Wait until ``ready()``; what makes it true rings the bell."""
+        if not self.ended:
+            self.check_loop()
         mine = self._body is not None and asyncio.current_task() is self._body
         self._body_waits += mine
         try:
