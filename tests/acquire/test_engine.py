@@ -447,6 +447,17 @@ async def test_a_live_camera_is_not_stolen(rig: Rig) -> None:
     rig.mmc.stopSequenceAcquisition()
 
 
+async def test_a_camera_that_was_made_live_between_submissions(rig: Rig) -> None:
+    """Micro-Manager's engine would wait for it for ever."""
+    async with rig.memory() as acq:
+        assert len(await acq.acquire(frames(2))) == 2
+        rig.mmc.startContinuousSequenceAcquisition(0)
+        with pytest.raises(errors.AiommError, match="running"):
+            async with asyncio.timeout(10):
+                await acq.acquire([{"axes": {"n": n}} for n in (7, 8)])
+    rig.mmc.stopSequenceAcquisition()
+
+
 async def test_a_size_that_changes_between_events(rig: Rig) -> None:
     async with rig.acquisition() as acq:
         await acq.acquire(numbered(*({"properties": [["Camera", "Binning", b]]} for b in ("1", "2", "4"))))

@@ -75,12 +75,15 @@ class JavaDevices:
             self.doing = ""
         return result
 
+    def refuse_running(self, camera: str | None) -> Steps:
+        """Refuse a camera, or the core's, that runs already: Micro-Manager's engine would wait for its end, for ever."""
+        if (yield from self.attempt("isSequenceRunning", *([] if camera is None else [camera]))):
+            raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
+
     def settle_in(self) -> Steps:
         """Note the hardware as it is found, before anything is changed; once."""
         if self._found is None:
-            running = yield from self.attempt("isSequenceRunning")
-            if running:  # Micro-Manager's engine would wait for its end, for ever
-                raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
+            yield from self.refuse_running(None)
             self._asking.forget()
             self._found = yield self._asking.read(remember)
 

@@ -251,6 +251,7 @@ class JavaEngine(Conductor):
         if (first.x is None) != (first.y is None):  # Java moves to both or not at all
             encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         if len(encoded) > 1:
+            yield from self._hardware.refuse_running(first.camera)  # somebody may have begun since the last group
             encoded = in_full(encoded)
         yield from self._hardware.will_run(group)
         yield self.memory.clear()
