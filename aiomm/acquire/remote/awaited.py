@@ -13,10 +13,10 @@ from aiomm.acquire.remote.events import axes_key
 from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.remote.storage import JavaWriter
+    from aiomm.acquire.sequencing import Group
     from aiomm.acquire.submission import Submission
 
 NOTHING = np.empty((0, 0), np.uint8)
@@ -36,14 +36,16 @@ class Awaited:
         self._expected: dict[Any, deque[AskedFrame]] = {}
         self._left: set[Any] = set()  # of sequences that were left: some may come yet
 
-    def expect(self, events: Sequence[AcquisitionEvent], channels: tuple[str, ...], submission: Submission) -> dict[int, list[AskedFrame]]:
+    def expect(self, group: Group, channels: tuple[str, ...], submission: Submission) -> dict[int, list[AskedFrame]]:
         """Say which images are to come of a group, one of each camera channel; gives them by the id of their event."""
         frames: dict[int, list[AskedFrame]] = {}
+        events = group.events
         count = CameraCount([event.axes for event in events], several=len(channels) > 1) if len(events) > 1 else None
-        for event in events:
+        for number, event in enumerate(events):
+            exposure = None if group.exposure is None else group.exposure[number]
             for channel in channels:
                 axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
-                frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count)
+                frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count, exposure=exposure)
                 frames.setdefault(id(event), []).append(frame)
                 if self.writer is not None:
                     self.writer.expect(frame)

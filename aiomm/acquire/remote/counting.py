@@ -19,7 +19,7 @@ from aiomm.dataset.storage import Frame
 from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from aiomm.dataset.storage import Axes
@@ -80,12 +80,13 @@ class CameraCount:
 
 @dataclass(slots=True, eq=False)
 class AskedFrame(Frame):
-    """A frame that Java was asked for; with the count of its sequence, if it is of one."""
+    """A frame that Java was asked for; with the count of its sequence, and its exposure (ms) in a sequence of exposures."""
 
     count: CameraCount | None = None
+    exposure: float | None = None
 
-    def check(self, metadata: Mapping[str, Any]) -> None:
-        """See whether an image is this one; once.
+    def check(self, metadata: dict[str, Any]) -> None:
+        """See whether an image is this one; once. Its exposure is put right: Java asks the core when it fetches the image.
 
         Raises
         ------
@@ -95,6 +96,8 @@ class AskedFrame(Frame):
         if self.count is not None and not self.count.follows(self.axes, _number(metadata.get("ImageNumber"))):
             raise HardwareError(self.count.lost)
         self.count = None
+        if self.exposure is not None:
+            metadata["Exposure"] = self.exposure
 
 
 def _number(said: Any) -> int | None:

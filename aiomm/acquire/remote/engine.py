@@ -256,7 +256,7 @@ class JavaEngine(Conductor):
         yield from self._hardware.will_run(group)
         yield self.memory.clear()
         self._awaited.writer = self._writer if self.direct else None
-        frames = self._awaited.expect(group.events, self._channels, submission)
+        frames = self._awaited.expect(group, self._channels, submission)
         self._coming = list(group.events)
         self._taken = self._parts = self._prepared = 0
         self._begun, self._armed, self._moved_on = False, False, time.monotonic()
