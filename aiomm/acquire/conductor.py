@@ -32,7 +32,7 @@ from aiomm.core.thread import Routine, Wait, Wakes
 from aiomm.errors import EventError, HardwareError, HookError, StorageError, SubmissionCancelled, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from aiomm.acquire.capabilities import Needs
     from aiomm.acquire.metadata import Clock
@@ -147,6 +147,10 @@ class Conductor:
     def _groups(self, events: Iterable[AcquisitionEvent], caps: Capabilities) -> Iterator[Group]:
         """Cut the events of one scope into groups, each carried out at once."""
         return iter_groups(events, caps, self._sequencing)
+
+    def _check_events(self, events: Sequence[AcquisitionEvent], caps: Capabilities, first: int) -> None:
+        """Check that events, the first of them with this number, can be carried out; EventError where not."""
+        check_events(events, caps, self._limits, first=first)
 
     def _read(self, wanted: Needs) -> Routine:
         """Read what the hardware can do; gives `Capabilities`."""
@@ -284,7 +288,7 @@ class Conductor:
         events = window.events
         caps = yield from self._read_capabilities(events)
         for first in range(0, len(events), CHECK_CHUNK):
-            check_events(events[first : first + CHECK_CHUNK], caps, self._limits, first=window.number + first)
+            self._check_events(events[first : first + CHECK_CHUNK], caps, window.number + first)
             if first:
                 yield None
         images = sum(event.acquire for event in events)
@@ -422,7 +426,7 @@ class Conductor:
             done.skipped -= more
         caps = yield from self._read_capabilities(list(changed))
         try:
-            check_events(changed, caps, self._limits, first=window.number)
+            self._check_events(changed, caps, window.number)
         except EventError as error:
             raise HookError(f"a hook returned an event that cannot be carried out: {error}") from error
         return [(group, caps) for group in self._groups(changed, caps)]

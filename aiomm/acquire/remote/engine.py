@@ -18,7 +18,7 @@ from aiomm.acquire.metadata import Clock, pixel_type
 from aiomm.acquire.remote.awaited import Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.ending import ended_by_java
-from aiomm.acquire.remote.events import after_hardware, encode_event
+from aiomm.acquire.remote.events import after_hardware, check_event, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.remote.leaving import leave_sequence
 from aiomm.acquire.sequencing import Group
@@ -28,7 +28,7 @@ from aiomm.core.turns import Turn
 from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from aiomm.acquire.capabilities import Capabilities, Needs
     from aiomm.acquire.events import AcquisitionEvent
@@ -191,6 +191,12 @@ class JavaEngine(Conductor):
 
     def _groups(self, events: Iterable[AcquisitionEvent], caps: Capabilities) -> Iterator[Group]:
         return java_groups(events, caps, self._sequencing)
+
+    def _check_events(self, events: Sequence[AcquisitionEvent], caps: Capabilities, first: int) -> None:
+        super()._check_events(events, caps, first)
+        for number, event in enumerate(events, first):
+            if event.acquire:
+                check_event(event, f"event {number}: ")
 
     @property
     def _own_turn(self) -> Turn | None:

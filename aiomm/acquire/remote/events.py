@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.events import AcquisitionEvent
 
-__all__ = ["NO_CAMERA", "after_hardware", "decode_events", "encode_event", "excuse", "write_events"]
+__all__ = ["NO_CAMERA", "after_hardware", "check_event", "decode_events", "encode_event", "excuse", "write_events"]
 
 NO_CAMERA: Final = "none: aiomm skips this image"
 """A camera that does not exist: Java fails before it exposes."""
@@ -51,7 +51,8 @@ def encode_event(
     """
     if not event.acquire:
         raise EventError("an event without an image cannot be sent to Micro-Manager's engine, which exposes always", key="axes")
-    result: dict[str, Any] = {"axes": {name: _place(name, value) for name, value in event.axes.items()}}
+    check_event(event)
+    result: dict[str, Any] = {"axes": dict(event.axes)}
     if event.config is not None:
         result["config_group"] = list(event.config)
     for key in ("exposure", "z", "x", "y", "timeout"):
@@ -82,17 +83,24 @@ def encode_event(
     if camera and event.camera is not None:
         result["camera"] = event.camera
     if event.tags:
-        for name, value in event.tags.items():
-            if not isinstance(value, str):
-                raise EventError(f"tags[{name!r}] is {value!r:.80}: Micro-Manager's engine takes text only: {str(value)!r:.80}", key="tags")
         result["tags"] = dict(event.tags)
     return result
 
 
-def _place(name: str, value: int | str) -> int | str:
-    if isinstance(value, int) and not -_INT_LIMIT <= value < _INT_LIMIT:
-        raise EventError(f"axes[{name!r}] is {value}: Micro-Manager's engine takes integers below 2**31", key="axes", value=value)
-    return value
+def check_event(event: AcquisitionEvent, of: str = "") -> None:
+    """Check axes and tags, of which Java takes less than other homes do; ``of`` begins the message.
+
+    Raises
+    ------
+    EventError
+        Java cannot take one; the message says what would be right.
+    """
+    for name, value in event.axes.items():
+        if isinstance(value, int) and not -_INT_LIMIT <= value < _INT_LIMIT:
+            raise EventError(f"{of}axes[{name!r}] is {value}: Micro-Manager's engine takes integers below 2**31", key="axes", value=value)
+    for name, tag in (event.tags or {}).items():
+        if not isinstance(tag, str):
+            raise EventError(f"{of}tags[{name!r}] is {tag!r:.80}: Micro-Manager's engine takes text only: {str(tag)!r:.80}", key="tags")
 
 
 def _pattern(pattern: bytes | np.ndarray) -> np.ndarray:
@@ -180,9 +188,13 @@ def after_hardware(
         was, wanted = old.to_dict(), new.to_dict()
         if any(was.get(key) != wanted.get(key) for key in {*was, *wanted}.difference(_FREE)):
             return None
+        try:
+            check_event(new)
+        except EventError:
+            return None  # as it is planned anew this is said
         one = {key: value for key, value in written.items() if key != "tags"}
-        if tags := encode_event(new).get("tags"):
-            one["tags"] = tags
+        if new.tags:
+            one["tags"] = dict(new.tags)
         answer.append(one)
     return answer
 
