@@ -122,7 +122,8 @@ def test_a_killed_writer_leaves_nothing_but_the_end(tmp_path: Path, kind: str) -
             with (tmp_path / "killed" / "index.ndjson").open("ab") as log:
                 log.write(b'{"axes":{"ti')
             report = repair(tmp_path / "killed")
-            assert report.actions == [ENDED]
+            assert report.actions[-1] == ENDED
+            assert all("longer than its images" in action for action in report.actions[:-1])
             assert not report.problems
             assert report.images == i + 1
             if i == 6:
@@ -133,6 +134,21 @@ def test_a_killed_writer_leaves_nothing_but_the_end(tmp_path: Path, kind: str) -
                     assert after.finished
                     assert after.get_index_keys() == before.get_index_keys()
             shutil.rmtree(tmp_path / "killed")
+
+
+def test_arrays_of_a_killed_writer_are_as_long_as_their_images(tmp_path: Path) -> None:
+    """While it writes they are longer, so that not every image writes their metadata."""
+    with OmeZarrWriter(tmp_path, "x", SUMMARY, queue_size=1) as writer:
+        for i in range(40):
+            writer.put(Frame({"time": i}, image(i), {}))
+            while len(writer.dataset) <= i:
+                pass
+        shutil.copytree(writer.path, tmp_path / "killed")
+    path = tmp_path / "killed"
+    assert json.loads((path / "0" / "zarr.json").read_bytes())["shape"][0] > 40
+    assert "0/zarr.json: written again, it was longer than its images" in mend(path).actions
+    assert (path / "0" / "zarr.json").read_bytes() == (writer.path / "0" / "zarr.json").read_bytes()
+    assert Dataset(path).finished
 
 
 async def test_who_watches_a_killed_writer_hears_of_the_end(tmp_path: Path) -> None:

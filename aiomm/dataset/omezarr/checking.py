@@ -31,6 +31,11 @@ def says(found: Any, wanted: dict[str, Any]) -> bool:
         return False
 
 
+def too_long(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether the ``zarr.json`` of an array that says what it must has place for more images: while they come, arrays are longer."""
+    return wanted["node_type"] == "array" and bool(found["shape"] != wanted["shape"])
+
+
 def _named(attribute: Mapping[str, Any]) -> set[Any]:
     """What an ``ome`` attribute tells readers of."""
     named: set[Any] = set()

@@ -11,7 +11,7 @@ import numpy as np
 from aiomm.dataset.damage import RepairReport, keep, who_writes
 from aiomm.dataset.ndtiff.output import UNNAMED
 from aiomm.dataset.omezarr import metadata as ome
-from aiomm.dataset.omezarr.checking import levels_lack, levels_of, says, summary_in
+from aiomm.dataset.omezarr.checking import levels_lack, levels_of, says, summary_in, too_long
 from aiomm.dataset.omezarr.documents import documents
 from aiomm.dataset.omezarr.frames import END, FRAMES_NAME, INDEX_NAME, pack_frame, pack_image
 from aiomm.dataset.omezarr.pyramid import build_levels
@@ -130,9 +130,13 @@ class _Repair:
             except (OSError, ValueError, RecursionError):
                 there = None
             if not says(there, wanted):
-                self._documents[path] = wanted
                 what = "made" if there is None and not file.exists() else "written again, it was damaged or did not tell of every image"
-                self._report.actions.append(f"{file.relative_to(self._base)}: {what}")
+            elif not found.finished and too_long(there, wanted):
+                what = "written again, it was longer than its images"
+            else:
+                continue
+            self._documents[path] = wanted
+            self._report.actions.append(f"{file.relative_to(self._base)}: {what}")
         if summary is None:
             self._report.problems.append(f"the summary metadata was in {ome.FILE} alone, and is lost")
 
