@@ -22,6 +22,7 @@ __all__ = [
     "expose_no_more",
     "force_end",
     "quietly",
+    "start_if_not",
     "unwrapped",
     "writing_failure",
 ]

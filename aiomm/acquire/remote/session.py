@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.acquire.mailbox import outlast
-from aiomm.acquire.remote.ending import end_unstarted, expose_no_more, force_end, quietly, unwrapped
+from aiomm.acquire.remote.ending import end_unstarted, expose_no_more, force_end, quietly, start_if_not, unwrapped
 from aiomm.acquire.remote.events import write_events
 from aiomm.acquire.remote.opening import END, Made, Opening, Wanted, handled
 from aiomm.bridge import wire
@@ -127,8 +127,7 @@ class JavaSession:
     async def start(self) -> None:
         """Start an acquisition that Micro-Manager has made; one of ours starts with its first events."""
         self._started = True
-        if not await self.acquisition.call("isStarted"):
-            await self.acquisition.call("start")
+        await start_if_not(self.acquisition)
 
     async def send(self, events: list[dict[str, Any]]) -> None:
         """Send one message of events; those that Java can merge become hardware sequences.
@@ -154,8 +153,9 @@ class JavaSession:
             self._end_said = True
             try:
                 await self._push(wire.encode(END))
-            except (AcquisitionAborted, JavaException):
-                pass  # it has ended already
+            except (AcquisitionAborted, JavaException):  # it has ended already, or hears us no more
+                if self._made.acquisition is not None:
+                    await quietly(force_end(self._made.acquisition))
             finally:
                 # Java may give the port's number to something else as soon as it has this.
                 self._made.events.close(linger=self._made.timeout)
@@ -174,8 +174,7 @@ class JavaSession:
             ) from None
         except ServerLostError:
             self._check_lost()
-            if self._aborting is None:
-                await self._say_why()
+            await self._say_why()
         else:
             self._connected = True
 
@@ -212,6 +211,7 @@ class JavaSession:
                 elif self._started:  # else the end alone does it, and lets Java's storage end as it should
                     await expose_no_more(acquisition)
                     await self._let_hooks_go()
+                    await start_if_not(acquisition)  # of what was sent, it may have heard nothing
                     await acquisition.call("finish")
         except ServerLostError as error:
             self._lose(error)

@@ -254,6 +254,19 @@ async def test_nothing_is_sent_after_the_end(bridge: aiomm.Bridge) -> None:
             await played.session.send(times(1))
 
 
+@pytest.mark.parametrize("aborted", [False, True])
+async def test_java_hears_nothing_of_events_any_more(bridge: aiomm.Bridge, tmp_path: Path, aborted: bool) -> None:
+    """Their stream is broken, and Java waits at it for ever for the end; nothing that was sent has come there."""
+    async with playing(bridge, wanted(tmp_path, "post_hardware", images=True)) as played:
+        events = played.session._made.events
+        assert events is not None
+        events.give_up("another has its port")
+        with pytest.raises(errors.AcquisitionAborted):
+            await played.session.send(times(1))
+        await (played.session.abort() if aborted else played.session.send_end())
+    assert set(played.milestones) >= LAST
+
+
 @campaign
 async def test_abort_before_anything(bridge: aiomm.Bridge, tmp_path: Path) -> None:
     async with playing(bridge, wanted(tmp_path, "post_hardware", images=True)) as played:
