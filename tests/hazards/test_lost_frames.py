@@ -5,6 +5,7 @@ Micro-Manager's engine counts what comes, so all after the gap are saved with th
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from aiomm.dataset import repair
 from tests.support.rigs import frames
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ async def test_what_cannot_be_labelled_is_named_and_kept(rig: Rig) -> None:
     assert acq.path is not None
     aside = acq.path / "NDTiff.unlabelled.index"
     assert aside.exists() == rig.java
+    report = await asyncio.to_thread(repair, acq.path)
+    assert report.recovered == 0  # their own metadata has the wrong axes
     if rig.java:
         (acq.path / "NDTiff.index").write_bytes((acq.path / "NDTiff.index").read_bytes() + aside.read_bytes())
         whole = await aiomm.Dataset.open(str(acq.path))

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNLABELLED", "AskedFrame", "CameraCount", "Numbers", "axes_in", "take_out"]
 
-UNLABELLED: Final = "NDTiff.unlabelled.index"
-"""Has the records of images that are in the files of a dataset and not in its index."""
+UNLABELLED: Final = ndtiff.UNLABELLED_NAME
 
 _NUMBER: Final = re.compile(rb'"ImageNumber":"?(\d+)"?[,}]')
 _LENGTH: Final = struct.Struct("<I")

@@ -21,6 +21,8 @@ import numpy as np
 from aiomm.dataset.encode import encode_json
 
 INDEX_NAME = "NDTiff.index"
+UNLABELLED_NAME = "NDTiff.unlabelled.index"
+"""Has the records of images of which nobody can say which axes are theirs: their metadata has others'."""
 FULL_RESOLUTION = "Full resolution"
 MAGIC = 483729
 SUMMARY_MAGIC = 2355492

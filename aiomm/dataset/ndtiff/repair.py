@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.dataset.damage import KEPT, RepairReport, keep, who_writes
 from aiomm.dataset.ndtiff import format as ndtiff
@@ -128,6 +128,7 @@ class _Folder:
     def _recover(self, records: list[Record], kept: list[Record], report: RepairReport) -> None:
         """Make records of whole images that have none; see whether the index changes."""
         known = {(record.file, record.place) for record in kept}  # an image that is not whole has its record
+        known |= self._unlabelled()
         types = {name: type(value) for record in kept for name, value in record.axes.items()}
         fresh: list[Record] = []
         nameless: dict[str, int] = {}
@@ -160,6 +161,13 @@ class _Folder:
             report.actions.append(f"index: {len(self._old) - whole} zero bytes at its end taken off, which its writer left")
         elif self._new != self._old and not fresh and not report.lost:
             report.actions.append("index: written again")
+
+    def _unlabelled(self) -> set[tuple[str, Any]]:
+        """Places of images that were left out of the index, since the axes in their metadata are wrong."""
+        aside = self.path / ndtiff.UNLABELLED_NAME
+        if not aside.is_file():
+            return set()
+        return {(record.file, record.place) for record in records_in(aside.read_bytes(), list(self._tiffs))}
 
     def _record(self, name: str, tiff: Tiff, image: Image) -> Record | None:
         metadata = tiff.metadata(image) or {}
