@@ -169,6 +169,7 @@ class Opening:
         self._made = made
         self._lost = lost
         self._shows = False
+        self._refused: list[JavaObject] = []  # made in vain; closed last, as what is made next would get their ports
         self._channels: Channels
         self._acquisition: JavaObject
 
@@ -191,11 +192,15 @@ class Opening:
             made.owned.append(existing)
             self._channels = made.channels = channels_of(existing)
         await self._listen()
-        if self._wanted.images:
-            await self._add_images()
-        for name in HOOKS:
-            if name in self._wanted.hooks:
-                await self._add_hook(name)
+        try:
+            if self._wanted.images:
+                await self._add_images()
+            for name in HOOKS:
+                if name in self._wanted.hooks:
+                    await self._add_hook(name)
+        finally:
+            for unused in self._refused:
+                await close_unused(unused)
         await self._find_storage()
 
     async def _create(self) -> None:
@@ -301,36 +306,27 @@ class Opening:
 
     async def _reached(self, classpath: str, args: list[Any], queue: int) -> tuple[JavaObject, PullSocket, PushSocket]:
         """Make an object that listens at one port and connects to another, and the sockets for both."""
-        refused: list[JavaObject] = []
-        left: list[int] = []
-        try:
-            while True:
-                first = len(self._made.ports)
+        attempts = 0
+        while True:
+            attempts += 1
+            made = None
+            try:
+                await self._channels.free()
+                made = await self._bridge.construct_java_object(classpath, args=args)
+                self._made.owned.append(made)
+                there, here = await self._asked(made, "getPushPort"), await self._asked(made, "getPullPort")
+                self._made.ports += [there, here]
+                push = await self._channels.push(here, queue=queue)
                 try:
-                    await self._channels.free()
-                    made = await self._bridge.construct_java_object(classpath, args=args)
-                    self._made.owned.append(made)
-                    refused.append(made)
-                    there, here = await self._asked(made, "getPushPort"), await self._asked(made, "getPullPort")
-                    self._made.ports += [there, here]
-                    push = await self._channels.push(here, queue=queue)
-                    try:
-                        pull = await self._channels.pull(there, queue=queue)
-                    except BaseException:
-                        push.close()
-                        raise
-                except BridgeError as error:
-                    left += self._made.ports[first:]
-                    if isinstance(error, ServerLostError) or len(refused) == _ATTEMPTS or not _port_trouble(error):
-                        raise
-                else:
-                    refused.pop()
-                    return made, pull, push
-        finally:
-            for unused in refused:  # together: the next one would have got their ports
-                await close_unused(unused)
-            for port in left:
-                self._channels.left(port)
+                    return made, await self._channels.pull(there, queue=queue), push
+                except BaseException:
+                    push.close()
+                    raise
+            except BaseException as error:
+                if made is not None:
+                    self._refused.append(made)
+                if not isinstance(error, BridgeError) or attempts == _ATTEMPTS or not _port_trouble(error):
+                    raise
 
     async def _asked(self, obj: JavaObject, method: str) -> int:
         try:
@@ -373,4 +369,6 @@ async def handled(handler: JavaObject) -> None:
 
 
 def _port_trouble(error: BridgeError) -> bool:
+    if isinstance(error, ServerLostError):
+        return False
     return not isinstance(error, JavaException) or "Address already in use" in error.java_message
