@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -440,20 +441,23 @@ async def test_a_folder_that_java_cannot_make(java_host: JavaHost, eye: Eye, tmp
             await asyncio.sleep(0.02)
 
 
+def fail_once(monkeypatch: pytest.MonkeyPatch, direction: str, nth: int, error: Exception) -> None:
+    """Have the nth stream in this direction fail."""
+    numbers = itertools.count(1)
+    original = getattr(Channels, direction)
+
+    async def connect(self: Channels, port: int, **options: Any) -> Any:
+        if next(numbers) == nth:
+            raise error
+        return await original(self, port, **options)
+
+    monkeypatch.setattr(Channels, direction, connect)
+
+
 @pytest.mark.parametrize("nth", cases([3], 1, 2, 4))
 async def test_a_port_for_java_is_refused(bridge: aiomm.Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     """Another program has the port that Java has chosen: events cannot be sent; for hooks and images, Java takes others."""
-    count = 0
-    original = Channels.push
-
-    async def push(self: Channels, port: int, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == nth:
-            raise errors.BridgeError(f"the port {port} is taken")
-        return await original(self, port, **options)
-
-    monkeypatch.setattr(Channels, "push", push)
+    fail_once(monkeypatch, "push", nth, errors.BridgeError("the port is taken"))
     monkeypatch.setattr(Channels, "push_ahead", lambda self, *args, **more: None)
     what = wanted(tmp_path, "pre_hardware", "post_hardware", images=True)
     if nth == 1:
@@ -472,17 +476,7 @@ async def test_a_port_for_java_is_refused(bridge: aiomm.Bridge, tmp_path: Path, 
 
 @pytest.mark.parametrize("nth", cases([2], 1, 3))
 async def test_java_cannot_be_reached(bridge: aiomm.Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
-    count = 0
-    original = Channels.pull
-
-    async def pull(self: Channels, port: int, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == nth:
-            raise errors.ServerNotFoundError(f"no stream from {port}")
-        return await original(self, port, **options)
-
-    monkeypatch.setattr(Channels, "pull", pull)
+    fail_once(monkeypatch, "pull", nth, errors.ServerNotFoundError("no stream from there"))
     what = wanted(tmp_path, "pre_hardware", images=True)
     if nth == 1:
         with pytest.raises(errors.ServerNotFoundError):
