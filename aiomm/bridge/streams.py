@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PullSocket", "PushSocket"]
 
+_LEAVES = 1.0  # s that a port may take until it can be listened at again
+_AGAIN = 0.002  # s between two attempts to do so
 _BY_REFERENCE = 65536  # bytes from which a frame is sent without a copy
 
 
@@ -164,6 +166,10 @@ class PullSocket(_Stream):
 class PushSocket(_Stream):
     """Sends to a server that connects here; several tasks may, one after the other.
 
+    The server gives a port's number again as soon as it has left it, and what had it before may still come here, and go. So who has
+    come before anything was sent need not be who is meant: unless exactly one has, and is still there, all are sent away before the
+    first message. Whom the server means comes again.
+
     Parameters
     ----------
     context
@@ -189,6 +195,9 @@ class PushSocket(_Stream):
         super().__init__(context, hwm=hwm, lost=lost)
         self._silent = silent
         self._turn = asyncio.Lock()
+        self._address = ("", 0)
+        self._sent = False
+        self._crossed = False  # somebody has come and gone before anything was sent
 
     def bind(self, port: int, host: str = "127.0.0.1") -> None:
         """Listen on that port.
@@ -198,7 +207,7 @@ class PushSocket(_Stream):
         BridgeError
             The port is taken.
         """
-        self._where = f"to {host}:{port}"
+        self._where, self._address = f"to {host}:{port}", (host, port)
         link = self._make()
         try:
             link.bind(host, port)
@@ -222,7 +231,7 @@ class PushSocket(_Stream):
         try:
             async with asyncio.timeout(timeout), self._turn:
                 while not self._try(frames):
-                    await self._wait()
+                    await (self._begin_again() if self._crossed else self._wait())
         except TimeoutError:
             raise BridgeTimeoutError(f"the stream {self._where} took nothing within {timeout:g} s") from None
 
@@ -230,10 +239,37 @@ class PushSocket(_Stream):
         link = self._open_link()
         if self._lost is not None:
             raise self._gone()
+        if not self._sent and (self._crossed or link.came > 1):
+            self._crossed = True
+            return False
         if not link.events & zmq.POLLOUT:
             return False
         try:
             link.socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return False
+        self._sent = True
         return True
+
+    def _lose(self, seen: str) -> None:
+        if self._sent:
+            super()._lose(seen)
+        else:
+            self._crossed = True
+            self._wake()
+
+    async def _begin_again(self) -> None:
+        """Send away whoever has come, and listen anew."""
+        host, port = self._address
+        self._open_link().close()
+        until = asyncio.get_running_loop().time() + _LEAVES
+        while not self._closed and self._lost is None:
+            try:
+                self.bind(port, host)
+            except BridgeError:  # ZeroMQ leaves it in a thread of its own
+                if asyncio.get_running_loop().time() >= until:
+                    raise
+            else:
+                self._crossed = False
+                return
+            await asyncio.sleep(_AGAIN)

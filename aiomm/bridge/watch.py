@@ -17,6 +17,7 @@ __all__ = ["Link", "LinkError", "address", "connected", "watch"]
 
 _REACHED: Final = zmq.Event.CONNECTED
 _UP: Final = zmq.Event.HANDSHAKE_SUCCEEDED
+_FAILED: Final = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
 _DOWN: Final = zmq.Event.DISCONNECTED | zmq.Event.CLOSED
 _EVENT: Final = struct.Struct("=H")
 _RETRY_FIRST: Final = 0.002  # s; the server answers that it opened a port before it has bound it
@@ -108,6 +109,9 @@ class Link:
         self._readable, self._lost = readable, lost
         self._reached = False
         self._peers = 0
+        self._strangers = 0  # connections that are about to be told as gone, and had not shaken hands
+        self.came = 0
+        """How many peers have shaken hands, ever."""
         self._opened: asyncio.Future[None] | None = None
         self._stops: list[Callable[[], None]] = []
         self._monitor: zmq.Socket[bytes] | None = None
@@ -125,7 +129,7 @@ class Link:
                 (zmq.TCP_KEEPALIVE_CNT, 3),
             ):
                 self.socket.setsockopt(option, value)
-            self._monitor = self.socket.get_monitor_socket(_REACHED | _CAME | _UP | _DOWN)
+            self._monitor = self.socket.get_monitor_socket(_REACHED | _CAME | _UP | _FAILED | _DOWN)
             self._monitor.setsockopt(zmq.LINGER, 0)
             self._stops.append(watch(_integer(self._monitor, zmq.FD), self._watch_peers))
             self._watch_peers()  # a socket gives notice only after it was found empty
@@ -198,11 +202,16 @@ class Link:
             elif event == _UP:
                 self._greeted()
                 self._peers += 1
+                self.came += 1
                 self._settle(None)
+            elif event & _FAILED:
+                self._strangers += 1
             else:
                 self._greeted()
                 self._settle(LinkError("connection refused" if event == zmq.Event.CLOSED else _NO_HANDSHAKE))
-                if event == zmq.Event.DISCONNECTED and self._peers:
+                if event == zmq.Event.DISCONNECTED and self._strangers:  # somebody looked who listens here
+                    self._strangers -= 1
+                elif event == zmq.Event.DISCONNECTED and self._peers:
                     self._peers -= 1
                     if not self._peers:
                         self._lost("the other side closed it")

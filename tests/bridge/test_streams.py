@@ -322,3 +322,42 @@ async def test_a_port_that_is_taken(context: Any, pushing: tuple[Any, int]) -> N
     with pytest.raises(BridgeError, match=f"port {port}.*in use"):
         push.bind(port)
     push.close()
+
+
+async def test_somebody_who_looks_who_listens_is_not_taken_for_the_peer(context: Any) -> None:
+    """Bridges see so whether a port was left; its number may be another stream's by then."""
+    port = free_port()
+    async with PushSocket(context) as push:
+        push.bind(port)
+        pull = pull_from(context, port)
+        await asyncio.wait_for(push.send([b"a"]), LONG)
+        for _ in range(3):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            await writer.wait_closed()
+        await asyncio.sleep(0.05)
+        await asyncio.wait_for(push.send([b"b"]), LONG)
+        assert [await asyncio.to_thread(pull.recv) for _ in range(2)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_had_the_port_before_gets_nothing(context: Any, leaves: bool) -> None:
+    port = free_port()
+    async with PushSocket(context) as push:
+        push.bind(port)
+        old = pull_from(context, port, RECONNECT_IVL=-1)
+        await until(push, lambda link: link.came == 1)
+        if leaves:
+            old.close(0)
+            await until(push, lambda link: not link.events & zmq.POLLOUT)
+        new = pull_from(context, port)
+        await until(push, lambda link: link.came == 2)
+        await asyncio.wait_for(push.send([b"0"]), LONG)
+        await asyncio.wait_for(push.send([b"1"]), LONG)
+        assert [await asyncio.to_thread(new.recv) for _ in range(2)] == [b"0", b"1"]
+
+
+async def until(push: PushSocket, seen: Any) -> None:
+    async with asyncio.timeout(LONG):
+        while push._link is None or not seen(push._link):
+            await asyncio.sleep(0.005)
