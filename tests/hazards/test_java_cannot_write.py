@@ -131,6 +131,13 @@ async def test_an_image_that_java_cannot_write(disk: Disk, way: str, count: int)
     assert all([(await dataset.read_image_async(**axes)).any() for axes in saved])
 
 
+async def test_a_folder_that_java_cannot_make(java_host: JavaHost, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.StorageError, match=r"'here' in .*file.*folder"):
+        async with aiomm.Acquisition(tmp_path / "file", "here", port=java_host.port, show_display=False, bridge_timeout=5000):
+            pass
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_end_that_java_cannot_write(disk: Disk, way: str) -> None:
     """All images are there; only the last bytes of the file cannot be set, and nothing tells of it."""

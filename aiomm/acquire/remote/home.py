@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
@@ -30,7 +31,7 @@ from aiomm.bridge import Bridge
 from aiomm.core.turns import current_turn
 from aiomm.dataset.ndtiff.folder import check_name
 from aiomm.dataset.ndtiff.pyramid import complete_pyramid
-from aiomm.errors import AiommError, BridgeError, ServerLostError, StorageError, UnsupportedError
+from aiomm.errors import AiommError, BridgeError, JavaException, ServerLostError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -48,6 +49,7 @@ IN_JAVA = frozenset({"post_hardware", "post_camera"})
 """The hooks that Java's engine has to call: aiomm calls the others itself before it sends anything."""
 TOLD = {"post_hardware", "pre_snap", "post_snap", "pre_sequence_started", "post_sequence_stopped"}
 """What is passed on as Java tells it: the same as on a core in this process. ``pre_hardware`` is told here, before its hook."""
+NO_FOLDER = re.compile("make acquisition directory|initialize storage")
 LOST_SHOWN = 20
 SILENT_S = 0.5
 """After this long without a word from Java at its end, its storage is looked at: most need a hundredth of it."""
@@ -136,7 +138,15 @@ class JavaHome:
         )
         if self._show_viewer and not java_saves:
             logger.info("show_display: Micro-Manager shows what it saves, and these images are saved here; they are not shown")
-        engine.session = session = self.session = await JavaSession.open(self.owner, wanted)
+        try:
+            engine.session = session = self.session = await JavaSession.open(self.owner, wanted)
+        except JavaException as error:
+            if java_saves and NO_FOLDER.search(error.java_message):
+                raise StorageError(
+                    f"Micro-Manager cannot make a dataset {target.name!r} in {target.directory}: {error.java_message} "
+                    "(it must be a folder on Micro-Manager's computer to which it may write)"
+                ) from error
+            raise
         self._opened.push_async_callback(session.close)
         session.gone.add_done_callback(lambda _: engine.look())
         engine.memory = EngineMemory(self.owner, session.acquisition)
