@@ -7,8 +7,8 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,11 +162,12 @@ def _convert(source: Path, target: Path, to: str | None, verify: bool, progress:
         store = open_stores(source, full_res_only=True)[0]
         stack.callback(store.close)
         rows = store.index.winners().tolist()
+        work = target.with_name(f".{target.name}.converting-{secrets.token_hex(4)}")
+        stack.callback(shutil.rmtree, work, ignore_errors=True)  # before it is there: an interrupt may come in between
         try:
-            work = Path(tempfile.mkdtemp(prefix=f".{target.name}.converting-", dir=target.parent))
+            work.mkdir(mode=0o700)
         except OSError as error:
             raise StorageError(f"cannot write {target.name} in {target.parent}: {error.strerror or error}") from error
-        stack.callback(shutil.rmtree, work, ignore_errors=True)
         if kind == "ome-tiff":
             ometiff.write(store, rows, work / target.name, lambda done: progress("converting", done, len(rows)))
             if verify:

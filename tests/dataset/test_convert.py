@@ -264,6 +264,22 @@ def test_verification_finds_what_differs(tmp_path: Path, name: str, what: str) -
     assert [p.name for p in tmp_path.iterdir()] == ["cells_1"]
 
 
+def test_an_interrupt_at_once_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with NDTiffWriter(tmp_path, "data") as writer:
+        writer.put(Frame({"time": 0}, image(0), {}))
+    real = os.mkdir
+
+    def interrupted(path: str | os.PathLike[str], *rest: Any, **more: Any) -> None:
+        real(path, *rest, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "mkdir", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            convert(writer.path, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == [writer.path]
+
+
 def test_a_source_that_is_damaged(tmp_path: Path) -> None:
     source = write(tmp_path)
     (tiff,) = source.glob("*.tif")
