@@ -7,7 +7,7 @@ import enum
 import json
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -167,19 +167,26 @@ def _key(key: Any, where: str) -> str:
 
 
 _PLAIN = frozenset({str, bool, int, float, type(None), *(np.dtype(code).type for code in "?bhilqBHILQefd")})
+_HOLDERS = frozenset({dict, list, tuple})
+_KEYS = frozenset({str})
 _LARGE = 2**64
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value is sure to become JSON, as far as that can be said in no time."""
-    kind = type(value)
-    if kind is int:
-        return -_LARGE < value < _LARGE  # type: ignore[no-any-return]
-    if kind in _PLAIN:
+def _is_plain(values: Collection[Any]) -> bool:
+    """Whether values are sure to become JSON, as far as that can be said in no time."""
+    kinds = set(map(type, values))
+    if int in kinds and not all(-_LARGE < value < _LARGE for value in values if type(value) is int):
+        return False
+    kinds -= _PLAIN
+    if not kinds:
         return True
-    if kind is dict:
-        return all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
-    return (kind is list or kind is tuple) and all(map(_is_plain, value))
+    return kinds <= _HOLDERS and all(map(_holds_plain, [value for value in values if type(value) in _HOLDERS]))
+
+
+def _holds_plain(holder: Any) -> bool:
+    if type(holder) is dict:
+        return _KEYS.issuperset(map(type, holder)) and _is_plain(holder.values())
+    return _is_plain(holder)
 
 
 def check_metadata(metadata: object, axes: Axes) -> None:
@@ -193,7 +200,7 @@ def check_metadata(metadata: object, axes: Axes) -> None:
     if not isinstance(metadata, dict):
         raise TypeError(f"metadata must be a dict, not {type(metadata).__name__}")
     try:
-        if _is_plain(metadata):  # most often, and much faster than to encode it
+        if _holds_plain(metadata):  # most often, and much faster than to encode it
             return
     except RecursionError:
         pass  # what is nested too deep is found below
