@@ -39,6 +39,12 @@ FEEDBACK_LIMIT = 1000
 CANCEL_GRACE_S = 0.4  # what the last frames of a cancelled submission get to be processed and saved
 METADATA_BYTES = 8192
 
+
+def size(count: int) -> str:
+    """Say so many bytes in words."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
 current_submission: ContextVar[Submission | None] = ContextVar("aiomm_current_submission", default=None)
 """The submission in whose hook or processor the current task or worker thread runs."""
 
@@ -133,7 +139,8 @@ class Run:
         wanted = images * (image_bytes + METADATA_BYTES)
         if wanted > free:
             raise StorageError(
-                f"{images} images take {wanted / 1e9:.2f} GB; {self.folder} has {free / 1e9:.2f} GB free: nothing was acquired"
+                f"{images} image{'s take' if images > 1 else ' takes'} {size(wanted)}; {self.folder} has {size(free)} free: "
+                f"{'it was' if images == 1 else 'they were'} not acquired"
             )
 
     def put(self, events: Any) -> None:

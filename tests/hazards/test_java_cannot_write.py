@@ -160,3 +160,8 @@ async def test_an_image_that_java_writes_in_part(disk: Disk, room: int, count: i
             disk.full_at(disk.end() + room)
             await acq.acquire(times(count, start=2))
     assert "{'time': 2}" in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    dataset = acq.get_dataset()
+    assert len(dataset) == acq.status.images_saved == 2  # what was reported as saved is there, and nothing else
+    assert [(await dataset.read_image_async(**axes)).any() for axes in dataset.get_index_keys()] == [True, True]
+    again = await aiomm.Dataset.open(str(acq.path))
+    assert list(again.get_index_keys()) == list(dataset.get_index_keys())

@@ -7,6 +7,7 @@ labelled is taken out of the index; its pixels stay, and its records go into a f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -105,7 +106,7 @@ def _number(said: Any) -> int | None:
 
 
 class Numbers:
-    """Reads the camera's numbers from what Micro-Manager has saved. One thread at a time.
+    """Reads the camera's numbers, and whether images are whole, from what Micro-Manager has saved. One thread at a time.
 
     Parameters
     ----------
@@ -121,19 +122,31 @@ class Numbers:
         """Give the number of each image, by its record in the index; None where there is none to be had."""
         return [self._read(record) for record in records]
 
+    def whole(self, record: bytes) -> bool:
+        """Whether the last byte of an image is written: on a disk that gets full Java writes a part and takes no notice."""
+        try:
+            return self._last(record, 1) not in (b"", b"\0")
+        except (OSError, ValueError, struct.error):
+            return True  # an error of its own, when it is read
+
     def _read(self, record: bytes) -> int | None:
         try:
-            name = _parts(record)[1]
-            *_, offset, length, _ = ndtiff.LOCATION.unpack(record[-ndtiff.LOCATION.size :])
-            if name not in self._files:
-                self._files[name] = os.open(self._folder / os.fsdecode(name), os.O_RDONLY)
-            text = os.pread(self._files[name], length, offset)
+            text = self._last(record)
             found = _NUMBER.findall(text)
             if len(found) == 1:
                 return int(found[0])
             return _number(json.loads(text).get("ImageNumber")) if found else None
         except (OSError, ValueError, struct.error):
             return None  # a record that cannot be right is an error of its own, and so is a file that cannot be read
+
+    def _last(self, record: bytes, count: int | None = None) -> bytes:
+        """Give the metadata of an image, which are written last, or so many of their last bytes."""
+        name = _parts(record)[1]
+        *_, offset, length, _ = ndtiff.LOCATION.unpack(record[-ndtiff.LOCATION.size :])
+        if name not in self._files:
+            self._files[name] = os.open(self._folder / os.fsdecode(name), os.O_RDONLY)
+        count = length if count is None else count
+        return os.pread(self._files[name], count, offset + length - count)
 
     def close(self) -> None:
         """Close the files."""
@@ -160,8 +173,12 @@ def take_out(folder: Path, records: Sequence[bytes]) -> None:
     """Take records out of a folder's index, into `UNLABELLED`. What the index has at every moment is whole."""
     index = folder / ndtiff.INDEX_NAME
     data = index.read_bytes()
-    with (folder / UNLABELLED).open("ab") as file:
+    with contextlib.suppress(OSError), (folder / UNLABELLED).open("ab") as file:  # there may be no room
         file.write(b"".join(records))
+    last = b"".join(records)
+    if data.endswith(last):  # as when the disk is full, where nothing new can be made
+        os.truncate(index, len(data) - len(last))
+        return
     for record in records:
         data = data.replace(record, b"", 1)
     part = index.with_name(index.name + ".part")

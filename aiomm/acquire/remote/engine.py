@@ -25,7 +25,7 @@ from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
-from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, UnsupportedError
+from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, JavaException, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -267,7 +267,10 @@ class JavaEngine(Conductor):
         self._taken = self._parts = self._prepared = 0
         self._begun, self._armed, self._moved_on = False, False, time.monotonic()
         again: list[tuple[Group, Capabilities]] | None = []
-        yield self.session.send(encoded)
+        try:
+            yield self.session.send(encoded)
+        except JavaException as error:  # it has ended, and this was faster than its notice
+            raise ended_by_java(error) from error
         try:
             again = yield from self._until_taken(group, window, done, encoded, frames, hooks=hooks)
         finally:

@@ -295,8 +295,10 @@ class JavaHome:
             await asyncio.shield(in_thread(run.writer.finish))
             self._tell_lost(run)
             return
-        await writer.settle()
-        writer.finish()
+        try:
+            await writer.settle()
+        finally:
+            writer.finish()
         if self._tiled and len(writer.dataset) and not run.stopping:
             await asyncio.shield(in_thread(lambda: complete_pyramid(writer.path, self._levels)))
         self._tell_lost(run)

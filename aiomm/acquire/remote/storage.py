@@ -91,7 +91,7 @@ class JavaWriter:
         self._records: list[bytes] = []
         self._counted = 0  # expected frames that are of a sequence
         self._numbers = Numbers(folder)
-        self._reading: asyncio.Future[None] | None = None  # the camera's numbers of the records under way
+        self._reading: asyncio.Future[None] | None = None  # what is written of the records under way
         self._unlabelled: list[bytes] = []  # records of images that cannot be told from one another
         self._taken = float("-inf")  # when records were taken last, on the loop's clock
         self._refused = False
@@ -258,27 +258,44 @@ class JavaWriter:
             self._taken = loop.time()
             if self._reading is not None:  # they are taken when it has ended
                 return
-            if self._counted and self._records and not self._closed:
-                self._reading = loop.create_task(self._take_counted(loop), name="aiomm: the camera's count")
+            if self._records and not self._closed:
+                self._reading = loop.create_task(self._take_written(loop), name="aiomm: what Micro-Manager has written")
                 return
         records, self._records = self._records, []
         self._take(records, None)
 
-    async def _take_counted(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take records of which some are of sequences, after a look at the camera's numbers in the images."""
+    async def _take_written(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take records after a look at what is in the files: all of each image, and in sequences the camera's numbers."""
         try:
             records, self._records = self._records, []
-            numbers = await loop.run_in_executor(None, self._numbers.read, records)
-            records, frames, lost = self._labelled(records, numbers)
-            self._take(records, frames)
-            for frame, why in lost:
-                if self._on_failed is not None:
+            whole, numbers = await loop.run_in_executor(None, self._look, records, self._counted > 0)
+            torn = records[whole:]
+            good, frames, lost = self._labelled(records[:whole], numbers)
+            self._take(good, frames)
+            if self._on_failed is not None:
+                for frame, why in lost:
                     self._on_failed(HardwareError(f"{why}; the records of those that came are in {UNLABELLED}"), [frame])
+            if torn:
+                self._cut_off(torn)
         finally:
             self._reading = None
             self._taken = loop.time()
             if self._records:
                 loop.call_later(TOGETHER_S, self._take_records, loop)
+
+    def _look(self, records: list[bytes], counted: bool) -> tuple[int, list[int | None]]:
+        """Say how many of these are written whole, and the camera's numbers of those; in a thread."""
+        whole = next((number for number, record in enumerate(records) if not self._numbers.whole(record)), len(records))
+        return whole, self._numbers.read(records[:whole]) if counted else [None] * whole
+
+    def _cut_off(self, torn: list[bytes]) -> None:
+        """Java has written a part of the first of these."""
+        self._unlabelled += torn
+        with self._lock:
+            frames = [self._arrived(axes) for record in torn if (axes := axes_in(record)) is not None]
+        which = ", ".join(str(frame.axes) for frame in frames)
+        if self._on_failed is not None:
+            self._on_failed(StorageError(f"Micro-Manager has written only a part of images (is its disk full?): {which}"), frames)
 
     def _labelled(self, records: list[bytes], numbers: list[int | None]) -> tuple[list[bytes], list[Frame], list[tuple[Frame, str]]]:
         """Leave out images that cannot be told from one another; give the others and their frames, and where each such sequence begins."""
@@ -394,14 +411,13 @@ class JavaWriter:
             The index cannot be written.
         """
         await self.caught_up()
-        self._numbers.close()
         records, self._unlabelled = self._unlabelled, []
         if records:
             try:
                 await asyncio.to_thread(take_out, self._store.path, records)
             except OSError as error:
                 raise StorageError(
-                    f"{len(records)} images of {self.path} have wrong axes, and its index cannot be mended: {error}"
+                    f"{len(records)} images of {self.path} are not whole or have wrong axes, and its index cannot be mended: {error}"
                 ) from error
 
     def check_whole(self) -> None:
@@ -423,11 +439,15 @@ class JavaWriter:
                 torn[row] = True
         if torn.any():
             axes = ", ".join(str(store.index.axes_of(int(row))) for row in np.flatnonzero(torn))
-            raise StorageError(f"Micro-Manager has written only a part of images that it said were saved (is its disk full?): {axes}")
+            raise StorageError(
+                f"Micro-Manager has written only a part of images that it said were saved (is its disk full?): {axes}; "
+                "`aiomm repair --apply` makes the folder whole"
+            )
 
     def finish(self) -> None:
         """Nothing more will be saved; the dataset says so. Raises the ``StorageError`` if there was one."""
         self._take_records()
+        self._numbers.close()
         with self._lock:
             self._closed = True
             self._freed.notify_all()

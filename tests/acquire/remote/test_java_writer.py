@@ -68,7 +68,7 @@ async def test_expected_images_are_reported_together(heard: Heard, tmp_path: Pat
     for time in (1, 0):
         writer.saved(record(f'{{"time":{time}}}', time))
     assert heard.batches == []
-    await asyncio.sleep(0)
+    await writer.caught_up()
     assert [list(map(place, batch)) for batch in heard.batches] == [[({"time": 1}, 0, "t1"), ({"time": 0}, 1, "t0")]]
     assert [item.axes for item in writer.outstanding] == [{"time": 2}]
     assert writer.dataset.get_image_coordinates_list() == [{"time": 1}, {"time": 0}]
@@ -83,7 +83,7 @@ async def test_several_cameras_of_one_event(heard: Heard, tmp_path: Path) -> Non
         writer.expect(frame(token=token, time=0))
     for camera in ("left", "right"):
         writer.saved(record(f'{{"camera":"{camera}","time":0}}'))
-    await asyncio.sleep(0)
+    await writer.caught_up()
     assert list(map(place, heard.frames)) == [({"time": 0, "camera": "left"}, 0, "a"), ({"time": 0, "camera": "right"}, 1, "b")]
     assert writer.outstanding == []
 
@@ -91,14 +91,14 @@ async def test_several_cameras_of_one_event(heard: Heard, tmp_path: Path) -> Non
 async def test_an_image_that_nobody_expected(heard: Heard, tmp_path: Path) -> None:
     writer = JavaWriter(tmp_path, {}, **heard.options())
     writer.saved(record('{"time":7}'))
-    await asyncio.sleep(0)
+    await writer.caught_up()
     assert list(map(place, heard.frames)) == [({"time": 7}, 0, None)]
 
 
 async def test_who_waits_for_the_dataset_to_grow_hears_of_it(heard: Heard, tmp_path: Path) -> None:
     writer = JavaWriter(tmp_path, {}, **heard.options())
     waiting = asyncio.create_task(writer.dataset.wait_for(time=1))
-    await asyncio.sleep(0)
+    await writer.caught_up()
     writer.saved(record('{"time":1}'))
     async with asyncio.timeout(5):
         await waiting
@@ -111,7 +111,7 @@ async def test_a_record_that_cannot_be_right(heard: Heard, tmp_path: Path) -> No
     writer.expect(frame(time=1))
     writer.saved(record('{"time":0}'))
     writer.saved(b"rubbish, and long enough to be one of those")
-    await asyncio.sleep(0)
+    await writer.caught_up()
     assert list(map(place, heard.frames)) == [({"time": 0}, 0, None)]
     [(error, lost)] = heard.failed
     assert isinstance(error, errors.StorageError)
@@ -155,7 +155,7 @@ async def test_what_cannot_be_saved_is_refused(heard: Heard, tmp_path: Path, wro
         writer.try_put(wrong)
     assert len(writer) == 1
     writer.saved(record('{"time":0}'))
-    await asyncio.sleep(0)
+    await writer.caught_up()
     with pytest.raises(errors.DuplicateImageError):
         writer.try_put(frame(time=0))
 
@@ -165,7 +165,7 @@ async def test_duplicates_where_they_are_allowed(heard: Heard, tmp_path: Path) -
     for token in (1, 2):
         assert writer.try_put(frame(token=token, time=0))
         writer.saved(record('{"time":0}'))
-    await asyncio.sleep(0)
+    await writer.caught_up()
     assert [(item.row, item.token) for item in heard.frames] == [(0, 1), (1, 2)]
 
 
@@ -194,7 +194,7 @@ async def test_the_dataset_live_is_the_one_on_disk(bridge: aiomm.Bridge, heard: 
         await played.until("post_snap")
         await session.send_end()
     listened(writer, played)
-    await asyncio.sleep(0)
+    await writer.caught_up()
     live = writer.dataset
     again = await type(live).open(session.path)
     assert live.axes == again.axes
