@@ -68,6 +68,7 @@ class Channels:
             if isinstance(error, ServerNotFoundError):
                 raise ServerNotFoundError(f"{error}. {FORWARD}") from None
             raise
+        session.taken(port)
         return socket
 
     async def push(self, port: int, *, queue: int = 1000, lost: Callable[[], None] | None = None) -> PushSocket:
@@ -99,6 +100,7 @@ class Channels:
                 if session.loop.time() + _AGAIN >= deadline:
                     raise
             else:
+                session.taken(port)
                 return socket
             await asyncio.sleep(_AGAIN)
 
@@ -106,8 +108,9 @@ class Channels:
         """Listen where Java will probably connect to for what it makes next; its first attempt to connect is then not in vain.
 
         Java tries again only after a tenth of a second. It takes the lowest number that is free, and so did the port of an object that
-        was just made at a port of its own: the next is the first one above that can be had. To be compared with what Java says then,
-        and to be asked for right before Java is: a number held in vain may be one that somebody else's object gets.
+        was just made at a port of its own: the next is the first one above that can be had. To be compared with what Java says then
+        (`keep` it, or close it), and to be asked for right before Java is: a number held in vain may be one that somebody else's object
+        gets. Bridges of this process wait meanwhile.
 
         Parameters
         ----------
@@ -131,8 +134,13 @@ class Channels:
             except BridgeError:
                 socket.close()
             else:
+                session.closing(port)
                 return port, socket
         return None
+
+    def keep(self, port: int) -> None:
+        """The number of `push_ahead` is the one that Java has chosen."""
+        self._session.taken(port)
 
 
 def channels_of(obj: JavaObject) -> Channels:

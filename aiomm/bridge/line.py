@@ -8,7 +8,7 @@ import logging
 from asyncio import get_running_loop
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiomm.bridge import wire
 from aiomm.errors import AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ProtocolError, ServerLostError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Line"]
 
 log = logging.getLogger("aiomm.bridge")
+
+_NULL: Final = "java.lang.NullPointerException"
 
 
 class Line:
@@ -106,18 +108,22 @@ class Line:
         ticket = next(self._tickets)
         self._running[ticket] = control
         try:
-            reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late)
+            while True:
+                reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late)
+                if session.debug:
+                    log.debug("from port %d: %s", self.number, wire.summarise(reply))
+                try:
+                    return wire.parse_reply(reply)
+                except JavaException as error:
+                    if not _half_made(error):
+                        raise
+        except ProtocolError as error:
+            self.port.broken(error)
+            raise
         finally:
             del self._running[ticket]
             if self._patient:
                 self._free(ticket)
-        if session.debug:
-            log.debug("from port %d: %s", self.number, wire.summarise(reply))
-        try:
-            return wire.parse_reply(reply)
-        except ProtocolError as error:
-            self.port.broken(error)
-            raise
 
     async def ask(self, message: Mapping[str, Any], what: str, *, order: Literal["big", "native"] = "big") -> Any:
         """Send a control message. The control timeout counts from when the calls of ours before it have ended: those may take long."""
@@ -232,6 +238,8 @@ class Line:
         last = not self.main and len(self.live) == 1 and not self.calls and not self.port.stats.set_aside
         self.live.discard(hash_code)
         self.ended = last
+        if last:
+            self.session.closing(self.number)
         told = True
         try:
             message = wire.destructor(hash_code)
@@ -252,7 +260,7 @@ class Line:
             if told:
                 self._told(hash_code)
             if last:
-                self.session.forget(self)
+                self.session.forget(self, told=True)
         if last:
             await self.port.aclose(0)
 
@@ -303,3 +311,8 @@ class Line:
             await self.port.aclose(0)
             for hash_code in list(self._waiters):
                 self._told(hash_code)
+
+
+def _half_made(error: JavaException) -> bool:
+    """Whether the server has run nothing, because it looked for an argument at a port that another thread was just making."""
+    return error.java_class == _NULL and error.java_stack.partition("(")[0].strip().endswith("ZMQServer.getObjectKnownToServer")

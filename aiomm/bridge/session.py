@@ -171,7 +171,7 @@ class Session:
 
     def new_line(self, number: int, *, main: bool = False) -> Line:
         """Make a line; its port is not connected yet."""
-        self._closing.discard(number)
+        self.taken(number)
         line = Line(self, number, main=main)
         self.lines.add(line)
         return line
@@ -196,15 +196,19 @@ class Session:
             raise
         return line
 
-    def forget(self, line: Line) -> None:
-        """A port has ended."""
+    def forget(self, line: Line, *, told: bool = False) -> None:
+        """A port has ended; `told` where it was `closing` before: its number may be another's by now."""
         self.lines.discard(line)
-        if not line.main:
+        if not line.main and not told:
             self.closing(line.number)
 
     def closing(self, number: int) -> None:
-        """The server is about to leave a port."""
+        """The server is about to leave a port, or it is held for a moment: bridges of this process make nothing that may get it."""
         self._closing.add(number)
+
+    def taken(self, number: int) -> None:
+        """What a bridge has just made is at this port, and stays."""
+        self._closing.discard(number)
 
     async def ports_closed(self) -> None:
         """Wait a little until ports that ended do not listen any more.
@@ -222,7 +226,7 @@ class Session:
             else:
                 writer.close()
                 await asyncio.sleep(_AGAIN)
-        self._closing.clear()
+        self._closing.difference_update(left)
 
     def abandon(self, shadow: Shadow) -> None:
         """Release an object at a port of its own that nobody has asked to be connected any more."""

@@ -16,6 +16,7 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from tests.bridge.fake_server import greets, zmq_server
 from tests.jvm.host import free_port
 from tests.support.bridging import SLACK, SOON, Held, looking, quiet_loop, right_answers, unique
 
@@ -376,3 +377,16 @@ async def test_a_field_and_an_iteration_and_a_release_end_too(own_java_host: Jav
             await words.aclose()
         own_java_host.start()
         await only_its_own(own_java_host)
+
+
+async def test_a_call_that_met_a_port_just_being_made_is_made_again() -> None:
+    """The server looks for arguments at all its ports, also at those that another thread is making; it has run nothing then."""
+    stack = "java.lang.NullPointerException\\n\\tat org.micromanager.pyjavaz.ZMQServer.getObjectKnownToServer(ZMQServer.java:215)\\n"
+    replies = [f'{{"type":"exception","value":"{stack}"}}'.encode(), b'{"type":"primitive","value":7}']
+
+    def answer(frames: list[bytes]) -> list[list[bytes]]:
+        return [[*frames[:-1], replies.pop(0)]]
+
+    with zmq_server(greets(answer)) as number:
+        async with aiomm.Bridge(port=number) as bridge:
+            assert await bridge._session.main.ask({"command": "get-class"}, "asking") == 7  # type: ignore[union-attr]

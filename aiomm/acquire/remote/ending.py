@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "close_unused",
     "end_failed_storage",
+    "end_mute",
     "end_unstarted",
     "ended_by_java",
     "expose_no_more",
@@ -48,6 +49,13 @@ async def close_unused(obj: JavaObject) -> None:
     """Have Java close the two sockets of a hook or processor that no acquisition has got."""
     for name in ("pushSocket_", "pullSocket_"):
         await quietly(_call_field(obj, obj.java_class, name, "close"))
+
+
+async def end_mute(handler: JavaObject, other: JavaObject) -> None:
+    """End what was to send notices and did not get the port that it has chosen: who has asked for that waits until it has one."""
+    field = await private_field(await bridge_of(other).get_java_class(other.java_class), "pushSocket_")
+    await field.call("set", [handler, await field.call("get", [other])])
+    await _call_field(handler, other.java_class, "executor_", "shutdown")
 
 
 async def expose_no_more(acquisition: JavaObject) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.acquire.remote.ending import close_unused, quietly
+from aiomm.acquire.remote.ending import close_unused, end_mute, quietly
 from aiomm.acquire.remote.events import excuse
 from aiomm.acquire.remote.gate import Gate
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
@@ -240,6 +240,7 @@ class Opening:
         self._made.ports.append(port)
         ahead, self._made.ahead = self._made.ahead, None
         if ahead is not None and ahead[0] == port:
+            self._channels.keep(port)
             self._made.events = ahead[1]
             return
         if ahead is not None:
@@ -258,17 +259,30 @@ class Opening:
         return False
 
     async def _listen(self) -> None:
-        await self._channels.free()
-        # At a port of its own: when Java fails to listen for it, asking where it listens never ends.
-        handler = await self._bridge.construct_java_object(NOTIFICATIONS, new_socket=True, args=[self._acquisition])
-        self._made.owned.append(handler)
+        mute: list[JavaObject] = []
+        while True:
+            await self._channels.free()
+            # At a port of its own: when Java fails to listen for it, asking where it listens never ends.
+            handler = await self._bridge.construct_java_object(NOTIFICATIONS, new_socket=True, args=[self._acquisition])
+            self._made.owned.append(handler)
+            try:
+                port = await self._asked(handler, "getPort")
+                break
+            except BridgeTimeoutError:  # another client's object has not left it yet
+                mute.append(handler)
+                if len(mute) == _ATTEMPTS:
+                    raise
         self._made.handler = handler
-        port = await self._asked(handler, "getPort")
-        self._made.ports.append(port)
+        for each in mute:
+            await end_mute(each, handler)
         pull = await self._channels.pull(port, lost=self._lost)
         on_disk = self._wanted.directory is not None if self._made.ours else True
-        self._made.notices = Notices(pull, on_disk=on_disk, handled=functools.partial(handled, handler))
+        self._made.notices = Notices(pull, on_disk=on_disk, handled=functools.partial(self._handled, handler, port))
         await handler.call("start")
+
+    async def _handled(self, handler: JavaObject, port: int) -> None:
+        self._channels.left(port)  # before Java knows: its number may be another's right after
+        await handled(handler)
 
     async def _add_images(self) -> None:
         processor, pull, push = await self._reached(PROCESSOR, [], _IMAGES)
