@@ -44,6 +44,15 @@ def pixel_size(store: Store, row: int) -> float | None:
     return None
 
 
+def pixel_at(store: Store, level: int, row: int) -> dict[str, float]:
+    """Size of a pixel of a resolution level in µm along y and x, as far as known."""
+    own: dict[str, float] | None = getattr(store, "sizes", None)
+    if own is not None:
+        return own
+    size = pixel_size(store, row)
+    return {} if size is None else dict.fromkeys("yx", size * 2**level)
+
+
 def step(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int) -> float | None:
     """Distance of neighbours along ``z`` in µm or ``time`` in s, taken from two images or the summary; None where unknown."""
     keys, factor = _STEPS[name]
@@ -58,10 +67,19 @@ def step(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int
 
 
 def positions(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int) -> list[float] | None:
-    """Positions along ``z`` in µm or times in s, from the first image at each value; None if one does not tell, or it is not cheap."""
+    """Positions along ``z`` in µm or times in s, from the first image at each value; None if one does not tell, or it is not cheap.
+
+    Where the images have no such thing, the step that the summary metadata says is between the integers of the axis.
+    """
+    keys, factor = _KEYS[name]
+    step_keys, step_factor = _STEPS[name]
+    known = _number(store.summary, step_keys)
+    if known is not None and known > 0 and values and isinstance(values[0], int):
+        some = grid[grid >= 0]
+        if len(some) and not _metadata(store, int(some[0])).keys() & set(keys):
+            return [value * known * step_factor for value in values]
     if len(values) > CHEAP:
         return None
-    keys, factor = _KEYS[name]
     found = []
     for rows in np.moveaxis(grid, axis, 0).reshape(len(values), -1):
         there = rows[rows >= 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -24,6 +24,22 @@ SPARE: Final = 4
 
 _PLAIN: Final = frozenset({int, str, type(None), *(np.dtype(code).type for code in "bhilqBHILQU")})
 """Types of which values can be told apart as they are: 1.0 and True are equal to 1."""
+
+
+class Finder(Protocol):
+    """Finds rows by the values of their axes; any thread may."""
+
+    def find(self, axes: Axes) -> int:
+        """As of `Keys`."""
+        ...
+
+    def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
+        """As of `Keys`."""
+        ...
+
+    def winners(self, count: int) -> np.ndarray:
+        """As of `Keys`."""
+        ...
 
 
 class Keys:
@@ -131,7 +147,7 @@ class Grid:
 class Later:
     """Stands for the finder of rows that nobody has looked for yet, which ``make`` makes."""
 
-    def __init__(self, make: Callable[[], Keys | Grid]) -> None:
+    def __init__(self, make: Callable[[], Finder]) -> None:
         self._make = make
 
     def find(self, axes: Axes) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from aiomm.dataset.columns import ABSENT as ABSENT
 from aiomm.dataset.columns import Column, Labels, columns_of, in_order_seen, mixed
 from aiomm.dataset.encode import MOST_AXES
-from aiomm.dataset.finders import Grid, Keys, Later, make_grid
+from aiomm.dataset.finders import Finder, Grid, Keys, Later, make_grid
 from aiomm.dataset.growth import Growth
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Index:
         self._strings: dict[str, dict[str, int]] = {}  # of axes with strings: value -> code
         self._labels: dict[str, list[str]] = {}  # and back
         self._types: dict[str, type] = {}
-        self.finder: Keys | Grid | Later = Keys(())
+        self.finder: Finder = Keys(())
         """Finds rows by axes. Another one when axes are added, so take it anew each time."""
         self._building = threading.Lock()
         self._values: dict[str, tuple[int, list[Any]]] = {}  # sorted values, as of a number of rows
@@ -207,7 +207,7 @@ class Index:
             self.finder = keys = self._build_keys(self._names)
         return keys
 
-    def _make_finder(self) -> Keys | Grid:
+    def _make_finder(self) -> Finder:
         with self._building:  # one thread makes it, so that no row added meanwhile is lost
             if isinstance(self.finder, Later):
                 self.finder = make_grid(self._columns(self._names), self._count) or self._build_keys(self._names)

@@ -50,10 +50,10 @@ def make_dataarray(
                 if f"{axis}_index" not in dimensions:
                     coordinates[f"{axis}_index"] = (axis, along)
                 coordinates[axis] = (axis, found, {"units": "µm" if axis == "z" else "s"})
-    pixel = calibration.pixel_size(store, first)
+    pixel = calibration.pixel_at(store, level, first)
     for axis, length in zip("yx", array.shape[grid.ndim : grid.ndim + 2], strict=True):
-        if pixel is not None:
-            coordinates[axis] = (axis, np.arange(length) * pixel * 2**level, {"units": "µm"})
+        if axis in pixel:
+            coordinates[axis] = (axis, np.arange(length) * pixel[axis], {"units": "µm"})
     if "rgb" in pixels:
         coordinates["rgb"] = ("rgb", ["red", "green", "blue"])
     return xarray.DataArray(array, dims=dimensions, coords=coordinates, attrs=dict(store.summary), name=name)
