@@ -9,6 +9,7 @@ import pytest
 
 import aiomm
 import aiomm.acquire.remote.home  # here, as imports of threads wait for one another
+from aiomm.errors import AiommError, BridgeTimeoutError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.jvm.host import JavaHost
 
 CLIENTS = 3
-LONG = 40.0
+LONG = 20.0
 
 
 async def acquire(port: int, where: Path) -> int:
@@ -34,3 +35,26 @@ async def test_each_gets_its_own_images_and_ends(java_host: JavaHost, tmp_path: 
     for number in range(CLIENTS):
         (tmp_path / str(number)).mkdir()
     assert await asyncio.gather(*(asyncio.to_thread(client, number) for number in range(CLIENTS))) == [[3] * rounds] * CLIENTS
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("how", ["gone", "deaf"])
+async def test_an_acquisition_that_has_lost_its_port_for_events_ends(java_host: JavaHost, tmp_path: Path, before: int, how: str) -> None:
+    """Java waits for events still, and may not have started what would say that all is saved."""
+
+    async def took_nothing(*_: object, **__: object) -> None:
+        raise BridgeTimeoutError("took nothing")
+
+    async with asyncio.timeout(LONG):
+        with pytest.raises(AiommError):
+            async with aiomm.Acquisition(tmp_path, "a", port=java_host.port, show_display=False) as acq:
+                if before:
+                    await acq.acquire({"axes": {"time": 0}})
+                events = acq._home.session._made.events  # type: ignore[attr-defined]
+                if how == "gone":
+                    events.give_up("somebody else has it")
+                else:
+                    events.send = took_nothing
+                await acq.acquire({"axes": {"time": 1}})
+        assert acq.status.images_saved == before
+        assert await acquire(java_host.port, tmp_path) == 3

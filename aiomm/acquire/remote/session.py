@@ -153,7 +153,10 @@ class JavaSession:
             self._end_said = True
             try:
                 await self._push(wire.encode(END))
-            except (AcquisitionAborted, JavaException):  # it has ended already, or hears us no more
+            except ServerLostError:
+                raise
+            except (AcquisitionAborted, BridgeError) as error:  # it has ended already, or hears us no more, or never did
+                log.debug("Micro-Manager does not hear that an acquisition ends, and is made to end it: %s", error)
                 if self._made.acquisition is not None:
                     await quietly(force_end(self._made.acquisition))
             finally:
