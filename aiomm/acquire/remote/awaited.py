@@ -15,10 +15,13 @@ from aiomm.errors import HardwareError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from aiomm.acquire.remote.drive import Steps
     from aiomm.acquire.remote.storage import JavaWriter
     from aiomm.acquire.sequencing import Group
     from aiomm.acquire.submission import Submission
 
+AT_A_TIME = 500
+"""Events of a sequence, before others on the loop go first."""
 NOTHING = np.empty((0, 0), np.uint8)
 
 
@@ -36,8 +39,8 @@ class Awaited:
         self._expected: dict[Any, deque[AskedFrame]] = {}
         self._left: set[Any] = set()  # of sequences that were left: some may come yet
 
-    def expect(self, group: Group, channels: tuple[str, ...], submission: Submission) -> dict[int, list[AskedFrame]]:
-        """Say which images are to come of a group, one of each camera channel; gives them by the id of their event."""
+    def expect(self, group: Group, channels: tuple[str, ...], submission: Submission) -> Steps:
+        """Say which images are to come of a group, one of each camera channel; gives them by the id of their event. A routine."""
         frames: dict[int, list[AskedFrame]] = {}
         events = group.events
         count = CameraCount([event.axes for event in events], several=len(channels) > 1) if len(events) > 1 else None
@@ -51,6 +54,8 @@ class Awaited:
                     self.writer.expect(frame)
                 else:
                     self._expected.setdefault(axes_key(axes), deque()).append(frame)
+            if number % AT_A_TIME == AT_A_TIME - 1:
+                yield None
         return frames
 
     def take(self, axes: Mapping[str, Any]) -> AskedFrame | None:

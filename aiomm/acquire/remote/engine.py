@@ -15,7 +15,7 @@ from aiomm.acquire.capabilities import read_capabilities
 from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
-from aiomm.acquire.remote.awaited import Awaited
+from aiomm.acquire.remote.awaited import AT_A_TIME, Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.ending import ended_by_java
 from aiomm.acquire.remote.events import after_hardware, check_event, encode_event
@@ -251,26 +251,29 @@ class JavaEngine(Conductor):
         yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
         yield from self._hardware.choose_camera(first.camera)
         properties = yield from self._hardware.prepare(first, caps)  # of a single event: others have none
-        encoded = [encode_event(event, properties=properties) for event in group.events]
-        for each in encoded:  # watched here: Java would end the group with fewer images and not say so
-            each.pop("timeout", None)
+        encoded: list[dict[str, Any]] = []
+        for event in group.events:
+            encoded.append(encode_event(event, properties=properties))
+            encoded[-1].pop("timeout", None)  # watched here: Java would end the group with fewer images and not say so
+            if len(encoded) % AT_A_TIME == 0:
+                yield None
         if (first.x is None) != (first.y is None):  # Java moves to both or not at all
             encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         if len(encoded) > 1:
             yield from self._hardware.refuse_running(first.camera)  # somebody may have begun since the last group
-            encoded = in_full(encoded)
+            encoded = (yield asyncio.to_thread(in_full, encoded)) if len(encoded) > AT_A_TIME else in_full(encoded)
         yield from self._hardware.will_run(group)
         yield self.memory.clear()
         self._awaited.writer = self._writer if self.direct else None
-        frames = self._awaited.expect(group, self._channels, submission)
+        frames = yield from self._awaited.expect(group, self._channels, submission)
         self._coming = list(group.events)
         self._taken = self._parts = self._prepared = 0
         self._begun, self._armed, self._moved_on = False, False, time.monotonic()
         again: list[tuple[Group, Capabilities]] | None = []
         try:
             yield self.session.send(encoded)
-        except JavaException as error:  # it has ended, and this was faster than its notice
-            raise ended_by_java(error) from error
+        except JavaException as ended:  # it has ended, and this was faster than its notice
+            raise ended_by_java(ended) from ended
         try:
             again = yield from self._until_taken(group, window, done, encoded, frames, hooks=hooks)
         finally:

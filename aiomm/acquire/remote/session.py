@@ -24,6 +24,7 @@ __all__ = ["JavaSession", "Wanted"]
 
 log = logging.getLogger("aiomm")
 
+_IN_THREAD: Final = 500  # events of which more are written in a thread
 _FIRST_EVENTS: Final = 5.0  # s that Java may take to connect for events; it tries each tenth of a second
 
 
@@ -141,9 +142,9 @@ class JavaSession:
         ClosedError
             The end was said, or the session is closed.
         """
+        frames = write_events(events) if len(events) <= _IN_THREAD else await asyncio.to_thread(write_events, events)
         if self._end_said or self._closing is not None:
             raise ClosedError("no events can be sent after the end of the acquisition")
-        frames = write_events(events)
         self._started = True
         await self._push(frames)
 

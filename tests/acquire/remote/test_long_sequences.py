@@ -1,0 +1,61 @@
+"""A sequence of thousands of events is prepared in parts, and others on the loop go on meanwhile; it was one step of seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiomm import errors
+from aiomm.acquire.remote import awaited, engine, session
+from tests.support.homes import rig  # noqa: F401
+from tests.support.rigs import frames
+
+if TYPE_CHECKING:
+    from tests.support.rigs import Rig
+
+EVENTS = 3000
+
+
+async def test_others_go_on_while_it_is_prepared(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    if not rig.java:
+        pytest.skip("a LocalCore's engine has a thread of its own")
+    turn = 0
+    steps: dict[str, Counter[int]] = {"encoded": Counter(), "expected": Counter()}
+    writers: list[int] = []
+
+    def noted(what: str, function: Any) -> Any:
+        def note(*args: Any, **options: Any) -> Any:
+            steps[what][turn] += 1
+            return function(*args, **options)
+
+        return note
+
+    def written(events: Any, write: Any = session.write_events) -> Any:
+        writers.append(threading.get_ident())
+        return write(events)
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    monkeypatch.setattr(engine, "encode_event", noted("encoded", engine.encode_event))
+    monkeypatch.setattr(awaited, "AskedFrame", noted("expected", awaited.AskedFrame))
+    monkeypatch.setattr(session, "write_events", written)
+    other = asyncio.create_task(others())
+    with contextlib.suppress(errors.AcquisitionAborted):
+        async with rig.memory() as acq:
+            async for _ in acq.acquire(frames(EVENTS)):
+                acq.abort()
+    other.cancel()
+    for counts in steps.values():
+        assert counts.total() == EVENTS
+        assert max(counts.values()) <= awaited.AT_A_TIME
+    assert writers
+    assert threading.get_ident() not in writers
