@@ -165,6 +165,7 @@ class Acquisition:
         self._settings = check.read(locals())
         self._home: Home
         self._run: Run | None = None
+        self._cancels = 0  # of the task that entered the body, before it did
         self._task: asyncio.Task[None] | None = None
         self._callbacks: list[SavedCallback | NotificationCallback] = []
 
@@ -180,6 +181,8 @@ class Acquisition:
     async def __aenter__(self) -> Self:
         await self._start()
         assert self._run is not None
+        task = asyncio.current_task()
+        self._cancels = 0 if task is None else task.cancelling()
         self._run.enter_body()
         return self
 
@@ -193,7 +196,7 @@ class Acquisition:
         if run.interrupted and task is not None:
             others = task.uncancel()  # whatever came of it: the interruption was not a cancellation from outside
             if isinstance(error, asyncio.CancelledError):
-                if others == 0 and cancelled is None:
+                if others <= self._cancels and cancelled is None:
                     assert run.error is not None
                     run.delivered(run.error)
                     raise run.error

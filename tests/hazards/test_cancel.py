@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import random
@@ -223,6 +224,28 @@ async def test_a_sibling_in_a_task_group_fails(at: Ends) -> None:
             group.create_task(sibling())
     assert [type(error) for error in raised.value.exceptions] == [ZeroDivisionError]
     await finish(at)
+
+
+async def test_an_error_in_a_task_that_has_survived_a_cancellation(at: Ends) -> None:
+    """Such a task keeps the count of it (and one in which a TaskGroup has failed, on Python 3.11): the error is none the less an error."""
+
+    async def hook(event: Any) -> Any:
+        raise ZeroDivisionError
+
+    async def fails() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        assert task.cancelling() == 1
+        async with at.acquisition(pre_hardware_hook_fn=hook) as acq:
+            acq.acquire(steps(3))
+            await asyncio.sleep(3600)
+
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.create_task(fails())
+    assert await at.all_is_well() == 0
 
 
 async def test_a_task_group_around_a_body_whose_acquisition_fails(at: Ends) -> None:
