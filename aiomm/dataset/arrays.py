@@ -237,7 +237,7 @@ def reader_of(store: Store, grid: np.ndarray) -> tuple[BlockReader, np.ndarray, 
         They differ in size or type.
     """
     there = grid >= 0
-    rows = np.unique(grid[there])
+    rows = np.sort(grid[there])  # an image has one place
     image, dtype = store.shape_of(int(rows[0]))
     odd = store.differing(rows)
     if odd >= 0:

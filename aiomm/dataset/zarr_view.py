@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -76,8 +75,8 @@ class DatasetStore(Store):
     """Images of a dataset as the chunks of zarr arrays; one chunk is one image, a missing image has no chunk.
 
     Arrays have the dimensions t, c, z, y and x, as far as the dataset has them; RGB is three values of c. Other axes make an
-    image group for each of their values. Tiles are joined, overlap is cropped, resolution levels are there. It is a snapshot:
-    what is saved later is not in it. It can be pickled.
+    image group for each combination of their values that has images. Tiles are joined, overlap is cropped, resolution levels
+    are there. It is a snapshot: what is saved later is not in it. It can be pickled.
     """
 
     supports_writes: bool = False
@@ -292,7 +291,8 @@ class _Describer:
         documents: dict[str, bytes] = {}
         arrays: dict[str, tuple[Level, tuple[int, ...], tuple[str, ...]]] = {}
         own = {"summary": self._store.summary, "axis_values": dict(self._values)}
-        places = list(itertools.product(*(range(len(self._lengths[name])) for name in self._others)))
+        filled = self._levels[0].there.any(axis=(-5, -4, -3, -2, -1))
+        places = [tuple(place) for place in np.argwhere(filled).tolist()]  # those of the grid that have images
         root: dict[str, Any] = {"aiomm": own}
         several = bool(self._others)
         if several:

@@ -124,6 +124,19 @@ def test_other_axes_make_image_groups(tmp_path: Path) -> None:
     assert sorted(second.keys()) == ["0"]
 
 
+def test_places_without_images_have_no_group() -> None:
+    with MemoryWriter() as writer:
+        for i in range(300):  # 90 000 places
+            writer.put(Frame({"a": i, "b": 2 * i}, image(i % 200), {}))
+    group = writer.dataset.as_zarr()
+    ome: Any = group["OME"].attrs["ome"]
+    assert ome["series"] == [str(i) for i in range(300)]
+    last: Any = group["299"]
+    assert last.attrs["aiomm"]["axes"] == {"a": 299, "b": 598}
+    assert same(last["0"][:], image(99))
+    assert repr(writer.dataset.zarr_store()) == "<DatasetStore: 300 arrays>"
+
+
 @pytest.mark.parametrize("overlap", [(0, 0), (4, 7)])
 def test_tiles_are_one_image_with_levels(tmp_path: Path, overlap: tuple[int, int]) -> None:
     from ome_zarr_models.v05.image import Image
