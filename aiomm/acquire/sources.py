@@ -190,7 +190,9 @@ class WindowSource(Source):
                 except StopIteration:
                     self._done = True
                     break
-                except (KeyboardInterrupt, SystemExit) as error:
+                except Exception:
+                    raise
+                except BaseException as error:
                     raise _not_for_the_loop(error) from error
                 if is_list(thing):
                     scope = self._converter.scope(thing)
@@ -242,7 +244,7 @@ class ItemSource(Source):
 
 
 def _not_for_the_loop(error: BaseException) -> EventError:
-    """Wrap what would tear the event loop down."""
+    """Wrap what would tear the event loop down, or look as if somebody had cancelled."""
     return EventError(f"the events' generator raised {error!r}; it should raise an Exception")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict, UserDict, deque
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,19 @@ def test_a_generators_error_passes_through_after_what_came_before() -> None:
     with pytest.raises(Mine) as caught:
         source.next_items(64)
     assert caught.value is mine
+    assert source.next_items(64) == []
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_what_is_no_exception_is_raised_as_one_after_what_stood_before(kind: type[BaseException]) -> None:
+    def generate() -> Iterator[Any]:
+        yield e(0)
+        raise kind
+
+    source = open_source(generate())
+    assert seen(source.next_items(64)) == [0]
+    with pytest.raises(EventError, match=f"raised {kind.__name__}"):
+        source.next_items(64)
     assert source.next_items(64) == []
 
 
