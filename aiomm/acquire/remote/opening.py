@@ -17,7 +17,7 @@ from aiomm.acquire.remote.gate import Gate
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
 from aiomm.bridge import wire
 from aiomm.bridge.channels import channels_of
-from aiomm.errors import BridgeError, BridgeTimeoutError, JavaException, ServerLostError, UnsupportedError
+from aiomm.errors import BridgeError, BridgeTimeoutError, JavaException, ServerLostError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,6 +212,8 @@ class Opening:
         viewer = self._shows = wanted.show_viewer and await self._has_screen()
         core = await bridge.get_core()
         self._channels = self._made.channels = channels_of(core)
+        if wanted.directory is not None:
+            await self._have_folder(wanted.directory, wanted.name)
         factory = await bridge.construct_java_object(FACTORY, new_socket=True, args=[core])
         self._made.owned.append(factory)
         await self._channels.free()
@@ -227,6 +229,18 @@ class Opening:
             await self._end_half()
             raise
         self._made.owned.append(self._acquisition)
+
+    async def _have_folder(self, directory: str, name: str | None) -> None:
+        """Have Java make the folder that its dataset is to be made in: where it cannot, it would keep threads of the half for ever."""
+        folder = await self._bridge.construct_java_object("java.io.File", args=[directory])
+        try:
+            if not (await folder.call("mkdirs") or await folder.call("isDirectory")):
+                raise StorageError(
+                    f"Micro-Manager cannot make a dataset {name!r} in {directory}: it must be a folder on Micro-Manager's computer to which "
+                    "it may write"
+                )
+        finally:
+            await folder.aclose()
 
     async def _end_half(self) -> None:
         """Java could not make the acquisition, but waits for its events already, and would for ever."""

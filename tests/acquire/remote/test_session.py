@@ -15,6 +15,7 @@ from aiomm import errors
 from aiomm.acquire.remote.session import JavaSession
 from aiomm.bridge.channels import Channels
 from aiomm.bridge.line import Line
+from tests.acquire.remote.conftest import threads
 from tests.acquire.remote.sessions import WAIT, playing, saved, times, wanted
 from tests.support.bridging import right_answers
 
@@ -428,13 +429,17 @@ async def test_open_cancelled_within_a_time(bridge: aiomm.Bridge, tmp_path: Path
 
 @campaign
 async def test_a_folder_that_java_cannot_make(java_host: JavaHost, eye: Eye, tmp_path: Path) -> None:
-    """Java's half of an acquisition would wait for its events for ever, and keep its port. (Its thread for notifications does stay.)"""
+    """Java's half of an acquisition would wait for its events for ever, and keep its port. (Threads of it stay, unless it is not begun.)"""
     await asyncio.to_thread((tmp_path / "file").write_text, "")
-    ports = await eye.probe.open_ports()
+    ports, before = await eye.probe.open_ports(), await threads(eye)
     async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
         for _ in range(2):
-            with pytest.raises(errors.JavaException):
+            with pytest.raises(errors.StorageError, match=r"'set' in .*file: it must be a folder"):
                 await JavaSession.open(bridge, wanted(tmp_path / "file"))
+        assert not await threads(eye) - before
+        for _ in range(2):
+            with pytest.raises(errors.JavaException):
+                await JavaSession.open(bridge, wanted(tmp_path, name="n" * 300))
     await eye.back()
     async with asyncio.timeout(WAIT):
         while await eye.probe.open_ports() != ports:
