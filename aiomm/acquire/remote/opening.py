@@ -236,8 +236,8 @@ class Opening:
         try:
             if not (await folder.call("mkdirs") or await folder.call("isDirectory")):
                 raise StorageError(
-                    f"Micro-Manager cannot make a dataset {name!r} in {directory}: it must be a folder on Micro-Manager's computer to which "
-                    "it may write"
+                    f"Micro-Manager cannot make a dataset {name!r} in {directory}: it must be a folder on Micro-Manager's computer to "
+                    "which it may write"
                 )
         finally:
             await folder.aclose()
