@@ -16,6 +16,7 @@ import zarr
 
 import aiomm.dataset.omezarr.repair as module
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter, RepairReport, damage, repair
+from aiomm.dataset.omezarr.pyramid import build_levels
 from aiomm.errors import DatasetFormatError, StorageError, UnsupportedError
 from tests.dataset.support import image, same
 from tests.dataset.test_omezarr import stored
@@ -342,8 +343,54 @@ def test_levels(tmp_path: Path, damage: str) -> None:
     assert "resolution levels: made again" in str(report)
     check(path)
     with Dataset(path, full_res_only=False) as dataset:
-        assert dataset.num_resolution_levels == (2 if damage == "not there" else 3)
+        assert dataset.num_resolution_levels == 3
         assert dataset.to_numpy(res_level=1).any()
+
+
+def no_levels(path: Path, kind: str) -> None:
+    """Leave what a writer leaves that is killed before its levels had a turn."""
+    for group in path.glob("[0-9]") if kind == "positions" else [path]:
+        content = json.loads((group / "zarr.json").read_bytes())
+        del content["attributes"]["ome"]["multiscales"][0]["datasets"][1:]
+        (group / "zarr.json").write_text(json.dumps(content))
+        for level in ("1", "2"):
+            shutil.rmtree(group / level)
+
+
+@pytest.mark.parametrize("kind", ["plain", "positions"])
+@pytest.mark.parametrize("levels", [2, None])
+@pytest.mark.parametrize("root", ["whole", "torn"])
+def test_levels_that_were_never_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, levels: int | None, root: str) -> None:
+    monkeypatch.setattr("aiomm.dataset.omezarr.pyramid.LARGEST", 10)
+    path = write(tmp_path, kind, levels=levels)
+    no_levels(path, kind)
+    if root == "torn":
+        content = (path / "zarr.json").read_bytes()
+        cut(path / "zarr.json", content.index(b'"axis_values"') if kind == "plain" else len(content) - 2)
+    assert "resolution levels: made from full resolution" in str(mend(path))
+    check(path, kind)
+    with Dataset(path, full_res_only=False) as dataset:
+        assert dataset.num_resolution_levels == 3
+        assert dataset.summary_metadata == SUMMARY
+        assert dataset.to_numpy(res_level=2).any()
+
+
+def test_levels_that_nobody_wants_are_not_made(tmp_path: Path) -> None:
+    """Nor is anything wrong with a dataset that says nothing of levels, or what is no number of them."""
+    for levels in ("absent", 0, -1, True, "2", 2.5, [2]):
+        path = write(tmp_path, count=6)
+        content = json.loads((path / "zarr.json").read_bytes())
+        assert "levels" not in content["attributes"]["aiomm"]
+        if levels != "absent":
+            content["attributes"]["aiomm"]["levels"] = levels
+            (path / "zarr.json").write_text(json.dumps(content))
+        assert not repair(path).needed
+    path = write(tmp_path, count=6, levels=2)
+    assert build_levels(path, 0) == 1
+    assert not repair(path).needed
+    assert build_levels(path, 1) == 2
+    assert json.loads((path / "zarr.json").read_bytes())["attributes"]["aiomm"]["levels"] == 1
+    assert not repair(path).needed
 
 
 def test_what_was_saved_twice(tmp_path: Path) -> None:

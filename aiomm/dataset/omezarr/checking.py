@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.pyramid import level_folders, level_shapes
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.omezarr.layout import ImagePlan
     from aiomm.dataset.omezarr.salvage import Row
+
+
+_TORN_WISH: Final = re.compile(rb'"%s":\s*\{\s*"version":\s*\d+,\s*"levels":\s*(\d{1,9}|null)\b' % ome.KEY.encode())
 
 
 def says(found: Any, wanted: dict[str, Any]) -> bool:
@@ -68,12 +72,22 @@ def summary_in(content: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def levels_in(content: bytes) -> int | None:
+    """Read how many reduced levels are wanted in the root's ``zarr.json``, whole or torn; 0 if it does not say so."""
+    try:
+        wanted = json.loads(content)["attributes"][ome.KEY].get("levels", 0)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        torn = _TORN_WISH.search(content)
+        wanted = json.loads(torn[1]) if torn is not None else 0
+    return wanted if wanted is None or (type(wanted) is int and wanted > 0) else 0
+
+
 def levels_of(root: Path, plans: Iterable[ImagePlan]) -> int:
     """How many reduced levels a dataset has, or began to have."""
     return max((len(level_folders(root / plan.path)) for plan in plans if (root / plan.path).is_dir()), default=0)
 
 
-def levels_lack(root: Path, plans: Iterable[ImagePlan], rows: Iterable[Row], count: int) -> str:
+def levels_lack(root: Path, plans: Iterable[ImagePlan], rows: Iterable[Row], count: int | None) -> str:
     """Say what is wrong with the levels of a dataset that should have so many; nothing if they are whole."""
     of_plan: dict[str, list[Row]] = {}
     for row in rows:
@@ -83,7 +97,7 @@ def levels_lack(root: Path, plans: Iterable[ImagePlan], rows: Iterable[Row], cou
         listed = _listed(where)
         shapes = level_shapes(full.shape, count)
         if listed != [str(number) for number in range(len(shapes) + 1)]:
-            return f"{full.path or root.name} lists {len(listed) - 1} of {len(shapes)}"
+            return f"{full.path or root.name} lists {max(0, len(listed) - 1)} of {len(shapes)}"
         for level, shape in enumerate(shapes, 1):
             plan = replace(full, shape=shape, level=level)
             if not says(_parsed(where / str(level) / ome.FILE), ome.array(plan, plan.array_shape(full.extents))):

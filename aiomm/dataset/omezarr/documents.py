@@ -15,7 +15,12 @@ Document = dict[str, Any]
 
 
 def documents(
-    name: str, plans: Sequence[ImagePlan], slots: Mapping[str, AxisSlots], scales: ome.Scales, summary: Mapping[str, Any]
+    name: str,
+    plans: Sequence[ImagePlan],
+    slots: Mapping[str, AxisSlots],
+    scales: ome.Scales,
+    summary: Mapping[str, Any],
+    levels: int | None,
 ) -> dict[str, Document]:
     """Make all of a dataset, by the path of their group or array from the root."""
     made: dict[str, Document] = {}
@@ -25,7 +30,7 @@ def documents(
             made[plan.path] = image(plan, slots, scales)
     for path in dict.fromkeys(path for plan in plans for path in above(plan)):
         made[path] = listing(path, plans)
-    made[""] = root(name, plans, slots, scales, summary)
+    made[""] = root(name, plans, slots, scales, summary, levels)
     return made
 
 
@@ -63,9 +68,16 @@ def listing(path: str, plans: Sequence[ImagePlan]) -> Document:
     return ome.group({})
 
 
-def root(name: str, plans: Sequence[ImagePlan], slots: Mapping[str, AxisSlots], scales: ome.Scales, summary: Mapping[str, Any]) -> Document:
+def root(
+    name: str,
+    plans: Sequence[ImagePlan],
+    slots: Mapping[str, AxisSlots],
+    scales: ome.Scales,
+    summary: Mapping[str, Any],
+    levels: int | None,
+) -> Document:
     """Make the root: an image itself, a plate or a series, as the first image that is not extra says."""
-    own = {ome.KEY: ome.own(summary, slots)}
+    own = {ome.KEY: ome.own(summary, slots, levels)}
     first = next((plan for plan in plans if above(plan) != ("extra",)), None)
     if first is None:
         return ome.group(own)

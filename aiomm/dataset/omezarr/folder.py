@@ -26,13 +26,16 @@ class Groups:
         Of the dataset.
     summary : mapping
         Its summary metadata.
+    levels : int or None
+        How many reduced levels it is to have in the end; see `pyramid.level_shapes`.
     sync : bool
         Whether each file is put on the device at once.
     """
 
-    def __init__(self, folder: Path, summary: Mapping[str, Any], *, sync: bool) -> None:
+    def __init__(self, folder: Path, summary: Mapping[str, Any], levels: int | None, *, sync: bool) -> None:
         self._folder = folder
         self._summary = summary
+        self._levels = levels
         self._sync = sync
         self._images: list[ImagePlan] = []
         self._said: dict[str, Document] = {}  # by the groups above the images
@@ -82,7 +85,7 @@ class Groups:
             raise
 
     def _root(self, slots: Mapping[str, AxisSlots]) -> Document:
-        return root(self._folder.name, self._images, slots, self.scales, self._summary)
+        return root(self._folder.name, self._images, slots, self.scales, self._summary, self._levels)
 
     def _tell(self, plan: ImagePlan, slots: Mapping[str, AxisSlots]) -> None:
         """Write what readers are told of an image."""

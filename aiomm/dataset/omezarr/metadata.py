@@ -234,7 +234,13 @@ def series(images: Sequence[ImagePlan]) -> dict[str, Any]:
     return {"version": VERSION, "series": [plan.path for plan in images]}
 
 
-def own(summary: Mapping[str, Any], slots: Mapping[str, AxisSlots]) -> dict[str, Any]:
-    """Make the attribute with what OME-Zarr has no place for: the summary, and the values along t, c and z."""
+def own(summary: Mapping[str, Any], slots: Mapping[str, AxisSlots], levels: int | None) -> dict[str, Any]:
+    """Make the attribute with what OME-Zarr has no place for: the levels that are wanted, the summary, the values along t, c and z."""
     values = {name: list(one.values) for name, one in slots.items() if not one.plain}
-    return {"version": 1, "summary": dict(summary), "axis_values": values}
+    return with_levels({"version": 1, "summary": dict(summary), "axis_values": values}, levels)
+
+
+def with_levels(own: Mapping[str, Any], levels: int | None) -> dict[str, Any]:
+    """Say how many reduced levels are wanted (see `pyramid.level_shapes`), before the summary: a torn file most likely says it still."""
+    rest = {key: value for key, value in own.items() if key not in ("version", "levels")}
+    return {"version": own.get("version", 1), **({} if levels == 0 else {"levels": levels}), **rest}

@@ -198,6 +198,15 @@ def list_levels(group: Path, count: int, *, sync: bool) -> None:
     replace_json(group / ome.FILE, ome.group(attributes), sync=sync)
 
 
+def _want_levels(path: Path, count: int | None) -> None:
+    """Note how many levels a dataset is to have, so that a build that is interrupted can be made up for."""
+    attributes = read_group(path)
+    own = attributes.get(ome.KEY)
+    if isinstance(own, dict) and own.get("levels", 0) != count:
+        attributes[ome.KEY] = ome.with_levels(own, count)
+        replace_json(path / ome.FILE, ome.group(attributes), sync=False)
+
+
 def build_levels(path: Path, count: int | None = None) -> int:
     """Build the reduced levels of a dataset that aiomm wrote, again if there are some.
 
@@ -222,6 +231,7 @@ def build_levels(path: Path, count: int | None = None) -> int:
     """
     store = open_log(path)
     log = parse_log((path / INDEX_NAME).read_bytes(), str(path / INDEX_NAME), keep_indexes=True)
+    _want_levels(path, count)
     for plan in store.images:
         list_levels(path / plan.path, 0, sync=False)
     builder = LevelBuilder(store, log.indexes.__getitem__, count)

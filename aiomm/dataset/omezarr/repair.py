@@ -11,10 +11,10 @@ import numpy as np
 from aiomm.dataset.damage import RepairReport, keep, who_writes
 from aiomm.dataset.ndtiff.output import UNNAMED
 from aiomm.dataset.omezarr import metadata as ome
-from aiomm.dataset.omezarr.checking import levels_lack, levels_of, says, summary_in, too_long
+from aiomm.dataset.omezarr.checking import levels_in, levels_lack, levels_of, says, summary_in, too_long
 from aiomm.dataset.omezarr.documents import documents
 from aiomm.dataset.omezarr.frames import END, FRAMES_NAME, INDEX_NAME, pack_frame, pack_image
-from aiomm.dataset.omezarr.pyramid import build_levels
+from aiomm.dataset.omezarr.pyramid import build_levels, level_shapes
 from aiomm.dataset.omezarr.salvage import Salvage
 from aiomm.dataset.omezarr.shard import PAGE, pack_index
 from aiomm.dataset.omezarr.store import open_log
@@ -68,7 +68,8 @@ class _Repair:
         self._rewrite = False
         self._shards: list[tuple[Shard, bytes]] = []
         self._documents: dict[str, dict[str, Any]] = {}
-        self._levels = 0
+        self._levels: int | None = 0  # how many are wanted
+        self._build = False
         self._look_at_log()
         if self._found.log is None and not self._found.rows:
             raise DatasetFormatError(
@@ -121,9 +122,11 @@ class _Repair:
         root = self._base / ome.FILE
         content = root.read_bytes() if root.is_file() else b""
         summary = summary_in(content)
+        levels, begun = levels_in(content), levels_of(self._base, found.plans)
+        self._levels = None if levels is None else max(levels, begun)
         scales = ome.Scales.from_summary(summary or {})
         scales.z, scales.time = scales.z or found.steps.scales.z, scales.time or found.steps.scales.time
-        for path, wanted in documents(self._base.name, found.plans, found.slots, scales, summary or {}).items():
+        for path, wanted in documents(self._base.name, found.plans, found.slots, scales, summary or {}, self._levels).items():
             file = self._base / path / ome.FILE
             try:
                 there = json.loads(file.read_bytes())
@@ -142,14 +145,15 @@ class _Repair:
 
     def _look_at_levels(self) -> None:
         found, report = self._found, self._report
-        count = levels_of(self._base, found.plans)
-        if not count:
+        count = self._levels
+        if not any(level_shapes(plan.shape, count) for plan in found.plans):
             return
         changed = self._rewrite or self._shards or self._documents
-        why = "full resolution was repaired" if changed else levels_lack(self._base, found.plans, found.rows, count)
+        begun = levels_of(self._base, found.plans)
+        why = "full resolution was repaired" if changed and begun else levels_lack(self._base, found.plans, found.rows, count)
         if why:
-            self._levels = count
-            report.actions.append(f"resolution levels: made again from full resolution, because {why}")
+            self._build = True
+            report.actions.append(f"resolution levels: made {'again ' if begun else ''}from full resolution, because {why}")
 
     # ---- do it --------------------------------------------------------------------------------------------------
 
@@ -174,7 +178,7 @@ class _Repair:
         for leftover in self._leftover:
             leftover.unlink(missing_ok=True)
         sync_folder(self._base)
-        if self._levels:
+        if self._build:
             build_levels(self._base, self._levels)
 
     def _append_metadata(self) -> None:

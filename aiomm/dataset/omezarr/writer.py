@@ -115,7 +115,7 @@ class OmeZarrWriter(PackingWriter[Slab]):
                 self._store.index, queue_size=queue_size, on_saved=on_saved if levels == 0 else self._saved, on_room=on_room,
                 on_failed=on_failed, allow_duplicates=allow_duplicates,
             )  # fmt: skip
-            groups = Groups(self.path, summary, sync=durability != "none")
+            groups = Groups(self.path, summary, levels, sync=durability != "none")
             self._commit: Committer = Committer(
                 intake=self._intake, store=self._store, layout=self._layout, groups=groups,
                 index=OutputIndex(self.path / INDEX_NAME), frames=OutputIndex(self.path / FRAMES_NAME),
