@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiomm.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 KEPT: Final = ".before-repair"
 """Behind the name of a file that is kept."""
@@ -88,6 +88,17 @@ def who_writes(folder: Path) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def gone_on_error(path: Path) -> Iterator[None]:
+    """Remove a file if writing it fails."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+
+
 def keep(path: Path, content: bytes) -> None:
     """Write what a file had beside it, under a name that is free.
 
@@ -99,7 +110,7 @@ def keep(path: Path, content: bytes) -> None:
     number, copy = 1, path.with_name(path.name + KEPT)
     while True:
         try:
-            with copy.open("xb") as file:
+            with copy.open("xb") as file, gone_on_error(copy):
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

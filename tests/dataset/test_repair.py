@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -297,6 +298,29 @@ def test_every_old_index_is_kept(tmp_path: Path) -> None:
         repair(path, dry_run=False)
     assert [(path / (module.BACKUP + tail)).read_bytes() for tail in ("", "-2", "-3")] == [b"one", b"two", b"three"]
     check(path, range(5))
+
+
+@pytest.mark.parametrize("synced", [0, 1])
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: int) -> None:
+    path = write(tmp_path)
+    index = path / "NDTiff.index"
+    index.write_bytes(index.read_bytes()[:-50])
+    before = state(path)
+    real, count = os.fsync, [0]
+
+    def fsync(fd: int) -> None:
+        count[0] += 1
+        if count[0] > synced:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match="No space left"):
+        repair(path, dry_run=False)
+    monkeypatch.undo()
+    assert state(path) == before
+    repair(path, dry_run=False)
+    check(path, range(40))
 
 
 def tiles(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.dataset.damage import KEPT, RepairReport, keep, who_writes
+from aiomm.dataset.damage import KEPT, RepairReport, gone_on_error, keep, who_writes
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.levels import levels_for
 from aiomm.dataset.ndtiff.output import UNNAMED, write_at
@@ -213,13 +213,14 @@ class _Folder:
         """Write the index first, so that at every moment it says no more than there is."""
         if self._new != self._old:
             part = self._index.with_name(self._index.name + ".part")
-            with part.open("wb") as file:
-                file.write(self._new)
-                file.flush()
-                os.fsync(file.fileno())
-            if self._old is not None:
-                keep(self._index, self._old)
-            part.replace(self._index)
+            with gone_on_error(part):
+                with part.open("wb") as file:
+                    file.write(self._new)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if self._old is not None:
+                    keep(self._index, self._old)
+                part.replace(self._index)
         for name in self._tiffs:
             if name in self._patches or name in self._ends:
                 self._change(self.path / name, self._patches.get(name, {}), self._ends.get(name))
