@@ -138,8 +138,13 @@ class Dataset(Views):
     ) -> bool:
         """Whether there is such an image. Wrong axes and values are plainly no."""
         try:
-            self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
+            store = self._level(resolution_level)
         except MissingImageError:
+            return False
+        given = self._given(store, channel, z, time, position, channel_name, row, col, axes)
+        try:
+            find_row(store.index, given, self.get_channel_names)
+        except (MissingImageError, TypeError, ValueError):
             return False
         return True
 
@@ -264,11 +269,25 @@ class Dataset(Views):
         col: _Value,
         others: dict[str, Any],
     ) -> tuple[Store, int]:
-        store = self._store if level == 0 else self._level(level)
+        store = self._level(level)
+        given = self._given(store, channel, z, time, position, channel_name, row, col, others)
+        return store, find_row(store.index, given, self.get_channel_names)
+
+    def _given(
+        self,
+        store: Store,
+        channel: _Value,
+        z: _Value,
+        time: _Value,
+        position: _Value,
+        channel_name: str | None,
+        row: _Value,
+        col: _Value,
+        others: dict[str, Any],
+    ) -> dict[str, Any]:
         if channel_name is not None:
             channel = channel_name
-        usual = {"channel": channel, "z": z, "time": time, "position": position, "row": row, "col": col}
-        return store, find_row(store.index, spell(store.index, {**usual, **others}), self.get_channel_names)
+        return spell(store.index, {"channel": channel, "z": z, "time": time, "position": position, "row": row, "col": col, **others})
 
     # ---- as it grows --------------------------------------------------------------------------------------------
 
@@ -317,7 +336,8 @@ class Dataset(Views):
         ClosedError
             The dataset was closed.
         """
-        return await wait_for(self._following.ready, Wanted(spell(self._store.index, axes), self.get_channel_names), check_timeout(timeout))
+        index = self._store.index
+        return await wait_for(self._following.ready, index, Wanted(spell(index, axes), self.get_channel_names), check_timeout(timeout))
 
     # ---- life ---------------------------------------------------------------------------------------------------
 

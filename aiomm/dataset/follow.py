@@ -155,10 +155,17 @@ class Wanted:
     def __init__(self, given: dict[str, Any], channel_names: Callable[[], list[str]]) -> None:
         self._axes = check_axes(given)
         self._channel_names = channel_names
+        self._index: Index | None = None
         self._seen = 0
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._axes.items()) or "any axes"
+
+    async def look(self, index: Index) -> int:
+        """As `find`; in a thread where it may read files: the names of numbered channels can be in the images' metadata."""
+        if isinstance(self._axes.get("channel"), str) and index.types.get("channel") is int:
+            return await asyncio.to_thread(self.find, index)
+        return self.find(index)
 
     def find(self, index: Index) -> int:
         """First row not looked at before that has these values; -1 if there is none.
@@ -168,6 +175,8 @@ class Wanted:
         MissingImageError
             A value is of a type that its axis cannot hold.
         """
+        if index is not self._index:
+            self._index, self._seen = index, 0
         count = len(index)
         names = index.names
         match = np.ones(count - self._seen, dtype=bool)
@@ -197,10 +206,6 @@ class Wanted:
             return index.values(name)[names.index(value)] if value in names else None
         raise MissingImageError(f"axis {name!r} has integers, so there will be no {value!r}")
 
-    def needs_reading(self, index: Index) -> bool:
-        """Whether finding it may read files: the names of numbered channels can be in the images' metadata."""
-        return isinstance(self._axes.get("channel"), str) and index.types.get("channel") is int
-
     def missing(self, index: Index) -> str:
         """Say what there is instead."""
         if not len(index):
@@ -211,9 +216,12 @@ class Wanted:
         return "the nearest are " + ", ".join(map(str, nearest(index, self._axes)))
 
 
-async def wait_for(ready: Ready, wanted: Wanted, timeout: float | None) -> Axes:
-    """Wait until a wanted image is saved; give its axes. See `Dataset.wait_for`."""
-    index: Index | None = None
+async def wait_for(ready: Ready, index: Index, wanted: Wanted, timeout: float | None) -> Axes:
+    """Wait until a wanted image is saved; give its axes. See `Dataset.wait_for`; ``index`` is what is known before ``ready``."""
+    index.growth.check_closed()
+    row = await wanted.look(index)  # what is there needs no time
+    if row >= 0:
+        return index.axes_of(row)
     try:
         async with asyncio.timeout(timeout):
             index = await ready()
@@ -223,7 +231,7 @@ async def wait_for(ready: Ready, wanted: Wanted, timeout: float | None) -> Axes:
                 future = growth.enter()
                 try:
                     ended = growth.ended
-                    row = await asyncio.to_thread(wanted.find, index) if wanted.needs_reading(index) else wanted.find(index)
+                    row = await wanted.look(index)
                     if row >= 0:
                         return index.axes_of(row)
                     if ended:
@@ -233,6 +241,5 @@ async def wait_for(ready: Ready, wanted: Wanted, timeout: float | None) -> Axes:
                 finally:
                     growth.leave(future)
     except TimeoutError:
-        what = "nothing could be read" if index is None else wanted.missing(index)
-        raise TimeoutError(f"no image with {wanted} was saved within {timeout:g} s; {what}") from None
+        raise TimeoutError(f"no image with {wanted} was saved within {timeout:g} s; {wanted.missing(index)}") from None
     raise MissingImageError(f"the dataset ended without an image with {wanted}; {wanted.missing(index)}")

@@ -70,9 +70,8 @@ def resolve_value(index: Index, name: str, value: Any, channel_names: ChannelNam
             names = channel_names()
             if plain in names:
                 return int(index.values(name)[names.index(plain)])
-        else:
-            names = []
-        raise MissingImageError(f"axis {name!r} has integers ({_some(index.values(name))}), not {plain!r}{_close(plain, names)}")
+            raise MissingImageError(f"there is no channel {plain!r}; the channels are {_some(names)}{_close(plain, names)}")
+        raise MissingImageError(f"axis {name!r} has integers ({_some(index.values(name))}), not {plain!r}")
     return plain
 
 

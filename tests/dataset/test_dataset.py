@@ -107,6 +107,21 @@ def test_memmapped_is_a_read_only_view(dataset: Dataset) -> None:
         view[0, 0] = 1
 
 
+def test_values_that_cannot_be_are_plainly_not_there(dataset: Dataset) -> None:
+    there = {"time": 1, "channel": "DAPI", "z": 0}
+    wrong: list[dict[str, Any]] = [{"z": 10**30}, {"channel": True}, {"z": 0.5}, {"time": [1]}, {"resolution_level": 3}]
+    for change in wrong:
+        assert not dataset.has_image(**{**there, **change})
+
+
+def test_a_numbered_channel_is_missed_by_its_name() -> None:
+    with MemoryWriter({"ChNames": ["DAPI", "FITC"]}) as writer:
+        for i in range(2):
+            writer.put(Frame({"channel": i}, image(i), {}))
+    with pytest.raises(MissingImageError, match=r"no channel 'FITS'; the channels are 'DAPI', 'FITC'; did you mean 'FITC'"):
+        writer.dataset.read_image(channel="FITS")
+
+
 @pytest.mark.parametrize(
     ("axes", "says"),
     [
@@ -333,7 +348,8 @@ def test_values_that_only_equal_an_integer_are_refused(tmp_path: Path, wrong: An
             writer.put(frame(time))
     with Dataset(writer.path) as dataset:
         assert dataset.read_image(time=np.uint8(1)).shape == (20, 30)  # type: ignore[arg-type]
-        for ask in (dataset.read_image, dataset.has_image, dataset.read_metadata):
+        assert not dataset.has_image(time=wrong)
+        for ask in (dataset.read_image, dataset.read_metadata):
             with pytest.raises(TypeError, match="axis 'time'"):
                 ask(time=wrong)
 

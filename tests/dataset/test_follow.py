@@ -224,6 +224,26 @@ async def test_an_image_is_waited_for(writer: Any) -> None:
         assert await dataset.wait_for(time=np.uint8(2), channel="DAPI") == {"time": 2, "channel": "DAPI"}  # there already
 
 
+async def test_what_is_there_needs_no_time(tmp_path: Path) -> None:
+    def save(cls: type[NDTiffWriter] | type[OmeZarrWriter]) -> Path:
+        with cls(tmp_path, "x", {"ChNames": ["DAPI", "FITC"]}) as writer:
+            for i in range(4):
+                writer.put(frame(i, time=i // 2, channel=i % 2))
+        return writer.path
+
+    for cls in (NDTiffWriter, OmeZarrWriter):
+        path = await asyncio.to_thread(save, cls)
+        async with await Dataset.open(path) as dataset:
+            assert await dataset.wait_for(time=1, channel=0, timeout=0) == {"time": 1, "channel": 0}
+        async with await Dataset.open(path) as dataset:
+            assert await dataset.wait_for(time=1, channel="FITC", timeout=0) == {"time": 1, "channel": 1}
+            with pytest.raises((TimeoutError, MissingImageError), match="the nearest are"):
+                await dataset.wait_for(time=7, timeout=0)
+            await dataset.aclose()
+            with pytest.raises(ClosedError):
+                await dataset.wait_for(time=1, timeout=0)
+
+
 async def test_what_does_not_come_is_an_error_that_says_what_there_is() -> None:
     writer = MemoryWriter()
     dataset = writer.dataset
