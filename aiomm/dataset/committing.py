@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -21,6 +22,20 @@ class Buffer(Protocol):
     def clear(self) -> None: ...
     def let_go(self) -> None: ...
     def __len__(self) -> int: ...
+
+
+def check_durability(durability: object, interval: object) -> None:
+    """Refuse what a writer cannot mean by *saved*.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter.
+    """
+    if durability not in ("none", "interval", "every"):
+        raise ValueError(f"durability is {durability!r}: it must be 'none', 'interval' or 'every'")
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not interval >= 0:
+        raise ValueError(f"sync_interval is {interval!r}: it must be a number of seconds, 0 or more")
 
 
 S = TypeVar("S", bound=Buffer)
@@ -53,7 +68,7 @@ class Commit(Generic[S, H]):
 
     def due(self) -> float | None:
         """In how many seconds the frames held back must be synced; None if there are none."""
-        return max(0.0, self._oldest + self._interval - time.monotonic()) if self._held else None
+        return min(threading.TIMEOUT_MAX, max(0.0, self._oldest + self._interval - time.monotonic())) if self._held else None
 
     def write(self, slab: S) -> None:
         """Write a sealed buffer. A failure ends the intake; nothing is written after one."""

@@ -123,6 +123,21 @@ def _default(value: object) -> Any:
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_default).encode
 
 
+def as_mapping(name: str, value: object) -> dict[str, Any]:
+    """Take a setting that is a mapping; nothing is an empty one.
+
+    Raises
+    ------
+    TypeError
+        It is none; the message has its name.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} is {value!r}: it must be a mapping of names to values, as a dict is, or None")
+    return dict(value)
+
+
 def encode_json(value: Any) -> bytes:
     """Encode as JSON in ASCII. NaN and infinities, which JSON does not have, become null.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset.dataset import Dataset
-from aiomm.dataset.encode import encode_json, encode_metadata
+from aiomm.dataset.encode import as_mapping, encode_json, encode_metadata
 from aiomm.dataset.index import Index
 from aiomm.dataset.queueing import Intake
 from aiomm.errors import ClosedError
@@ -126,7 +126,7 @@ class MemoryWriter:
         allow_duplicates: bool = False,
         durability: str = "none",
     ) -> None:
-        summary = json.loads(encode_json(dict(summary_metadata or {})))
+        summary = json.loads(encode_json(as_mapping("summary_metadata", summary_metadata)))
         self._store = MemoryStore(summary)
         self.path: None = None
         self.dataset: Dataset = Dataset.of(self._store)

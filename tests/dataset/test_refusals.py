@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter, OmeZarrWriter, repair
+from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter, OmeZarrWriter, PyramidWriter, repair
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.errors import DatasetFormatError
 from tests.dataset.support import image
@@ -119,3 +122,41 @@ def test_metadata_that_json_says_otherwise(make: Callable[[], Any]) -> None:
     found = reopened(writer).read_metadata(time=0)
     found.pop("Axes")
     assert found == {"nan": None, "numpy": 0.5, "array": [0, 1, 2], "nested": {"t": [1, 2, [None]]}, "3": "n", "mu": "µ\ud800"}
+
+
+WRITERS = {"NDTiffWriter": NDTiffWriter, "PyramidWriter": PyramidWriter, "OmeZarrWriter": OmeZarrWriter}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("sync_interval", [-1, -0.5, float("nan"), "1", True, None]),
+        ("summary_metadata", [5, "x", ["Name"], [], 0]),
+        ("file_limit", [-1, 0, 100, 2**16, 2.5e6, True, "1", None]),
+        ("display_settings", [5, "x", ["DAPI"], []]),
+    ],
+)
+def test_settings_that_cannot_be_right(tmp_path: Path, writer: str, name: str, values: list[Any]) -> None:
+    """One error that names the setting and the value, before a folder is made."""
+    if writer == "OmeZarrWriter" and name in ("file_limit", "display_settings"):
+        return
+    for value in values:
+        with pytest.raises((TypeError, ValueError), match=f"{name} is {re.escape(repr(value))}: it must be "):
+            WRITERS[writer](tmp_path / "new", "x", **{name: value})
+    assert not (tmp_path / "new").exists()
+
+
+def test_summary_metadata_in_memory() -> None:
+    with pytest.raises(TypeError, match="summary_metadata is 5: it must be a mapping"):
+        MemoryWriter(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("writer", [NDTiffWriter, OmeZarrWriter])
+def test_an_interval_without_end(tmp_path: Path, writer: Any) -> None:
+    saved = threading.Event()
+    with writer(tmp_path, "x", durability="interval", sync_interval=math.inf, on_saved=lambda _: saved.set()) as one:
+        put(one, {"time": 0})
+        assert not saved.wait(0.1)
+        one.flush()
+        assert saved.wait(10)

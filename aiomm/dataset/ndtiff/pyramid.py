@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.dataset import Dataset
-from aiomm.dataset.encode import check_axes, check_pixels
+from aiomm.dataset.encode import as_mapping, check_axes, check_pixels
 from aiomm.dataset.ndtiff import display
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.level import unshown
@@ -73,7 +73,7 @@ class PyramidWriter:
         **options: Any,
     ) -> None:
         across, down = overlap if isinstance(overlap, (tuple, list)) else (overlap, overlap)
-        summary = {**(summary_metadata or {}), "GridPixelOverlapX": across, "GridPixelOverlapY": down}
+        summary = {**as_mapping("summary_metadata", summary_metadata), "GridPixelOverlapX": across, "GridPixelOverlapY": down}
         for pixels in (across, down):
             if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 0:
                 raise ValueError(f"overlap is {overlap!r}: it must be a number of pixels, or two (x, y), 0 or more")

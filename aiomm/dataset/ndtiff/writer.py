@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from aiomm.dataset.committing import check_durability
 from aiomm.dataset.dataset import Dataset
-from aiomm.dataset.encode import encode_json
+from aiomm.dataset.encode import as_mapping, encode_json
 from aiomm.dataset.index import Index
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.commit import Committer
@@ -32,6 +33,8 @@ BATCHES: Final = 2
 """A write takes at most this part of the queue, so that some are packed while others are written."""
 ALIGNED_FROM: Final = 64 * 2**10
 """Images of at least this many bytes start on pages of their own; smaller ones are packed closely."""
+_BESIDE_PIXELS: Final = 2**16
+"""Room that a file must have beside its header and the pixels of an image."""
 SMALL_ALIGN: Final = 2
 
 
@@ -99,9 +102,8 @@ class NDTiffWriter(PackingWriter[Slab]):
         direct: bool = True,
         tiled: bool = False,
     ) -> None:
-        if durability not in ("none", "interval", "every"):
-            raise ValueError(f"durability is {durability!r}: it must be 'none', 'interval' or 'every'")
-        summary = dict(summary_metadata or {})
+        check_durability(durability, sync_interval)
+        summary = as_mapping("summary_metadata", summary_metadata)
         if summary.get("TiledImageStorage") and not tiled:
             raise UnsupportedError(
                 "summary metadata says TiledImageStorage: this writer makes plain datasets; PyramidWriter makes tiled ones"
@@ -109,11 +111,14 @@ class NDTiffWriter(PackingWriter[Slab]):
         summary["TiledImageStorage"] = tiled
         summary = json.loads(encode_json(summary))
         self._header = ndtiff.pack_header(summary)
+        least = len(self._header) + _BESIDE_PIXELS + 1
+        if isinstance(file_limit, bool) or not isinstance(file_limit, int) or file_limit < least:
+            raise ValueError(f"file_limit is {file_limit!r}: it must be a number of bytes, {least} or more")
         self._limit = min(file_limit, ndtiff.FILE_LIMIT)
         self._per_cm = ndtiff.resolution(summary.get("PixelSize_um", summary.get("PixelSizeUm")))
         self._direct = direct
         if display_settings is not None:
-            encode_json(dict(display_settings))
+            encode_json(as_mapping("display_settings", display_settings))
         index = Index()
         self._intake = Intake(
             index, queue_size=queue_size, on_saved=on_saved, on_room=on_room, on_failed=on_failed, allow_duplicates=allow_duplicates
@@ -144,7 +149,7 @@ class NDTiffWriter(PackingWriter[Slab]):
 
     def _check(self, frame: Frame) -> None:
         self._intake.check(frame)
-        if frame.pixels.nbytes > self._limit - len(self._header) - 2**16:
+        if frame.pixels.nbytes > self._limit - len(self._header) - _BESIDE_PIXELS:
             raise ValueError(f"an image of {frame.pixels.nbytes} bytes does not fit in a TIFF file of {self._limit} bytes")
 
     def _pack(self, frame: Frame, metadata: bytes) -> None:

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiomm.dataset.committing import check_durability
 from aiomm.dataset.dataset import Dataset
-from aiomm.dataset.encode import encode_json
+from aiomm.dataset.encode import as_mapping, encode_json
 from aiomm.dataset.ndtiff.folder import make_folder
 from aiomm.dataset.ndtiff.output import OutputIndex
 from aiomm.dataset.omezarr.commit import Committer
@@ -96,13 +97,12 @@ class OmeZarrWriter(PackingWriter[Slab]):
         direct: bool = True,
         levels: int | None = 0,
     ) -> None:
-        if durability not in ("none", "interval", "every"):
-            raise ValueError(f"durability is {durability!r}: it must be 'none', 'interval' or 'every'")
+        check_durability(durability, sync_interval)
         if isinstance(shard_bytes, bool) or not isinstance(shard_bytes, int) or shard_bytes < 1:
             raise ValueError(f"shard_bytes is {shard_bytes!r}: it must be a number of bytes, 1 or more")
         if isinstance(levels, bool) or not (levels is None or (isinstance(levels, int) and levels >= 0)):
             raise ValueError(f"levels is {levels!r}: it must be the number of the coarsest level, 0 or more, or None")
-        summary = json.loads(encode_json(dict(summary_metadata or {})))
+        summary = json.loads(encode_json(as_mapping("summary_metadata", summary_metadata)))
         self._layout = Layout(plate=plate, shard_bytes=shard_bytes)
         self._shards: dict[tuple[int, tuple[int, ...]], ShardFile] = {}
         self._on_saved = on_saved
