@@ -10,6 +10,7 @@ from dask.callbacks import Callback
 
 if TYPE_CHECKING:
     from aiomm.dataset.arrays import ImageSource
+    from aiomm.dataset.tiles import TileSource
 
 
 class LazyImages(da.Array):
@@ -19,10 +20,10 @@ class LazyImages(da.Array):
     dask array, and a scheduler that somebody chose is used.
     """
 
-    _whole: tuple[ImageSource, str]
+    _whole: tuple[ImageSource | TileSource, str]
 
     @classmethod
-    def of(cls, array: da.Array, source: ImageSource) -> LazyImages:
+    def of(cls, array: da.Array, source: ImageSource | TileSource) -> LazyImages:
         """Make it of dask's array of a source."""
         self: LazyImages = cls(array.dask, array.name, array.chunks, meta=array)
         self._whole = source, self.name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.dataset import arrays
+from aiomm.dataset import arrays, bulk
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ class TileSource:
         self.dtype = dtype
         self.shape = (*grid.shape[:-2], grid.shape[-2] * self.tile[0], grid.shape[-1] * self.tile[1], *image[2:])
         self.ndim = len(self.shape)
+        self.leading = grid.ndim - 2
+        """How many axes come before y and x."""
 
     def __getitem__(self, key: Any) -> np.ndarray:
         parts = _full_key(key, self.ndim)
@@ -170,10 +172,29 @@ class TileSource:
                     out[y0 - top : y1 - top, x0 - left : x1 - left] = tile[0]
 
     def chunks(self) -> tuple[int, ...]:
-        """One picture per block, or as many whole tiles of it as make a block."""
+        """As many pictures as make a block, or as many whole tiles of one."""
         tile_bytes = math.prod(self.tile) * math.prod(self.shape[self._grid.ndim :]) * self.dtype.itemsize
-        tiles = arrays.chunk_shape(self._grid.shape, tile_bytes)[-2:]
-        return (*[1] * (self._grid.ndim - 2), tiles[0] * self.tile[0], tiles[1] * self.tile[1], *self.shape[self._grid.ndim :])
+        *several, rows, columns = arrays.chunk_shape(self._grid.shape, tile_bytes)
+        return (*several, rows * self.tile[0], columns * self.tile[1], *self.shape[self._grid.ndim :])
+
+    def read(self) -> np.ndarray:
+        """Read all of it, with a few threads."""
+        out = np.empty(self.shape, self.dtype)
+        bulk.read_images(self, np.arange(math.prod(self.shape[: self.leading])), out.reshape(-1, *self.shape[self.leading :]))
+        return out
+
+    def read_into(self, rows: list[int], out: np.ndarray, window: tuple[slice, slice]) -> None:
+        """Fill ``out`` with whole pictures, by their number; as of `BlockReader`, and ``window`` is all of a picture."""
+        down, across = self._grid.shape[-2:]
+        tiles = self._grid.reshape(-1, down * across)[rows].reshape(-1)
+        (height, width), (top, left) = self.tile, (overlap // 2 for overlap in self._overlap)
+        read = np.empty((len(tiles), height + self._overlap[0], width + self._overlap[1], *out.shape[3:]), out.dtype)
+        if (tiles < 0).any():
+            read[tiles < 0] = 0
+        self._reader.read_into(tiles.tolist(), read, (slice(None), slice(None)))  # whole ones are read quickest
+        read = read[:, top : top + height, left : left + width]
+        joined = read.reshape(len(rows), down, across, *read.shape[1:]).swapaxes(2, 3)
+        out.reshape(len(rows), down, height, across, *read.shape[2:])[...] = joined
 
 
 def _full_key(key: Any, ndim: int) -> tuple[Any, ...]:
@@ -193,9 +214,13 @@ def _within(at: np.ndarray, least: int, length: int) -> Any:
 def _lazy(source: TileSource) -> da.Array:
     import dask.array as da  # slow to import, and not everybody wants arrays
 
+    from aiomm.dataset.lazy import LazyImages
+
     meta = np.empty((0,) * source.ndim, source.dtype)
-    array: da.Array = da.from_array(source, chunks=source.chunks(), name=False, meta=meta)  # type: ignore[no-untyped-call]
-    return array
+    chunks = source.chunks()
+    array: da.Array = da.from_array(source, chunks=chunks, name=False, meta=meta)  # type: ignore[no-untyped-call]
+    whole = chunks[source.leading :] == source.shape[source.leading :]  # else blocks of one picture are read side by side
+    return LazyImages.of(array, source) if whole and type(array) is da.Array else array
 
 
 def make_array(

@@ -128,6 +128,28 @@ def test_can_be_pickled_and_has_blocks_of_whole_tiles(tmp_path: Path, monkeypatc
     assert same(pickle.loads(pickle.dumps(array))[0], picture_of((0, 0), 1))
 
 
+@pytest.mark.parametrize("kind", [np.uint16, "rgb"])
+@pytest.mark.parametrize("overlap", [(0, 0), (3, 5)])
+def test_small_pictures_share_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: tuple[int, int], kind: Any) -> None:
+    with NDTiffWriter(tmp_path, "x", summary(overlap)) as writer:
+        for time in range(12):
+            for c in "ab":
+                put_tiles(writer, picture_of(overlap, time, kind), overlap, time=time, channel=c)
+        writer.put(Frame({"row": -2, "column": 5, "time": 12, "channel": "a"}, writer.dataset.read_row(0)[0], {}))
+    dataset = Dataset(writer.path)
+    array = dataset.as_array(stitched=True)
+    assert array.npartitions == 1
+    whole = array.compute()
+    monkeypatch.setattr("aiomm.dataset.bulk.PIECE_BYTES", 3 * whole[0, 0].nbytes)
+    for found in (whole, array.compute(), np.asarray(array), array.compute(scheduler="sync")):
+        for time in range(12):
+            assert same(found[time, 0], cropped(picture_of(overlap, time, kind), overlap))
+            assert same(found[time, 1], found[time, 0])
+        assert found[12, 0].any()
+        assert not found[12, 1].any()
+        assert same(found, whole)
+
+
 def test_what_cannot_be_joined() -> None:
     with MemoryWriter() as writer:
         writer.put(Frame({"time": 0}, image(1), {}))
