@@ -234,7 +234,7 @@ async def run(job: Job, console: Console) -> None:
             with contextlib.suppress(OSError, AiommError):  # that it was stopped, and what is kept, says more
                 await preview(outcome)
     if working.cancelled():
-        raise Interrupted(outcome.kept)
+        raise Interrupted(outcome.kept, terminated=hardware.terminated)
     if isinstance(error := working.exception(), ServerLostError):
         raise LostError(outcome.without(error)) from error
     if error is not None and outcome.saved:

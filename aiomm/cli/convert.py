@@ -27,8 +27,8 @@ def convert_dataset(source: Path, target: Path, to: Target | None, verify: bool,
     try:
         with interruptible(), progress_bar(console) as told:
             done = convert(source, target, to, verify=verify, progress=told)
-    except KeyboardInterrupt:
-        raise Interrupted(f"{target} was not made; {source} is as it was") from None
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"{target} was not made; {source} is as it was", terminated=isinstance(error, Terminated)) from None
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from error
     return said(done)
@@ -40,12 +40,16 @@ def said(done: Conversion) -> str:
     return f"{done.path}: {images} as {done.format}{', verified' if done.verified else ''}"
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGTERM end the command as Ctrl-C does: nothing half done stays."""
 
     def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
+        raise Terminated
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:

@@ -23,11 +23,13 @@ class Exit(IntEnum):
     STORAGE = 3
     NO_MICROSCOPE = 4
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a dataset could not be written or read, "
-    "4 no microscope (configuration, device adapters, or no Micro-Manager at the port), 130 interrupted."
+    "4 no microscope (configuration, device adapters, or no Micro-Manager at the port), "
+    "130 interrupted, 143 told to end (SIGTERM)."
 )
 
 
@@ -44,11 +46,17 @@ class LostError(Exception):
 
 
 class Interrupted(Exception):
-    """The user stopped the command; what was saved is kept."""
+    """The user stopped the command, or SIGTERM did; what was saved is kept."""
+
+    def __init__(self, text: str, *, terminated: bool = False) -> None:
+        super().__init__(text)
+        self.terminated = terminated
 
 
 def exit_code_of(error: BaseException) -> Exit:
     """Return the exit code that says what kind of trouble this is."""
+    if isinstance(error, Interrupted) and error.terminated:
+        return Exit.TERMINATED
     kinds: list[tuple[tuple[type[BaseException], ...], Exit]] = [
         ((Interrupted, KeyboardInterrupt), Exit.INTERRUPTED),
         ((NoMicroscopeError,), Exit.NO_MICROSCOPE),
@@ -78,8 +86,9 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
         if isinstance(error, typer.Exit | typer.Abort):
             raise
         code = exit_code_of(error)
-        if debug and code is not Exit.INTERRUPTED:
+        stopped = code in (Exit.INTERRUPTED, Exit.TERMINATED)
+        if debug and not stopped:
             raise
-        label = "stopped" if code is Exit.INTERRUPTED else "error"
+        label = "stopped" if stopped else "error"
         typer.echo(f"aiomm: {label}: {sentence(error)}", err=True)
         raise typer.Exit(code) from error

@@ -21,9 +21,10 @@ SHOW_CURSOR = b"\x1b[?25h"
 
 @dataclass(slots=True)
 class Hardware:
-    """Whether the hardware is safe: nothing moves, and nobody needs to wait for it."""
+    """Whether the hardware is safe, that is nothing moves, and nobody needs to wait for it; and whether it was SIGTERM that came."""
 
     safe: bool = False
+    terminated: bool = False
 
 
 @contextlib.contextmanager
@@ -40,8 +41,9 @@ def on_interrupt(stop: Callable[[], None]) -> Iterator[Hardware]:
     def handler(signum: int, frame: FrameType | None) -> None:
         nonlocal stopping
         if stopping:
-            abandon(hardware.safe)
+            abandon(hardware.safe, Exit.TERMINATED if signum == signal.SIGTERM else Exit.INTERRUPTED)
         stopping = True
+        hardware.terminated = signum == signal.SIGTERM
         loop.call_soon_threadsafe(stop)
 
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -52,10 +54,10 @@ def on_interrupt(stop: Callable[[], None]) -> Iterator[Hardware]:
             signal.signal(number, old)
 
 
-def abandon(safe: bool) -> None:
+def abandon(safe: bool, code: Exit) -> None:
     """Leave without waiting for anything."""
     if sys.stderr.isatty():
         os.write(2, SHOW_CURSOR)
     left = b"" if safe else b"the hardware was not waited for, look at it before you go on; "
     os.write(2, b"\naiomm: abandoned: " + left + b"saved images are kept\n")
-    os._exit(Exit.INTERRUPTED)
+    os._exit(code)

@@ -86,7 +86,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, 
         assert len(list(tmp_path.iterdir())) == 2  # the dataset, and what is being made
         process.send_signal(number)
         _, err = process.communicate()
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert err.decode() == f"aiomm: stopped: {tmp_path / name} was not made; {source} is as it was\n"
     assert [p.name for p in tmp_path.iterdir()] == ["cells_1"]
     assert {file.name: file.read_bytes() for file in source.iterdir()} == before

@@ -29,6 +29,7 @@ from aiomm.cli.exits import EPILOG, Exit, Interrupted, LostError, NoMicroscopeEr
         (PermissionError(errno.EACCES, "Permission denied", "out"), 3),
         (NoMicroscopeError("no"), 4),
         (Interrupted("no"), 130),
+        (Interrupted("no", terminated=True), 143),
         (KeyboardInterrupt(), 130),
     ],
 )

@@ -76,7 +76,7 @@ def test_one_signal_stops_safely_and_says_what_is_kept(number: signal.Signals, t
     wait_for(lambda: index.exists() and index.stat().st_size > 500, process)
     process.send_signal(number)
     out, err = process.communicate()
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert out == b""
     assert b"Traceback" not in err
     check_kept(err.decode(), tmp_path)
@@ -95,15 +95,16 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, terminal: tuple[int, int]) -> None
     assert screen.rindex("\x1b[?25h") > screen.rfind("\x1b[?25l")  # the cursor is back
 
 
-def test_the_second_signal_does_not_wait_for_a_device(tmp_path: Path) -> None:
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_does_not_wait_for_a_device(tmp_path: Path, second: signal.Signals) -> None:
     process = start(MAIN, tmp_path, *STUCK, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: (tmp_path / "out" / "acq_1").exists(), process)
     assert process.stderr is not None
     process.send_signal(signal.SIGINT)
     assert b"Ctrl-C again abandons" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(second)
     err = process.stderr.read()
-    assert process.wait() == 130
+    assert process.wait() == 128 + second
     assert b"abandoned" in err
     process.stderr.close()
     assert process.stdout is not None
