@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -31,6 +33,7 @@ __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
 _PORTS_TRIED = 3
+_HERE = frozenset({"127.0.0.1", "localhost"})
 _CLOSES = 0.2  # s that a port may take to close
 _AGAIN = 0.002  # s between two looks at a port that is about to close
 
@@ -217,15 +220,10 @@ class Session:
         """
         deadline = self.loop.time() + _CLOSES
         while (left := tuple(self._closing)) and self.loop.time() < deadline:
-            number = left[0]
-            try:
-                async with asyncio.timeout_at(deadline):
-                    _, writer = await asyncio.open_connection(self.host, number)
-            except OSError:  # of a firewall that drops what it refuses, TimeoutError
-                self._closing.discard(number)
-            else:
-                writer.close()
+            if await _listens(self.host, left[0], deadline):
                 await asyncio.sleep(_AGAIN)
+            else:
+                self._closing.discard(left[0])
         self._closing.difference_update(left)
 
     def abandon(self, shadow: Shadow) -> None:
@@ -427,6 +425,30 @@ class Session:
         if known is None:
             known = self._statics[classpath] = await self.get_class(classpath)
         return known
+
+
+async def _listens(host: str, number: int, deadline: float) -> bool:
+    """Whether somebody listens at a port.
+
+    Here, without going there: the number may be another stream's by then, and Java's ZeroMQ gives a message to whoever comes, before
+    they have shaken hands.
+    """
+    if host in _HERE:
+        with socket.socket() as probe:
+            if os.name == "posix":  # elsewhere this lets two listen at one port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError:
+                return True
+        return False
+    try:
+        async with asyncio.timeout_at(deadline):
+            _, writer = await asyncio.open_connection(host, number)
+    except OSError:  # of a firewall that drops what it refuses, TimeoutError
+        return False
+    writer.close()
+    return True
 
 
 async def _thrown(obj: JavaObject) -> JavaException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,3 +43,22 @@ async def test_there_is_an_end_to_it(own_java_host: JavaHost) -> None:
     finally:
         for one in taken:
             one.close()
+
+
+async def test_whether_a_port_was_left_is_seen_without_going_there(java_host: JavaHost) -> None:
+    """Java's ZeroMQ gives a message to whoever comes, before they have shaken hands: one of another's stream would be lost."""
+    async with aiomm.Bridge(port=java_host.port) as bridge:
+        session = bridge._session
+        assert session is not None
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            number = listener.getsockname()[1]
+            session.closing(number)
+            start = time.monotonic()
+            await session.ports_closed()
+            assert time.monotonic() - start > 0.1  # somebody listens to the last
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        session.closing(number)
+        await session.ports_closed()
+        assert number not in session._closing
