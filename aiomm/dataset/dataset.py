@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import uuid
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import numpy as np
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Image = np.ndarray
 _Value = int | str | None
+_OPENED: Final = ("_path", "_levels", "_store", "_channel_names", "_following")
 
 
 class Dataset(Views):
@@ -40,6 +43,9 @@ class Dataset(Views):
 
     Axes are named freely. Everywhere below, an axis left out means its only value, ``channel`` may be a name or a number
     (the n-th name), and ``col`` is ``column``. An axis that is named like a parameter is given in a mapping: ``axes={"out": 3}``.
+
+    A dataset that has a folder can be pickled: the process that gets it opens the folder when it first reads,
+    and must see it at the same path.
 
     Parameters
     ----------
@@ -102,6 +108,10 @@ class Dataset(Views):
         self._set(follower.path, [follower.store], follower)
         return self
 
+    _sent: tuple[Path, bool, bool, int]
+    """Of a dataset that came from another process: folder, full resolution only, live, how many images it had there."""
+    _opening: threading.Lock
+
     def _set(self, path: Path | None, levels: list[Store], source: Follower | RemoteFeed | None, *, fed: bool = False) -> None:
         self._path: Path | None = path
         self._levels: list[Store] = levels
@@ -113,6 +123,40 @@ class Dataset(Views):
         self._levels = [store, *self._levels[1:]]
         self._store = store
         self._channel_names = ChannelNames(store)
+
+    def __reduce__(self) -> Any:
+        """Pickle the place: the folder is opened when it is first read there, and followed if it grows here."""
+        return _elsewhere, (type(self), self._sent if "_sent" in self.__dict__ else self._sendable())
+
+    def _sendable(self) -> tuple[Path, bool, bool, int]:
+        if self._path is None:
+            raise TypeError("a dataset in memory cannot be pickled: no other process can open it; its arrays can: as_array(), to_numpy()")
+        if self._following.told:
+            raise TypeError(f"the dataset {self._path} has a remote_storage_monitor, so it cannot be pickled before it is finished")
+        full_res_only = len(self._levels) == 1
+        return self._path.absolute(), full_res_only, full_res_only and self._following.grows, len(self)
+
+    if not TYPE_CHECKING:  # which knows what attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            """Open what came from another process, where pickles pass through processes that need not see the folder."""
+            if name not in _OPENED or "_sent" not in self.__dict__:
+                raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
+            with self._opening:
+                if name not in self.__dict__:
+                    path, full_res_only, live, _ = self._sent
+                    self.__init__(path, full_res_only, live=live)
+            return self.__dict__[name]
+
+    def __dask_tokenize__(self) -> Any:
+        """Tell dask whether it is the same as before: not if it has grown, so that what was computed is computed again."""
+        if "_sent" in self.__dict__:
+            path, full_res_only, _, rows = self._sent
+        elif self._path is None:
+            return uuid.uuid4().hex
+        else:
+            path, full_res_only, rows = self._path.absolute(), len(self._levels) == 1, len(self)
+        return type(self).__name__, str(path), full_res_only, rows
 
     def read_row(self, row: int) -> tuple[Image, dict[str, Any]]:
         """Read pixels and metadata of a row."""
@@ -363,3 +407,10 @@ class Dataset(Views):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _elsewhere(cls: type[Dataset], sent: tuple[Path, bool, bool, int]) -> Dataset:
+    """Make a dataset of what another process pickled, not yet opened."""
+    self = cls.__new__(cls)
+    self._sent, self._opening = sent, threading.Lock()
+    return self

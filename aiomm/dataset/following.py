@@ -67,6 +67,16 @@ class Following:
         if source is not None:
             self._take(source)
 
+    @property
+    def told(self) -> bool:
+        """Whether a stream that only this process has says what there is."""
+        return isinstance(self._source, RemoteFeed) and not self._store.finished
+
+    @property
+    def grows(self) -> bool:
+        """Whether images appear by themselves."""
+        return (self._source is not None or self._folder is None) and not self._store.finished
+
     async def ready(self) -> Index:
         """Give the index that grows.
 

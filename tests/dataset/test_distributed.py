@@ -49,3 +49,11 @@ def test_workers_read_the_folder(tmp_path: Path, client: Client) -> None:
         assert same(array[3], [np.zeros((700, 800), np.uint16) if i == 7 else image(i, (700, 800)) for i in (6, 7)])
     zarr = da.from_zarr(Dataset(writer.path).as_zarr()["0"])
     assert client.compute(zarr[3].max(axis=(1, 2))).result(timeout=40).tolist() == [int(image(6, (700, 800)).max()), 0]
+
+
+@pytest.mark.filterwarnings("ignore")  # of distributed's own
+def test_workers_open_the_dataset(tmp_path: Path, client: Client) -> None:
+    with NDTiffWriter(tmp_path, "x") as writer:
+        writer.put(Frame({"time": 0}, image(5), {}))
+    dataset = Dataset(writer.path)
+    assert client.submit(lambda one: int(one.read_image(time=0).sum()), dataset).result(timeout=40) == int(image(5).sum())
