@@ -29,9 +29,9 @@ class RepairReport:
     images : int
         How many records the index has in the end; an image saved twice counts twice.
     recovered : int
-        How many of them were not in the index.
+        How many of them were not in the index, or not where it said.
     lost : int
-        How many records are taken out of the index, because their image is not there.
+        How many images the index had that are nowhere, or not whole.
     actions : list of str
         What is to do, or was done, one sentence each.
     problems : list of str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.dataset.damage import KEPT, RepairReport, gone_on_error, keep, who_writes
@@ -55,6 +56,7 @@ class _Folder:
         self._index = folder / ndtiff.INDEX_NAME
         self._tiffs: dict[str, Tiff] = {}
         self._old: bytes | None = None
+        self._taken_out: Counter[frozenset[tuple[str, int | str]]] = Counter()  # axes of records whose image is not there
         self._new = b""
         self._patches: dict[str, dict[int, int]] = {}  # of each file: where a pointer is, and what it should be
         self._ends: dict[str, int] = {}
@@ -121,7 +123,7 @@ class _Folder:
                 kept.append(record)
                 continue
             gone[why] = gone.get(why, 0) + 1
-        report.lost = sum(gone.values())
+            self._taken_out[frozenset(record.axes.items())] += 1
         report.actions += [f"index: {count} records taken out, {why}" for why, count in gone.items()]
         return kept
 
@@ -147,6 +149,8 @@ class _Folder:
             kept.extend(fresh)
             kept.sort(key=lambda record: (rank[record.file], record.pixels))
         report.images, report.recovered = len(kept), len(fresh)
+        found = Counter(frozenset(record.axes.items()) for record in fresh)  # elsewhere than the index said
+        report.lost = (self._taken_out - found).total()
         self._new = b"".join(record.data for record in kept)
         if self._old is None:
             report.actions.append(f"index: made from the TIFF files, {len(fresh)} images")
