@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
@@ -427,6 +428,26 @@ def test_what_is_left_over_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who has a file open")
+@pytest.mark.parametrize("synced", [0, 1, 2])
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: int) -> None:
+    path = write(tmp_path)
+    cut(path / "index.ndjson", 2000)
+    before = state(path)
+
+    left = iter(range(synced))
+
+    def fsync(_: int) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match="No space left"):
+        repair(path, dry_run=False)
+    monkeypatch.undo()
+    assert state(path) == before
+    assert mend(path).recovered
+
+
 def test_a_dataset_whose_writer_lives_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "who_writes", damage.who_writes)
     with OmeZarrWriter(tmp_path, "x") as writer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.dataset.damage import RepairReport, keep, who_writes
+from aiomm.dataset.damage import RepairReport, gone_on_error, keep, who_writes
 from aiomm.dataset.ndtiff.output import UNNAMED
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.checking import levels_in, levels_lack, levels_of, says, summary_in, too_long
@@ -209,10 +209,11 @@ class _Repair:
             lines.append(pack_frame(row.axes, row.plan.number, row.index, row.offset, row.metadata, row.bits))
         path = self._base / INDEX_NAME
         part = path.with_name(path.name + PART)
-        with part.open("wb") as file:
-            file.write(b"".join(lines) + END)
-            file.flush()
-            os.fsync(file.fileno())
-        if self._found.log is not None:
-            keep(path, self._found.log)
-        part.replace(path)
+        with gone_on_error(part):
+            with part.open("wb") as file:
+                file.write(b"".join(lines) + END)
+                file.flush()
+                os.fsync(file.fileno())
+            if self._found.log is not None:
+                keep(path, self._found.log)
+            part.replace(path)
