@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Method", "opening"]
 
 _IMAGES = frozenset({"getImage", "getLastImage", "popNextImage"})
+_QUESTIONS = ("get", "has", "is")
 _SCALARS = frozenset({*BOXES, *BOXES.values(), "java.lang.String"})
 _AS_JSON: dict[type, Callable[[Any], str]] = {
     bool: {False: "false", True: "true"}.__getitem__,
@@ -39,15 +40,19 @@ class Method:
         The overloads.
     pixels : bool
         Whether arrays that it returns are pixels of the core, which are unsigned.
+    reads : bool
+        Whether it is a question to the core that changes nothing, with a number, a text or pixels as its answer.
     """
 
-    __slots__ = ("_only", "_static", "java_class", "pixels", "signatures", "what")
+    __slots__ = ("_only", "_static", "java_class", "pixels", "reads", "signatures", "what")
 
     def __init__(self, members: Members, signatures: tuple[Signature, ...]) -> None:
         self.java_class = members.java_class
         self.signatures = signatures
         self.what = f"{members.java_class}.{signatures[0].name}"
-        self.pixels = signatures[0].name in _IMAGES and "mmcorej.CMMCore" in members.interfaces
+        of_core, name = "mmcorej.CMMCore" in members.interfaces, signatures[0].name
+        self.pixels = of_core and name in _IMAGES
+        self.reads = of_core and name.startswith(_QUESTIONS) and (self.pixels or all(one.returns in _SCALARS for one in signatures))
         self._static = members.is_class
         # Of one overload with that many scalars there is no doubt, here or in the server: its request is written but for the values.
         self._only: dict[int, tuple[Signature, bytes]] = {}

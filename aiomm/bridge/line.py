@@ -98,8 +98,10 @@ class Line:
         """
         return await self.exchange(wire.encode(message, order=order), timeout, what, keep=keep, control=control)
 
-    async def exchange(self, frames: Request, timeout: float | None, what: str, *, keep: bool = False, control: bool = False) -> Any:
-        """Send a request that is written already; otherwise like `call`."""
+    async def exchange(
+        self, frames: Request, timeout: float | None, what: str, *, keep: bool = False, control: bool = False, reads: bool = False
+    ) -> Any:
+        """Send a request that is written already; otherwise like `call`. One that only ``reads`` may go out behind another such."""
         session = self.session
         if session.error is not None or get_running_loop() is not self._loop:
             session.check()
@@ -109,7 +111,7 @@ class Line:
         self._running[ticket] = control
         try:
             while True:
-                reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late)
+                reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late, reads=reads)
                 if session.debug:
                     log.debug("from port %d: %s", self.number, wire.summarise(reply))
                 try:

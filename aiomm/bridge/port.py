@@ -41,6 +41,7 @@ _NONSENSE: Final = 3  # messages that belong to nothing, in place of an answer t
 _ADVICE: Final = (
     "Check that Micro-Manager runs, that its server is switched on (Tools > Options > Run server on port) and that it has this port"
 )
+_AHEAD: Final = 2  # questions that may be sent behind another one: its answer is on the way meanwhile
 _REMEMBERED: Final = 32  # calls that are over, by which a reply sent twice or much too late is known
 
 
@@ -48,7 +49,8 @@ class Port:
     """One command port of the server, on one loop.
 
     The server answers one request at a time. So requests wait here, where they can still be withdrawn, and go out
-    one by one. Each carries a key in its ZeroMQ envelope, which the server's socket gives back with the reply: no reply
+    one by one; only what reads and nothing else may go out behind another such, so that Java finds it when it is done with
+    that one. Each carries a key in its ZeroMQ envelope, which the server's socket gives back with the reply: no reply
     is ever taken for another call's. When nobody waits any more for the reply of a call that was sent, the next one
     goes out as soon as that late reply, or the reply to a handshake sent after it, shows that the server is free.
 
@@ -88,6 +90,7 @@ class Port:
         self._closed = False
         self._waiting: OrderedDict[Call, None] = OrderedDict()
         self._current: Call | None = None
+        self._ahead: deque[Call] = deque()  # sent behind the current one: all of them only read
         self._probes: list[bytes] = []
         self._probe_timer: asyncio.TimerHandle | None = None
         self._nonsense = 0
@@ -104,7 +107,7 @@ class Port:
     @property
     def stats(self) -> PortStats:
         """How it fares."""
-        abandoned = self._current is not None and self._current.abandoned
+        abandoned = sum(call is not None and call.abandoned for call in (self._current, *self._ahead))
         return PortStats(self._calls, len(self._overdue) + abandoned, max(self._attempts - 1, 0))
 
     async def open(self, hello: Callable[[], Request], check: Callable[[Reply], None], *, again: bool = True) -> None:
@@ -160,6 +163,7 @@ class Port:
         late: Callable[[Reply], Request | None] | None = None,
         last: bool = False,
         once_sent: float | None = None,
+        reads: bool = False,
     ) -> Reply:
         """Send `frames` when it is their turn and return the frames of the reply.
 
@@ -180,6 +184,8 @@ class Port:
             The server closes this port after the reply, or before the reply went out: then there are no frames.
         once_sent
             Seconds until a reply must be there from when the request is sent; None for as long as it takes.
+        reads
+            It changes nothing, and its reply has nothing to release: it may be sent before its turn, behind another such request.
 
         Raises
         ------
@@ -195,11 +201,11 @@ class Port:
         if self._link is None or self._closed:
             raise self._gone(what)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        call = Call(frames, future, what, late, last, once_sent)
+        call = Call(frames, future, what, late, last, once_sent, reads)
         if timeout is not None:
             call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
         current = self._current
-        if current is None and not self._waiting and self._doubt is None:
+        if not self._waiting and self._doubt is None and (current is None or (reads and self._may_read_ahead(current))):
             self._send(call)
             self._look_again()
         else:
@@ -234,9 +240,10 @@ class Port:
             del self._waiting[call]
             call.fail(self._gone(call.what))
         current = self._current
-        if current is not None and current.future is not None:
-            current.fail(ClosedError(f"{current.what}: the bridge was closed before its reply came; whether it ran is not known"))
-            current.abandoned = True
+        for sent in (current, *self._ahead):
+            if sent is not None and sent.future is not None:
+                sent.fail(ClosedError(f"{sent.what}: the bridge was closed before its reply came; whether it ran is not known"))
+                sent.abandoned = True
         self._idle.clear()
         try:
             if current is not None and (current.late is not None or current.future is None):
@@ -263,12 +270,14 @@ class Port:
     def _shut(self) -> None:
         """Close the socket and let nobody wait."""
         link, self._link = self._link, None
-        if self._current is not None:
-            self._current.fail(self._gone(self._current.what))
+        for sent in (self._current, *self._ahead):
+            if sent is not None:
+                sent.fail(self._gone(sent.what))
         for call in self._waiting:
             call.fail(self._gone(call.what))
         self._end_probes()
         self._current = self._doubt = None
+        self._ahead.clear()
         self._waiting.clear()
         self._overdue.clear()
         self._idle.set()
@@ -293,8 +302,10 @@ class Port:
             self.lost = ServerLostError(where)
         if last and current is not None and current.future is not None and not current.future.done():
             current.future.set_result([])  # the server closes the port without waiting for its reply to go out
-        elif current is not None:
-            current.fail(ServerLostError(f"{current.what}: {where}; whether it ran is not known"))
+        else:
+            for sent in (current, *self._ahead):
+                if sent is not None:
+                    sent.fail(ServerLostError(f"{sent.what}: {where}; whether it ran is not known"))
         if not self._opened:
             for call in self._waiting:  # the handshake, of which the server took nothing any more
                 call.fail(ServerLostError(f"{call.what}: {where}"))
@@ -302,14 +313,19 @@ class Port:
         if self.lost is not None:
             self._on_lost(self, self.lost)
 
-    def _send(self, call: Call) -> None:
-        if self._put(call):
-            self._current = call
-            if call.once_sent is not None and call.timer is None:
-                call.timer = self._loop.call_later(call.once_sent, self._out_of_time, call, call.once_sent)
-        else:
+    def _send(self, call: Call) -> bool:
+        """Send, behind the current one if there is one; whether that was possible."""
+        if not self._put(call):
             self._waiting[call] = None
             self._waiting.move_to_end(call, last=False)
+            return False
+        if self._current is None:
+            self._current = call
+        else:
+            self._ahead.append(call)
+        if call.once_sent is not None and call.timer is None:
+            call.timer = self._loop.call_later(call.once_sent, self._out_of_time, call, call.once_sent)
+        return True
 
     def _put(self, call: Call) -> bool:
         """Send; whether that was possible."""
@@ -328,15 +344,24 @@ class Port:
         return True
 
     def _pump(self) -> None:
-        """Send the next waiting request, if the server is free; ask whether it is, if that is not known."""
-        if not self._waiting or self._link is None:
-            return
-        current = self._current
-        if current is None and self._doubt is None:
-            call, _ = self._waiting.popitem(last=False)
-            self._send(call)
-        elif (current is None or current.abandoned) and not self._probes:
-            self._ask_if_free(self._timeout)
+        """Send the next waiting request, if the server is free or both only read; ask whether it is free, if that is not known."""
+        waiting = self._waiting
+        while waiting and self._link is not None:
+            current = self._current
+            if current is None and self._doubt is None:
+                pass
+            elif current is None or current.abandoned:
+                if not self._probes:
+                    self._ask_if_free(self._timeout)
+                return
+            elif self._doubt is not None or not self._may_read_ahead(current) or not next(iter(waiting)).reads:
+                return
+            call, _ = waiting.popitem(last=False)
+            if not self._send(call):
+                return
+
+    def _may_read_ahead(self, current: Call) -> bool:
+        return current.reads and len(self._ahead) < _AHEAD and not current.abandoned
 
     def _ask_if_free(self, patience: float) -> None:
         """Shake hands: the reply comes after those to all that was sent before.
@@ -378,7 +403,7 @@ class Port:
             current = self._current
             if current is not None and current.key == key and len(frames) > 2 and not len(frames[1]):
                 del frames[:2]
-                self._current = None
+                self._current = self._ahead.popleft() if self._ahead else None
                 self._finish(current, frames)
             else:
                 self._take_other(key, frames)
@@ -413,6 +438,12 @@ class Port:
             return  # sent twice, or no longer of interest
         if good and key in self._probes:
             self._take_probe(frames[2:])
+        elif good and current is not None and any(key == call.key for call in self._ahead):
+            while current is not None and current.key != key:
+                current = self._without_reply()
+            self._current = self._ahead.popleft() if self._ahead else None
+            assert current is not None
+            self._finish(current, frames[2:])
         elif good and key in self._overdue:
             call = self._overdue.pop(key)
             self._over.append(key)
@@ -432,11 +463,8 @@ class Port:
         """The server answered a handshake: it is done with all that was sent before."""
         self._end_probes()
         self._nonsense = 0
-        current, self._current = self._current, None
-        if current is not None:
-            self._overdue[current.key] = current
-            if len(self._overdue) > _REMEMBERED:
-                self._overdue.popitem(last=False)
+        while self._current is not None:
+            self._without_reply()
         if self._doubt is not None:
             try:
                 self._check(frames)
@@ -444,6 +472,17 @@ class Port:
                 return self._give_up(f"after a reply that was not understood came another: {error}")
             self._doubt = None
         return None
+
+    def _without_reply(self) -> Call | None:
+        """The server is done with the current request, and its reply has not come; perhaps it does later. Gives the next one."""
+        lost = self._current
+        assert lost is not None
+        lost.fail(ProtocolError(f"{lost.what}: its reply did not come, but one to a later message; whether it ran is not known"))
+        self._overdue[lost.key] = lost
+        if len(self._overdue) > _REMEMBERED:
+            self._overdue.popitem(last=False)
+        self._current = self._ahead.popleft() if self._ahead else None
+        return self._current
 
     def _drop_probe_timer(self) -> None:
         if self._probe_timer is not None:
@@ -487,3 +526,5 @@ class Port:
             call.abandoned = True
             self._pump()
             self._look_again()
+        elif call in self._ahead:
+            call.abandoned = True

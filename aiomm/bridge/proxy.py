@@ -167,7 +167,7 @@ class JavaObject(Handle):
         else:  # most calls of a core: between them and the port stands nothing that is not needed
             signature, values, frames = written
             try:
-                value = await line.exchange(frames, line.session.call_timeout, signature.name)
+                value = await line.exchange(frames, line.session.call_timeout, signature.name, reads=method.reads)
             except JavaException as error:
                 if not _refused(error):
                     raise

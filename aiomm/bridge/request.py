@@ -38,7 +38,7 @@ class PortStats(NamedTuple):
 class Call:
     """One request and who waits for its reply; `future` is None when nobody does."""
 
-    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "once_sent", "timer", "what")
+    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "once_sent", "reads", "timer", "what")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Call:
         late: Callable[[Reply], Request | None] | None = None,
         last: bool = False,
         once_sent: float | None = None,
+        reads: bool = False,
     ) -> None:
         self.frames = frames
         self.future = future
@@ -55,6 +56,7 @@ class Call:
         self.late = late
         self.last = last
         self.once_sent = once_sent
+        self.reads = reads
         self.abandoned = False
         self.key = random.getrandbits(64).to_bytes(8, "little")
         self.timer: asyncio.TimerHandle | None = None

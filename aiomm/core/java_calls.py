@@ -5,6 +5,7 @@ Both follow from the types in `aiomm.core.methods`; a method that MMCoreJ has in
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -138,8 +139,15 @@ async def _tagged(core: JavaObject, method: str, args: tuple[Any, ...]) -> Tagge
 
 async def get_image(core: JavaObject, num_channel: int | None = None) -> NDArray[Any]:
     """Give the snapped image."""
-    pixels = await core.call("getImage", () if num_channel is None else (num_channel,))
-    return values.shaped(pixels, int(await core.call("getImageWidth", ())), int(await core.call("getImageHeight", ())))
+    # Java is asked for its size while it writes the image
+    sizes = [asyncio.ensure_future(core.call(name, ())) for name in ("getImageWidth", "getImageHeight")]
+    try:
+        pixels = await core.call("getImage", () if num_channel is None else (num_channel,))
+        return values.shaped(pixels, *[int(await size) for size in sizes])
+    finally:
+        for size in sizes:
+            size.cancel()
+        await asyncio.gather(*sizes, return_exceptions=True)
 
 
 async def get_tagged_image(core: JavaObject, camera_channel_index: int = 0) -> TaggedImage:

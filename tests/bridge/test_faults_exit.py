@@ -159,7 +159,7 @@ async def test_closing_a_bridge_whose_server_dies(own_java_host: JavaHost, busy:
     faults = await bridge.construct_java_object("aiomm.host.Faults", new_socket=True)
     things = [await bridge.construct_java_object(SAMPLES) for _ in range(3)]
     os.kill(own_java_host.pid, signal.SIGSTOP)  # it gets no further until it dies
-    call = asyncio.create_task(faults.count()) if busy == "a call" else None
+    call = asyncio.create_task(faults.block()) if busy == "a call" else None
     if busy == "a release":
         things.clear()
         gc.collect()
