@@ -524,7 +524,8 @@ class Port:
             del self._waiting[call]
         elif call is self._current:
             call.abandoned = True
-            self._pump()
-            self._look_again()
+            if self._loop.is_running():  # else its task was thrown away, perhaps at the end of the interpreter: nothing is sent
+                self._pump()
+                self._look_again()
         elif call in self._ahead:
             call.abandoned = True

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,12 +47,33 @@ def on_interrupt(stop: Callable[[], None]) -> Iterator[Hardware]:
         hardware.terminated = signum == signal.SIGTERM
         loop.call_soon_threadsafe(stop)
 
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield hardware
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
+    with _waking(loop):
+        previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield hardware
+        finally:
+            for number, old in previous.items():
+                signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def _waking(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Have each signal wake the loop: one that comes when it is just about to wait would be handled only at the next event."""
+    woken, wake = socket.socketpair()
+    with woken, wake:
+        woken.setblocking(False)
+        wake.setblocking(False)
+        try:
+            loop.add_reader(woken, woken.recv, 4096)
+        except NotImplementedError:  # Windows' default loop does so by itself
+            yield
+            return
+        before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(woken)
 
 
 def abandon(safe: bool, code: Exit) -> None:
