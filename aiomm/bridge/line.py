@@ -27,6 +27,7 @@ __all__ = ["Line"]
 
 log = logging.getLogger("aiomm.bridge")
 
+_HALF_MADE: Final = 100  # calls that may meet a port which is just being made: that takes Java well below a millisecond
 _NULL: Final = "java.lang.NullPointerException"
 
 
@@ -110,14 +111,14 @@ class Line:
         ticket = next(self._tickets)
         self._running[ticket] = control
         try:
-            while True:
+            for tried in count(1):
                 reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late, reads=reads)
                 if session.debug:
                     log.debug("from port %d: %s", self.number, wire.summarise(reply))
                 try:
                     return wire.parse_reply(reply)
                 except JavaException as error:
-                    if not _half_made(error):
+                    if tried == _HALF_MADE or not _half_made(error):
                         raise
         except ProtocolError as error:
             self.port.broken(error)

@@ -89,7 +89,7 @@ class Link:
     lost
         Called when the last peer that had shaken hands is gone, with what was seen.
     silent
-        Called when a peer has connected to this socket and does not greet, again and again while it does not.
+        Called when a peer has connected to this socket and does not greet, again and again, more and more seldom, while it does not.
     """
 
     def __init__(
@@ -216,14 +216,14 @@ class Link:
                     if not self._peers:
                         self._lost("the other side closed it")
 
-    def _await_greeting(self) -> None:
+    def _await_greeting(self, patience: float = _GREETS) -> None:
         self._greeted()
         if self._silent is not None:
-            self._greets = asyncio.get_running_loop().call_later(_GREETS, self._still_silent, self._silent)
+            self._greets = asyncio.get_running_loop().call_later(patience, self._still_silent, self._silent, patience)
 
-    def _still_silent(self, tell: Callable[[], None]) -> None:
+    def _still_silent(self, tell: Callable[[], None], patience: float) -> None:
         tell()
-        self._await_greeting()
+        self._await_greeting(2 * patience)
 
     def _greeted(self) -> None:
         if self._greets is not None:

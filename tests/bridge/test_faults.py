@@ -379,10 +379,15 @@ async def test_a_field_and_an_iteration_and_a_release_end_too(own_java_host: Jav
         await only_its_own(own_java_host)
 
 
+HALF_MADE = (
+    b'{"type":"exception","value":"java.lang.NullPointerException\\n\\tat '
+    b'org.micromanager.pyjavaz.ZMQServer.getObjectKnownToServer(ZMQServer.java:215)\\n"}'
+)
+
+
 async def test_a_call_that_met_a_port_just_being_made_is_made_again() -> None:
     """The server looks for arguments at all its ports, also at those that another thread is making; it has run nothing then."""
-    stack = "java.lang.NullPointerException\\n\\tat org.micromanager.pyjavaz.ZMQServer.getObjectKnownToServer(ZMQServer.java:215)\\n"
-    replies = [f'{{"type":"exception","value":"{stack}"}}'.encode(), b'{"type":"primitive","value":7}']
+    replies = [HALF_MADE, b'{"type":"primitive","value":7}']
 
     def answer(frames: list[bytes]) -> list[list[bytes]]:
         return [[*frames[:-1], replies.pop(0)]]
@@ -390,3 +395,11 @@ async def test_a_call_that_met_a_port_just_being_made_is_made_again() -> None:
     with zmq_server(greets(answer)) as number:
         async with aiomm.Bridge(port=number) as bridge:
             assert await bridge._session.main.ask({"command": "get-class"}, "asking") == 7  # type: ignore[union-attr]
+
+
+async def test_a_port_that_is_never_made_is_an_error() -> None:
+    """It is not asked for ever."""
+    with zmq_server(greets(lambda frames: [[*frames[:-1], HALF_MADE]])) as number:
+        async with aiomm.Bridge(port=number) as bridge, asyncio.timeout(30):
+            with pytest.raises(errors.JavaException, match="NullPointerException"):
+                await bridge._session.main.ask({"command": "get-class"}, "asking")  # type: ignore[union-attr]
