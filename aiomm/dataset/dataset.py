@@ -265,6 +265,10 @@ class Dataset(Views):
         """
         store = self._store
         if channel_name is None and resolution_level == 0 and not axes:  # most often, and then as quick as can be
+            if not read_metadata:
+                image = store.quick(channel, z, time, position, row, col, memmapped)
+                if image is not None:
+                    return image
             found = store.index.finder.find_usual(channel, z, time, position, row, col)
         else:
             found = -1

@@ -22,7 +22,7 @@ _TILE = ("position", "row", "column")
 SPARE: Final = 4
 """How many places an array may have for each row."""
 
-_PLAIN: Final = frozenset({int, str, type(None), *(np.dtype(code).type for code in "bhilqBHILQU")})
+PLAIN: Final = frozenset({int, str, type(None), *(np.dtype(code).type for code in "bhilqBHILQU")})
 """Types of which values can be told apart as they are: 1.0 and True are equal to 1."""
 
 
@@ -84,7 +84,7 @@ class Keys:
         values = (channel, z, time, position, row, column)
         try:
             found = self._rows.get(values + self._nothing if self._nothing else values, -1)
-            return found if _PLAIN.issuperset(map(type, values)) else -1
+            return found if PLAIN.issuperset(map(type, values)) else -1
         except TypeError:  # no value that could be a key
             return -1
 
@@ -109,10 +109,11 @@ class Grid:
     """
 
     def __init__(self, steps: Sequence[dict[Any, int]], rows: np.ndarray) -> None:
-        self._times, self._zs, self._channels, self._tiles = steps
-        self._no_tile: Any = self._tiles.get((None, None, None))
-        self._all = rows
-        self._rows: Any = memoryview(rows)  # type: ignore[arg-type]
+        self.times, self.zs, self.channels, self.tiles = steps
+        self.no_tile: Any = self.tiles.get((None, None, None))
+        self.counted = len(self.times) if all(type(time) is int and time == step for time, step in self.times.items()) else 0
+        """How many times there are, if each is a number, and its step that number."""
+        self.rows = rows
 
     def find(self, axes: Axes) -> int:
         """As of `Keys`."""
@@ -122,26 +123,14 @@ class Grid:
     def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
         """As of `Keys`."""
         try:
-            if tiled := position is not None or row is not None or column is not None:
-                tile = self._tiles[position, row, column]
-            else:
-                tile = self._no_tile  # None is a TypeError below
-            place = self._times[time] + self._zs[z] + self._channels[channel] + tile
+            place = self.times[time] + self.zs[z] + self.channels[channel] + self.tiles[position, row, column]
         except (KeyError, TypeError):
             return -1
-        plain = _PLAIN
-        if (
-            (type(time) is int or type(time) in plain)
-            and (type(z) is int or type(z) in plain)
-            and (type(channel) is str or type(channel) in plain)
-            and (not tiled or plain.issuperset(map(type, (position, row, column))))
-        ):
-            return self._rows[place]  # type: ignore[no-any-return]
-        return -1
+        return int(self.rows[place]) if PLAIN.issuperset(map(type, (channel, z, time, position, row, column))) else -1
 
     def winners(self, count: int) -> np.ndarray:
         """As of `Keys`."""
-        return np.sort(self._all[(self._all >= 0) & (self._all < count)]).astype(np.int64)
+        return np.sort(self.rows[(self.rows >= 0) & (self.rows < count)]).astype(np.int64)
 
 
 class Later:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,8 @@ class Index:
             self._codes = grown
 
     def _add_axes(self, axes: dict[str, type]) -> None:
-        new = [name for name in axes if name not in self._column]
+        # as a program's own keywords are kept: they are compared at once
+        new = [sys.intern(str(name)) for name in axes if name not in self._column]
         for name in new:
             if axes[name] is str:
                 self._labels[name] = []

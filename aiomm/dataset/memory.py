@@ -11,6 +11,7 @@ from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import as_mapping, encode_json, encode_metadata
 from aiomm.dataset.index import Index
 from aiomm.dataset.queueing import Intake
+from aiomm.dataset.storage import Quick, not_quick
 from aiomm.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class MemoryStore:
     def __init__(self, summary: dict[str, Any]) -> None:
         self.summary = summary
         self.index = Index()
+        self.quick: Quick = not_quick
         self._images: list[np.ndarray] = []
         self._depths: list[int] = []
         self._metadata: list[bytes] = []

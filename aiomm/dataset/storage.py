@@ -100,11 +100,22 @@ class BlockReader(Protocol):
         ...
 
 
+Quick = Callable[[Any, Any, Any, Any, Any, Any, bool], "np.ndarray | None"]
+
+
+def not_quick(channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any, mapped: bool) -> np.ndarray | None:
+    """As `Store.quick`, of a store that has no quick way."""
+    return None
+
+
 class Store(Protocol):
     """What a `Dataset` reads: an index and the images of its rows. Every method is thread-safe."""
 
     index: Index
     summary: dict[str, Any]
+    quick: Quick
+    """Find and read, or map, the image with exactly these values, which may be anything; None for no such axis. It gives None
+    where another way may find it. Another one comes as the dataset is used, so take it anew each time."""
 
     @property
     def path(self) -> Path | None:

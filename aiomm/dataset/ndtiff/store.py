@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.dataset.finders import Finder, Grid
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.blocks import FolderBlocks
 from aiomm.dataset.ndtiff.files import InputFile, InputFiles, tiffs_in
-from aiomm.dataset.ndtiff.quick import Quick, find_quick
+from aiomm.dataset.ndtiff.quick import make_quick
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
+from aiomm.dataset.storage import Quick, not_quick
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ class FolderStore:
         self.version = version
         self._inputs = InputFiles(folder, files)
         self._finished = False
-        self._quick: Quick | None = None
-        self._quick_of = 0  # how many rows there were when it was made
+        self.quick: Quick = not_quick
+        self._quick_of: Finder | None = None
+        self._closed = False
 
     @property
     def finished(self) -> bool:
@@ -104,13 +106,10 @@ class FolderStore:
         return ndtiff.DEPTH_OF_PIXEL_TYPE[self.table.row(row)[KIND]]
 
     def read(self, row: int) -> np.ndarray:
-        quick = self._quick
-        if quick is not None and (image := quick.read(row)) is not None:
-            return image
-        self._look_for_quick()
         number, offset, width, height, kind, _, _ = self.table.row(row)
         shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
         file = self._inputs.get(number)
+        self._look_for_quick(row, file)
         count = width * height * (3 if len(shape) == 3 else 1) * dtype.itemsize
         if count > 2**20 and offset + count > file.size():  # before the memory is asked for
             raise file.too_short(offset, count)
@@ -119,21 +118,21 @@ class FolderStore:
         return out
 
     def view(self, row: int) -> np.ndarray:
-        quick = self._quick
-        if quick is not None and row < quick.count:
-            return quick.view(row)
-        self._look_for_quick()
         number, offset, width, height, kind, _, _ = self.table.row(row)
         shape, dtype = ndtiff.shape_and_dtype(kind, width, height)
         count = width * height * (3 if len(shape) == 3 else 1) * dtype.itemsize
-        return self._inputs.get(number).view(offset, count).view(dtype).reshape(shape)
+        file = self._inputs.get(number)
+        self._look_for_quick(row, file)
+        return file.view(offset, count).view(dtype).reshape(shape)
 
-    def _look_for_quick(self) -> None:
-        """Do so at the first read, and when the rows have doubled since."""
-        rows = len(self.index)
-        if rows >= 2 * self._quick_of:
-            self._quick_of = rows + 1
-            self._quick = find_quick(self.table, rows, self._inputs)
+    def _look_for_quick(self, row: int, file: InputFile) -> None:
+        """Make the quick way to images like this one, in this file; another one when the index has another finder."""
+        finder = self.index.finder
+        if finder is not self._quick_of:
+            self._quick_of = finder
+            self.quick = make_quick(self.index, finder, self.table, row, file) if isinstance(finder, Grid) else not_quick
+            if self._closed:  # meanwhile
+                self.quick = not_quick
 
     def metadata(self, row: int) -> dict[str, Any]:
         place = self.table.row(row)
@@ -162,5 +161,6 @@ class FolderStore:
         return FolderBlocks(self.path, list(self.files), places)
 
     def close(self) -> None:
+        self._closed = True
         self._inputs.close()
-        self._quick, self._quick_of = None, sys.maxsize
+        self.quick = not_quick

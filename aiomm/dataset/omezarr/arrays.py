@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from aiomm.dataset.boxes import place_in
+from aiomm.dataset.storage import not_quick
 from aiomm.errors import ClosedError, DatasetFormatError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.index import Index
     from aiomm.dataset.omezarr.store import ShardStore
+    from aiomm.dataset.storage import Quick
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ class ZarrStore:
         self.path: Path = root
         self.summary = summary
         self.index = index
+        self.quick: Quick = not_quick
         self._arrays = Arrays(root, sources)
         self._places = places
         self._frames = frames

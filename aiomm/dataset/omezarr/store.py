@@ -16,6 +16,7 @@ from aiomm.dataset.ndtiff.format import load_json
 from aiomm.dataset.ndtiff.store import decode_metadata
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.frames import BITS, FRAMES_NAME, IMAGE, INDEX_NAME, LENGTH, METADATA, OFFSET, SHARD, parse_log
+from aiomm.dataset.storage import not_quick
 from aiomm.errors import ClosedError, DatasetFormatError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.ndtiff.files import InputFile
     from aiomm.dataset.omezarr.layout import ImagePlan
     from aiomm.dataset.omezarr.slab import Slab
-    from aiomm.dataset.storage import Axes
+    from aiomm.dataset.storage import Axes, Quick
 
 OPEN_FILES: Final = 128
 
@@ -151,6 +152,7 @@ class ShardStore:
         self.path: Path = root
         self.summary = summary
         self.index = index
+        self.quick: Quick = not_quick
         self.images = images
         self.shards = shards
         self._table = table
