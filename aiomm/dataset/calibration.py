@@ -10,16 +10,20 @@ import numpy as np
 from aiomm.errors import DatasetError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiomm.dataset.storage import Store
 
 CHEAP: Final = 2000
 """Images at most whose metadata are read for the coordinates of one axis."""
 _PIXEL: Final = ("PixelSize_um", "PixelSizeUm")
 _KEYS: Final = {"z": (("ZPosition_um_Intended", "ZPosition_um"), 1.0), "time": (("ElapsedTime-ms",), 1e-3)}
+ORIGINS: Final = {"x": "XOrigin_um", "y": "YOrigin_um", "z": "ZOrigin_um", "time": "TOrigin_ms"}
+"""Metadata of an image that say where what it belongs to begins: the centre of the first pixel, the first z, the first time."""
 _STEPS: Final = {"z": (("z-step_um", "z_step_um"), 1.0), "time": (("Interval_ms",), 1e-3)}
 
 
-def _number(metadata: dict[str, Any], keys: tuple[str, ...]) -> float | None:
+def _number(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:
     for key in keys:
         value = metadata.get(key)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
@@ -53,6 +57,38 @@ def pixel_at(store: Store, level: int, row: int) -> dict[str, float]:
     return {} if size is None else dict.fromkeys("yx", size * 2**level)
 
 
+def origins(store: Store, row: int) -> dict[str, float]:
+    """Where the image in a row begins, see `origins_in`."""
+    return origins_in(_metadata(store, row))
+
+
+def origins_in(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """Where an image begins along x and y, its stack along z, in µm, and its series in s; as far as its metadata tell."""
+    found = {name: _number(metadata, (key,)) for name, key in ORIGINS.items()}
+    return {name: at * (1e-3 if name == "time" else 1.0) for name, at in found.items() if at is not None}
+
+
+def pixel_origins(store: Store, names: list[str], grid: np.ndarray) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Where the first pixels of images are along y and x, in µm, NaN where unknown; nothing if they do not tell, or it is not cheap.
+
+    Images that differ in time, channel and z only are in one place: the arrays have the other axes, whose names come first.
+    """
+    outer = [i for i, name in enumerate(names) if name not in ("time", "channel", "z")]
+    rows = np.moveaxis(grid, outer, range(len(outer)))
+    shape = rows.shape[: len(outer)]
+    firsts = [there[0] if len(there := some[some >= 0]) else -1 for some in rows.reshape(math.prod(shape), -1)]
+    told = origins(store, next(int(row) for row in firsts if row >= 0)).keys() & {"y", "x"}
+    if not told or len(firsts) > CHEAP:
+        return [], {}
+    found = [origins(store, int(row)) if row >= 0 else {} for row in firsts]
+    return [names[i] for i in outer], {axis: np.array([at.get(axis, np.nan) for at in found]).reshape(shape) for axis in sorted(told)}
+
+
+def shift(store: Store, level: int) -> float:
+    """Where a level's first pixel, a mean of several, lies behind that of full resolution, in its own pixels; 0 if it says itself."""
+    return (1 - 0.5**level) / 2 if getattr(store, "sizes", None) is None else 0.0
+
+
 def step(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int) -> float | None:
     """Distance of neighbours along ``z`` in µm or ``time`` in s, taken from two images or the summary; None where unknown."""
     keys, factor = _STEPS[name]
@@ -76,8 +112,10 @@ def positions(store: Store, name: str, values: list[Any], grid: np.ndarray, axis
     known = _number(store.summary, step_keys)
     if known is not None and known > 0 and values and isinstance(values[0], int):
         some = grid[grid >= 0]
-        if len(some) and not _metadata(store, int(some[0])).keys() & set(keys):
-            return [value * known * step_factor for value in values]
+        first = _metadata(store, int(some[0])) if len(some) else {}
+        if len(some) and not first.keys() & set(keys):
+            begin = _number(first, (ORIGINS[name],)) or 0.0
+            return [(begin + value * known) * step_factor for value in values]
     if len(values) > CHEAP:
         return None
     found = []

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.dataset import calibration
 from aiomm.dataset.encode import encode_json
 from aiomm.errors import DatasetFormatError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from aiomm.dataset.storage import Axes, Store
@@ -182,7 +183,23 @@ def _ome(store: Store, one: Series, row: int) -> dict[str, Any]:
     interval = summary.get("Interval_ms")
     if isinstance(interval, (int, float)) and not isinstance(interval, bool) and math.isfinite(interval) and interval > 0:
         ome["TimeIncrement"], ome["TimeIncrementUnit"] = interval / 1000, "s"
-    return ome
+    planes = _planes(store, one, ome)
+    return {**ome, "Plane": planes} if planes else ome
+
+
+def _planes(store: Store, one: Series, ome: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Where each plane is, if the images say where they begin; there is one value for each plane, also where there is no image."""
+    begins = calibration.origins(store, int(one.grid[one.grid >= 0][0]))
+    planes: dict[str, list[Any]] = {}
+    for axis, at in begins.items():
+        if axis == "time" or f"PhysicalSize{axis.upper()}" not in ome:
+            continue
+        along = [at] * one.grid.size
+        if axis == "z":
+            heights = [at + (value or 0) * ome["PhysicalSizeZ"] for value in one.values[2]]
+            along = heights * (one.grid.size // len(heights))
+        planes[f"Position{axis.upper()}"], planes[f"Position{axis.upper()}Unit"] = along, ["µm"] * one.grid.size
+    return planes
 
 
 def _lines(store: Store, found: list[Series]) -> Iterator[bytes]:

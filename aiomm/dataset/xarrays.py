@@ -51,9 +51,19 @@ def make_dataarray(
                     coordinates[f"{axis}_index"] = (axis, along)
                 coordinates[axis] = (axis, found, {"units": "µm" if axis == "z" else "s"})
     pixel = calibration.pixel_at(store, level, first)
+    outer, begins = calibration.pixel_origins(store, list(values), grid)
     for axis, length in zip("yx", array.shape[grid.ndim : grid.ndim + 2], strict=True):
-        if axis in pixel:
-            coordinates[axis] = (axis, np.arange(length) * pixel[axis], {"units": "µm"})
+        if axis not in pixel:
+            continue
+        begin, shift = 0.0, calibration.shift(store, level) * pixel[axis]
+        if axis in begins:
+            several = set(begins[axis][~np.isnan(begins[axis])].tolist())
+            if len(several) == 1:
+                begin = several.pop()
+            elif f"{axis}_origin" not in dimensions:  # pixels count from the first one of each image, which is there
+                along = [dimensions[list(values).index(name)] for name in outer]
+                coordinates[f"{axis}_origin"] = (along, begins[axis], {"units": "µm"})
+        coordinates[axis] = (axis, begin + shift + np.arange(length) * pixel[axis], {"units": "µm"})
     if "rgb" in pixels:
         coordinates["rgb"] = ("rgb", ["red", "green", "blue"])
     return xarray.DataArray(array, dims=dimensions, coords=coordinates, attrs=dict(store.summary), name=name)

@@ -304,7 +304,7 @@ class _Describer:
             prefix = f"{number}/" if several else ""
             what = {name: self._lengths[name][i] for name, i in zip(self._others, place, strict=True)}
             name = " ".join(f"{key} {value}" for key, value in what.items()) or (self._store.path.name if self._store.path else "image")
-            image = {"ome": self._multiscales(name, scales)}
+            image = {"ome": self._multiscales(name, scales, self._begins(place, scales))}
             if several:
                 documents[f"{prefix}{FILE}"] = _json(group({**image, "aiomm": {"axes": what}}))
             else:
@@ -318,14 +318,24 @@ class _Describer:
     def _scales(self) -> dict[str, float | None]:
         sizes: dict[str, float | None] = {}
         first = int(self._grid[self._grid >= 0][0])
-        sizes["y"] = sizes["x"] = calibration.pixel_size(self._store, first)
+        sizes.update(calibration.pixel_at(self._store, 0, first))
         names = list(self._values)
         for name, short in (("time", "t"), ("z", "z")):
             if name in names:
                 sizes[short] = calibration.step(self._store, name, self._values[name], self._grid, names.index(name))
         return sizes
 
-    def _multiscales(self, name: str, scales: Mapping[str, float | None]) -> dict[str, Any]:
+    def _begins(self, place: tuple[int, ...], scales: Mapping[str, float | None]) -> dict[str, float]:
+        """Where the images of a place begin, in the units of ``scales``."""
+        names = list(self._values)
+        rows = np.moveaxis(self._grid, [names.index(name) for name in self._others], range(len(self._others)))[place]
+        begins = {_OURS.get(name, name): at for name, at in calibration.origins(self._store, int(rows[rows >= 0][0])).items()}
+        for name, short in _OURS.items():  # the first ones may be missing
+            if short in begins and isinstance(first := self._lengths.get(name, [0])[0], int):
+                begins[short] += first * (scales.get(short) or 0.0)
+        return begins
+
+    def _multiscales(self, name: str, scales: Mapping[str, float | None], begins: Mapping[str, float]) -> dict[str, Any]:
         axes = []
         for short in self._dimensions:
             axis = {"name": short, "type": _TYPES[short]}
@@ -337,12 +347,12 @@ class _Describer:
             factor = 2.0**i
             scale = [(scales.get(short) or 1.0) * (factor if short in "yx" else 1.0) for short in self._dimensions]
             moves: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+            origin = {short: at for short, at in begins.items() if scales.get(short) is not None and short in self._dimensions}
             if i:  # its pixels are means of several
-                origin = {
-                    short: ((level.begin[k] + level.crop[k]) * factor - self._levels[0].begin[k] + (factor - 1) / 2)
-                    * (scales.get(short) or 1.0)
-                    for k, short in enumerate("yx")
-                }
+                for k, short in enumerate("yx"):
+                    shift = (level.begin[k] + level.crop[k]) * factor - self._levels[0].begin[k] + (factor - 1) / 2
+                    origin[short] = origin.get(short, 0.0) + shift * (scales.get(short) or 1.0)
+            if origin:
                 moves.append({"type": "translation", "translation": [origin.get(short, 0.0) for short in self._dimensions]})
             datasets.append({"path": str(i), "coordinateTransformations": moves})
         ome: dict[str, Any] = {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}

@@ -49,7 +49,8 @@ def check(path: Path) -> None:
             assert dataset.read_metadata(**axes, resolution_level=2)["Seed"] == i  # type: ignore[arg-type]
         assert dataset.as_array(axes=["time", "channel"], res_level=2).shape == (2, 2, 275, 175)
     scale = zarr.open_group(str(path), mode="r").attrs["ome"]["multiscales"][0]["datasets"][2]  # type: ignore[index,call-overload]
-    assert scale["coordinateTransformations"] == [{"type": "scale", "scale": [1, 1, 2.0, 2.0]}]  # type: ignore[index,call-overload]
+    moves = [{"type": "scale", "scale": [1, 1, 2.0, 2.0]}, {"type": "translation", "translation": [0, 0, 0.75, 0.75]}]
+    assert scale["coordinateTransformations"] == moves  # type: ignore[index,call-overload]
 
 
 def test_built_while_acquiring_and_by_finish(tmp_path: Path) -> None:

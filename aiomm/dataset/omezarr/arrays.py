@@ -186,6 +186,8 @@ class ZarrStore:
         Where the rows' metadata is; others' datasets have none.
     sizes : dict, optional
         Sizes of a pixel of this level along y and x in µm, as far as known; None if the summary has those of full resolution.
+    told : list of dict, optional
+        What the metadata of each image of an array say, where there are no ``frames``.
     """
 
     def __init__(
@@ -198,6 +200,7 @@ class ZarrStore:
         *,
         frames: ShardStore | None = None,
         sizes: dict[str, float] | None = None,
+        told: list[dict[str, float]] | None = None,
     ) -> None:
         self.path: Path = root
         self.summary = summary
@@ -207,6 +210,7 @@ class ZarrStore:
         self._places = places
         self._frames = frames
         self.sizes = sizes
+        self._told = told or [{}] * len(sources)
         self._closed = False
 
     @property
@@ -232,7 +236,9 @@ class ZarrStore:
         return image
 
     def metadata(self, row: int) -> dict[str, Any]:
-        return {"Axes": self.index.axes_of(row)} if self._frames is None else self._frames.metadata(row)
+        if self._frames is not None:
+            return self._frames.metadata(row)
+        return {**self._told[self._places.of(row)[0]], "Axes": self.index.axes_of(row)}
 
     def differing(self, rows: np.ndarray) -> int:
         numbers, at, which = np.unique(self._places.numbers(rows), return_index=True, return_inverse=True)

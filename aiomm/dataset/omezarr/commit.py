@@ -165,7 +165,7 @@ class Committer(Commit[Slab, Entry]):
                 extents[i] = max(extents[i], at + 1)
             if plan.number not in self._made or any(map(gt, extents, plan.extents)):
                 wanted.setdefault(plan.number, (plan, number))
-            self._steps.learn(entry.plan.names, entry.index, entry.frame.metadata)
+            self._steps.learn(entry.plan, entry.index, entry.frame.metadata)
         whole, failure = len(entries), None
         slots = self._layout.slots
         for plan, first in wanted.values():

@@ -87,4 +87,4 @@ def root(
 
 
 def _image(plan: ImagePlan, slots: Mapping[str, AxisSlots], scales: ome.Scales) -> dict[str, Any]:
-    return ome.image(plan, plan.extents, slots, scales, [("0", 1.0)])
+    return ome.image(plan, plan.extents, slots, scales)

@@ -10,7 +10,7 @@ from aiomm.dataset.ndtiff.format import load_json
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.arrays import Arrays, Computed, Listed, Source, ZarrStore
 from aiomm.dataset.omezarr.frames import INDEX_NAME, parse_log
-from aiomm.dataset.omezarr.sizes import common_sizes, sizes_of, summary_of
+from aiomm.dataset.omezarr.sizes import Along, common_sizes, origins_of, sizes_of, summary_of
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
@@ -106,10 +106,11 @@ def _open_level(root: Path, images: list[_Image], level: int) -> ZarrStore:
         raise DatasetFormatError(f"{root}: {error}") from None
     sizes = [_sizes(image, level) for image in images]
     summary = {**summary_of(sizes, None if level else root), "ome": attributes_of(root) or {}}
-    return ZarrStore(root, summary, index, sources, Computed([box.shape for box in boxes]), sizes=common_sizes(sizes)[0])
+    places = Computed([box.shape for box in boxes])
+    return ZarrStore(root, summary, index, sources, places, sizes=common_sizes(sizes)[0], told=origins_of(sizes))
 
 
-def _sizes(image: _Image, level: int) -> dict[str, float | None]:
+def _sizes(image: _Image, level: int) -> dict[str, Along | None]:
     try:
         return sizes_of(image.multiscale, level)
     except (TypeError, AttributeError, ValueError):  # not as the format has them: images are of use without

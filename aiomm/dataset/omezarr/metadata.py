@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from aiomm.dataset.calibration import origins_in
 from aiomm.dataset.omezarr.layout import ImagePlan, parse_well
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 @dataclass
 class Scales:
-    """Physical sizes: of a pixel and a z step in µm, of a time step in s; None where unknown."""
+    """Physical sizes: of a pixel and a z step in µm, of a time step in s; None where unknown.
+
+    ``origins`` has where image groups begin, by their paths, then by the names of their dimensions.
+    """
 
     pixel: float | None = None
     z: float | None = None
     time: float | None = None
+    origins: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> Scales:
@@ -45,13 +50,16 @@ class Scales:
 
 @dataclass
 class Steps:
-    """Learns the steps of z and time from the metadata of the images."""
+    """Learns the steps of z and time, and where groups begin, from the metadata of their images."""
 
     scales: Scales
     _first: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    def learn(self, names: tuple[str, ...], index: tuple[int, ...], metadata: Mapping[str, Any]) -> None:
-        """Look at an image's metadata; does nothing where the step is known."""
+    def learn(self, plan: ImagePlan, index: tuple[int, ...], metadata: Mapping[str, Any]) -> None:
+        """Look at an image's metadata; does nothing for what is known."""
+        names = plan.names
+        if plan.path not in self.scales.origins:
+            self.scales.origins[plan.path] = {name[0]: at for name, at in origins_in(metadata).items()}  # time is t
         for name, keys, unit in (("z", ("ZPosition_um_Intended", "ZPosition_um"), 1.0), ("time", ("ElapsedTime-ms",), 1000.0)):
             if name not in names or getattr(self.scales, name) is not None:
                 continue
@@ -128,10 +136,8 @@ def parse_array(content: Any, number: int, path: str, place: Axes, names: tuple[
         return None
 
 
-def image(
-    plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots], scales: Scales, levels: Sequence[tuple[str, float]]
-) -> dict[str, Any]:
-    """Make the ``ome`` attribute of an image group.
+def image(plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots], scales: Scales) -> dict[str, Any]:
+    """Make the ``ome`` attribute of an image group, with full resolution alone.
 
     Parameters
     ----------
@@ -140,9 +146,7 @@ def image(
     slots
         Values along the axes.
     scales
-        Physical sizes.
-    levels
-        Path and reduction of each level: ``[("0", 1.0), ("1", 2.0)]``.
+        Physical sizes, and where groups begin.
     """
     sizes: dict[str, float | None] = dict.fromkeys(plan.dimensions)
     sizes.update(t=scales.time, z=scales.z, y=scales.pixel, x=scales.pixel)
@@ -152,22 +156,26 @@ def image(
         if sizes[name] is not None:
             axis["unit"] = "second" if name == "t" else "micrometer"
         axes.append(axis)
-    datasets = [
-        {
-            "path": path,
-            "coordinateTransformations": [
-                {"type": "scale", "scale": [(sizes[name] or 1.0) * (factor if name in "yx" else 1.0) for name in plan.dimensions]}
-            ],
-        }
-        for path, factor in levels
-    ]
+    origins = {name: at for name, at in scales.origins.get(plan.path, {}).items() if sizes.get(name) is not None}
+    scale = [sizes[name] or 1.0 for name in plan.dimensions]
+    moves = transformations(plan.dimensions, scale, [origins.get(name, 0.0) for name in plan.dimensions])
+    full = {"path": "0", "coordinateTransformations": moves}
     ome: dict[str, Any] = {
         "version": VERSION,
-        "multiscales": [{"name": image_name(plan), "axes": axes, "datasets": datasets}],
+        "multiscales": [{"name": image_name(plan), "axes": axes, "datasets": [full]}],
     }
     if "c" in plan.dimensions:
         ome["omero"] = {"channels": _channels(plan, extents, slots), "rdefs": {"model": "color"}}
     return ome
+
+
+def transformations(dimensions: Sequence[str], scale: Sequence[float], origin: Sequence[float], factor: int = 1) -> list[dict[str, Any]]:
+    """Make the coordinateTransformations of a level whose pixels are means of ``factor`` by ``factor``, from those of full resolution."""
+    across = [name in ("y", "x") for name in dimensions]
+    sizes = [size * (factor if pixel else 1) for size, pixel in zip(scale, across, strict=True)]
+    begins = [at + (size * (factor - 1) / 2 if pixel else 0.0) for at, size, pixel in zip(origin, scale, across, strict=True)]
+    moves: list[dict[str, Any]] = [{"type": "scale", "scale": sizes}]
+    return [*moves, {"type": "translation", "translation": begins}] if any(begins) else moves
 
 
 def image_name(plan: ImagePlan) -> str:

@@ -183,13 +183,15 @@ def list_levels(group: Path, count: int, *, sync: bool) -> None:
     try:
         multiscale = attributes["ome"]["multiscales"][0]
         names = [axis["name"] for axis in multiscale["axes"]]
-        scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
+        moves = {move["type"]: move[move["type"]] for move in multiscale["datasets"][0]["coordinateTransformations"]}
+        scale, origin = moves["scale"], moves.get("translation", [0.0] * len(names))
     except (KeyError, IndexError, TypeError) as error:
         raise DatasetFormatError(f"{group / ome.FILE}: no OME-Zarr image: {type(error).__name__}: {error}") from None
     datasets: list[dict[str, Any]] = multiscale["datasets"][:1]
-    for level in range(1, count + 1):
-        sizes = [size * (2**level if name in ("y", "x") else 1) for name, size in zip(names, scale, strict=True)]
-        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": sizes}]})
+    datasets += [
+        {"path": str(level), "coordinateTransformations": ome.transformations(names, scale, origin, 2**level)}
+        for level in range(1, count + 1)
+    ]
     multiscale["datasets"] = datasets
     if count:
         multiscale["type"] = "mean"

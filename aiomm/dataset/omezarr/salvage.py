@@ -259,7 +259,7 @@ class Salvage:
                 slots.put(row.axes[name], at)
         for name, value in row.axes.items():
             self._types[name] = type(value)
-        self.steps.learn(row.plan.names, row.index, metadata)
+        self.steps.learn(row.plan, row.index, metadata)
         self._there.add((row.plan.path, row.index))
         self._axes.add(_key(row.axes))
         self.rows.append(row)

@@ -1,10 +1,12 @@
-"""Physical sizes in OME-Zarr metadata: read in any unit, told in the words of Micro-Manager's summary metadata."""
+"""Physical sizes and origins in OME-Zarr metadata: read in any unit, told in the words of Micro-Manager's metadata."""
 
 from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiomm.dataset.calibration import ORIGINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,36 +30,56 @@ _MILLISECONDS: Final = {
 }
 
 
-def sizes_of(multiscale: Mapping[str, Any], level: int) -> dict[str, float | None]:
-    """Read the sizes of a level along y, x and z in µm, and time in ms; None for one that has no unit, or an unknown one.
+class Along(NamedTuple):
+    """A level along one axis, in µm, or ms of time: the distance of neighbours, and where the first one is."""
 
-    What has neither a unit nor a scale other than 1 says nothing, and is left out.
+    size: float
+    origin: float
+
+
+def sizes_of(multiscale: Mapping[str, Any], level: int) -> dict[str, Along | None]:
+    """Read the sizes and origins of a level along y, x, z and time; None for one that has no unit, or an unknown one.
+
+    What has neither a unit, nor a scale other than 1, nor a translation says nothing, and is left out.
     """
     axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, dict)]
-    scale = [1.0] * len(axes)
+    scale, origin = [1.0] * len(axes), [0.0] * len(axes)
     for several in (multiscale["datasets"][level].get("coordinateTransformations"), multiscale.get("coordinateTransformations")):
-        for one in several if isinstance(several, list) else ():
-            if isinstance(one, dict) and one.get("type") == "scale":
-                by = one.get("scale")
-                if not isinstance(by, list) or len(by) != len(axes) or not all(map(_is_size, by)):
-                    return {}
+        for one in several if isinstance(several, list) else ():  # first those of the level, then those of all levels; in order
+            kind = one.get("type") if isinstance(one, dict) else None
+            if kind not in ("scale", "translation"):
+                continue
+            by = one.get(kind)
+            if not isinstance(by, list) or len(by) != len(axes) or not all(map(_is_size if kind == "scale" else _is_number, by)):
+                return {}
+            if kind == "scale":
                 scale = [size * factor for size, factor in zip(scale, by, strict=True)]
-    found: dict[str, float | None] = {}
-    for axis, size in zip(axes, scale, strict=True):
+                origin = [at * factor for at, factor in zip(origin, by, strict=True)]
+            else:
+                origin = [at + by for at, by in zip(origin, by, strict=True)]
+    found: dict[str, Along | None] = {}
+    for axis, size, at in zip(axes, scale, origin, strict=True):
         name, unit = axis.get("name"), axis.get("unit")
         units = _MILLISECONDS if name in ("t", "time") else _MICROMETERS
-        if name in ("y", "x", "z", "t", "time") and (unit is not None or size != 1):
+        if name in ("y", "x", "z", "t", "time") and (unit is not None or size != 1 or at != 0):
             factor = units.get(unit) if isinstance(unit, str) else None
-            found["time" if name == "t" else name] = None if factor is None else size * factor
+            found["time" if name == "t" else name] = None if factor is None else Along(size * factor, at * factor)
     return found
 
 
-def common_sizes(images: Sequence[Mapping[str, float | None]]) -> tuple[dict[str, float], list[str]]:
+def origins_of(images: Sequence[Mapping[str, Along | None]]) -> list[dict[str, float]]:
+    """Say where each image begins, as the metadata of a single image do, along the axes where one of them begins elsewhere than at 0."""
+    moved = [name for name in ORIGINS if any(along.origin for sizes in images if (along := sizes.get(name)) is not None)]
+    return [{ORIGINS[name]: along.origin for name in moved if (along := sizes.get(name)) is not None} for sizes in images]
+
+
+def common_sizes(images: Sequence[Mapping[str, Along | None]]) -> tuple[dict[str, float], list[str]]:
     """Take the sizes on which all images agree, for a summary holds for all of them; and name the others."""
     agreed: dict[str, float] = {}
     others = []
     for name in dict.fromkeys(name for sizes in images for name in sizes):
-        found = [sizes[name] for sizes in images if name in sizes]
+        of_images = [sizes[name] for sizes in images if name in sizes]
+        found = [None if along is None else along.size for along in of_images]
         first = found[0]
         if first is not None and all(size is not None and math.isclose(size, first, rel_tol=1e-6) for size in found):
             agreed[name] = first
@@ -66,7 +88,7 @@ def common_sizes(images: Sequence[Mapping[str, float | None]]) -> tuple[dict[str
     return agreed, others
 
 
-def summary_of(images: Sequence[Mapping[str, float | None]], told: Path | None) -> dict[str, float]:
+def summary_of(images: Sequence[Mapping[str, Along | None]], told: Path | None) -> dict[str, float]:
     """Say the sizes that images have in common as a summary does; log those that it cannot hold, where the path is given."""
     sizes, lost = common_sizes(images)
     summary = {_KEYS[name]: size for name, size in sizes.items() if name in _KEYS}
@@ -81,5 +103,9 @@ def summary_of(images: Sequence[Mapping[str, float | None]], told: Path | None) 
     return summary
 
 
-def _is_size(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_number(value) and value > 0
