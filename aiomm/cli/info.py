@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from aiomm.dataset import Dataset
+from aiomm.dataset.ndtiff.aside import aside_of
+from aiomm.dataset.ndtiff.format import UNLABELLED_NAME
 from aiomm.dataset.opening import is_dataset
 from aiomm.errors import DatasetFormatError
 
@@ -36,9 +38,19 @@ def describe(path: Path) -> str:
         if shape is not None:
             kind = "RGB" if len(shape) == 3 else dataset.dtype
             lines.append(("pixels", f"{shape[1]} x {shape[0]} {kind}, {dataset.bit_depth} bit"))
+        if why := kept_aside(path):
+            lines.append(("kept aside", why))
         lines.append(("on disk", size(sum(room(file) for file in path.rglob("*") if file.is_file()))))
         lines.append(("finished", "yes" if dataset.finished else NOT_FINISHED))
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
+
+
+def kept_aside(path: Path) -> str:
+    """Say how many images are in the files and not in the dataset, and why; nothing if there are none."""
+    unlabelled, torn = aside_of(path)
+    reasons = [(unlabelled, "after a lost frame (nobody can say on which axes)"), (torn, "not written to the end")]
+    said = ", ".join(f"{count} {why}" for count, why in reasons if count)
+    return f"{unlabelled + torn} images of its files, with their records in {UNLABELLED_NAME}: {said}" if said else ""
 
 
 def datasets_in(folder: Path) -> list[str]:

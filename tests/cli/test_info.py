@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from aiomm.cli import app
@@ -84,3 +86,33 @@ def test_what_is_not_a_dataset_is_said_in_one_sentence(tmp_path: Path) -> None:
         assert (code, said) == (3, {})
         assert len(err.splitlines()) == 1
         assert str(path) in err
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_images_that_were_kept_aside(tmp_path: Path, tiled: bool) -> None:
+    """As of a Micro-Manager whose camera lost a frame, and whose disk was full."""
+    writer = write(tmp_path, [{"time": t} for t in range(5)], (200, 300))
+    writer.finish()
+    path = Path(writer.path)
+    assert "kept aside" not in info(path)[1]
+    if tiled:
+        (tmp_path / "tiled").mkdir()
+        path = path.rename(tmp_path / "tiled" / "Full resolution")
+    index = path / "NDTiff.index"
+    data = index.read_bytes()
+    records = [data[at : at + len(data) // 5] for at in range(0, len(data), len(data) // 5)]
+    index.write_bytes(b"".join(records[:2]))
+    (path / "NDTiff.unlabelled.index").write_bytes(b"".join(records[2:]) + b"torn")
+    (file,) = path.glob("*.tif")
+    os.truncate(file, int.from_bytes(records[4][-32:-28], "little") + 100)  # in the pixels of the last image
+    shown = tmp_path / "tiled" if tiled else path
+    said = info(shown)[1]
+    assert said["kept aside"] == (
+        "3 images of its files, with their records in NDTiff.unlabelled.index: "
+        "2 after a lost frame (nobody can say on which axes), 1 not written to the end"
+    )
+    before = (path / "NDTiff.unlabelled.index").read_bytes()
+    result = CliRunner().invoke(app, ["repair", "--apply", str(shown)])
+    assert result.exit_code == 0, result.output
+    assert (path / "NDTiff.unlabelled.index").read_bytes() == before
+    assert info(shown)[1]["images"] == "2"

@@ -14,6 +14,7 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from aiomm.cli.info import describe
 from aiomm.dataset import repair
 from tests.support.rigs import frames
 
@@ -90,6 +91,8 @@ async def test_what_cannot_be_labelled_is_named_and_kept(rig: Rig) -> None:
     assert aside.exists() == rig.java
     report = await asyncio.to_thread(repair, acq.path)
     assert report.recovered == 0  # their own metadata has the wrong axes
+    said = await asyncio.to_thread(describe, acq.path)
+    assert ("4 after a lost frame" in said) == rig.java
     if rig.java:
         (acq.path / "NDTiff.index").write_bytes((acq.path / "NDTiff.index").read_bytes() + aside.read_bytes())
         whole = await aiomm.Dataset.open(str(acq.path))

@@ -6,10 +6,11 @@ import contextlib
 import os
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiomm.dataset.damage import KEPT, RepairReport, gone_on_error, keep, who_writes
 from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.ndtiff.aside import records_aside
 from aiomm.dataset.ndtiff.levels import levels_for
 from aiomm.dataset.ndtiff.output import UNNAMED, write_at
 from aiomm.dataset.ndtiff.pyramid import level_folders, rebuild_pyramid
@@ -130,7 +131,7 @@ class _Folder:
     def _recover(self, records: list[Record], kept: list[Record], report: RepairReport) -> None:
         """Make records of whole images that have none; see whether the index changes."""
         known = {(record.file, record.place) for record in kept}  # an image that is not whole has its record
-        known |= self._unlabelled()
+        known |= {(record.file, record.place) for record in records_aside(self.path, self._tiffs)}
         types = {name: type(value) for record in kept for name, value in record.axes.items()}
         fresh: list[Record] = []
         nameless: dict[str, int] = {}
@@ -165,13 +166,6 @@ class _Folder:
             report.actions.append(f"index: {len(self._old) - whole} zero bytes at its end taken off, which its writer left")
         elif self._new != self._old and not fresh and not report.lost:
             report.actions.append("index: written again")
-
-    def _unlabelled(self) -> set[tuple[str, Any]]:
-        """Places of images that were left out of the index, since the axes in their metadata are wrong."""
-        aside = self.path / ndtiff.UNLABELLED_NAME
-        if not aside.is_file():
-            return set()
-        return {(record.file, record.place) for record in records_in(aside.read_bytes(), list(self._tiffs))}
 
     def _record(self, name: str, tiff: Tiff, image: Image) -> Record | None:
         metadata = tiff.metadata(image) or {}
