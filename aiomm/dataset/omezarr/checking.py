@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.dataset.omezarr import metadata as ome
-from aiomm.dataset.omezarr.pyramid import level_folders, level_shapes
+from aiomm.dataset.omezarr.pyramid import level_folders, level_shapes, listed_levels
 from aiomm.dataset.omezarr.salvage import Shard
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def levels_lack(root: Path, plans: Iterable[ImagePlan], rows: Iterable[Row], cou
         of_plan.setdefault(row.plan.path, []).append(row)
     for full in plans:
         where = root / full.path
-        listed = _listed(where)
+        listed = listed_levels(where)
         shapes = level_shapes(full.shape, count)
         if listed != [str(number) for number in range(len(shapes) + 1)]:
             return f"{full.path or root.name} lists {max(0, len(listed) - 1)} of {len(shapes)}"
@@ -110,13 +110,6 @@ def levels_lack(root: Path, plans: Iterable[ImagePlan], rows: Iterable[Row], cou
                 if shard.offset_of(chunk) is None:
                     return f"{shard.path} lacks images"
     return ""
-
-
-def _listed(group: Path) -> list[str]:
-    try:
-        return [str(one["path"]) for one in _parsed(group / ome.FILE)["attributes"]["ome"]["multiscales"][0]["datasets"]]
-    except (KeyError, IndexError, TypeError):
-        return []
 
 
 def _parsed(path: Path) -> Any:

@@ -7,6 +7,7 @@ a build that is interrupted leaves arrays that no metadata lists.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import threading
 from collections import OrderedDict
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.omezarr.layout import ImagePlan
     from aiomm.dataset.omezarr.store import ShardStore
+
+_log = logging.getLogger("aiomm")
 
 LARGEST: Final = 512
 """Images are halved until no side is longer than this, if nobody says how often."""
@@ -162,6 +165,25 @@ class LevelBuilder:
             with contextlib.suppress(OSError):
                 self._open.popitem()[1].close()
 
+    def drop(self) -> None:
+        """Leave no level that is not listed: nobody reads it, and the disk may be full."""
+        self.give_up()
+        for full in self._store.images:
+            group = self._store.path / full.path
+            listed = listed_levels(group)
+            for folder in level_folders(group):
+                if folder.name not in listed:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def listed_levels(group: Path) -> list[str]:
+    """Paths of the levels that an image group lists, full resolution first; none if it cannot be read."""
+    try:
+        attributes: Any = read_group(group)
+        return [str(one["path"]) for one in attributes["ome"]["multiscales"][0]["datasets"]]
+    except (DatasetFormatError, OSError, KeyError, IndexError, TypeError):
+        return []
+
 
 def level_folders(group: Path) -> list[Path]:
     """The folders of an image's reduced levels, listed or not."""
@@ -241,6 +263,9 @@ def build_levels(path: Path, count: int | None = None) -> int:
         for _ in range(min(len(store.index), len(log.indexes))):
             builder.step()
         builder.finish()
+    except BaseException:
+        builder.drop()
+        raise
     finally:
         builder.give_up()
         store.close()
@@ -263,7 +288,6 @@ class Background:
         self._busy = busy
         self._changed = threading.Condition()
         self._stopped = self._given_up = False
-        self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -286,8 +310,8 @@ class Background:
         try:
             while self._wait():
                 self._builder.step()
-        except Exception as error:  # told by finish(); saving goes on
-            self.error = error
+        except Exception:  # saving goes on; finish() tries again when full resolution has given back what it reserved, and says what fails
+            _log.debug("a level could not be written", exc_info=True)
 
     def _wait(self) -> bool:
         """Wait until there is something to do and time for it; False at the end."""
@@ -306,11 +330,12 @@ class Background:
         self._stop()
         self._thread.join()
         try:
-            while self.error is None and not self._given_up and self._builder.behind:
+            while not self._given_up and self._builder.behind:
                 self._builder.step()
-            if self.error is not None:
-                raise self.error
             if not self._given_up:
                 self._builder.finish()
+        except BaseException:
+            self._builder.drop()
+            raise
         finally:
             self._builder.give_up()

@@ -158,7 +158,9 @@ class OmeZarrWriter(PackingWriter[Slab]):
             try:
                 self._levels.finish()
             except Exception as error:
-                failure = StorageError(f"the reduced levels cannot be made (every image is saved): {error}")
+                failure = StorageError(
+                    f"{self.path}: every image is saved, but the reduced levels are not: {error}; `aiomm repair --apply` makes them"
+                )
                 failure.__cause__ = error
                 self._intake.fail(failure)
 
