@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from aiomm.dataset import Dataset
 from aiomm.dataset.ndtiff.aside import aside_of
 from aiomm.dataset.ndtiff.format import UNLABELLED_NAME
-from aiomm.dataset.opening import is_dataset
-from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +23,8 @@ def describe(path: Path) -> str:
     Raises
     ------
     DatasetFormatError
-        There is no dataset that aiomm can read; it says which there are in this folder.
+        There is no dataset that aiomm can read.
     """
-    if inside := datasets_in(path):
-        raise DatasetFormatError(f"{path} is not a dataset; it holds {named(inside)}")
     with Dataset(path) as dataset:
         keys, shape, channels = dataset.get_index_keys(), dataset.image_shape, dataset.get_channel_names()
         lines = [("dataset", str(dataset.path)), ("images", str(len(keys)))]
@@ -51,13 +47,6 @@ def kept_aside(path: Path) -> str:
     reasons = [(unlabelled, "after a lost frame (nobody can say on which axes)"), (torn, "not written to the end")]
     said = ", ".join(f"{count} {why}" for count, why in reasons if count)
     return f"{unlabelled + torn} images of its files, with their records in {UNLABELLED_NAME}: {said}" if said else ""
-
-
-def datasets_in(folder: Path) -> list[str]:
-    """Names of the datasets in a folder that is none itself, sorted."""
-    if not folder.is_dir() or is_dataset(folder):
-        return []
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_dataset(entry))
 
 
 def room(file: Path) -> int:

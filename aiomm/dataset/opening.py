@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiomm.dataset.ndtiff import reader
 from aiomm.dataset.ndtiff.format import INDEX_NAME
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.polling import Tail
     from aiomm.dataset.storage import Store
+
+_MOST_NAMED: Final = 12
 
 
 def is_dataset(path: Path) -> bool:
@@ -36,6 +38,19 @@ def require_folder(path: Path) -> None:
     """
     if not path.is_dir():
         raise DatasetFormatError(f"{path}: " + ("this is a file; a dataset is a folder" if path.exists() else "there is no such folder"))
+
+
+def refuse_folder_of_datasets(path: Path) -> None:
+    """Refuse a folder that is no dataset, if it holds some.
+
+    Raises
+    ------
+    DatasetFormatError
+        It names them.
+    """
+    if inside := sorted(entry.name for entry in path.iterdir() if entry.is_dir() and is_dataset(entry)):
+        more = ", ..." if len(inside) > _MOST_NAMED else ""
+        raise DatasetFormatError(f"{path} is not a dataset; it holds {', '.join(inside[:_MOST_NAMED])}{more}")
 
 
 @contextlib.contextmanager
@@ -70,6 +85,9 @@ def open_stores(path: Path, full_res_only: bool) -> list[Store]:
             return [store, *(() if full_res_only else foreign.open_levels(store))]
         if foreign.is_ome_zarr(path):
             return [*foreign.open_foreign(path, full_res_only)]
+        refuse_folder_of_datasets(path)
+        if any(path.glob("*NDTiffStack*.tif")):
+            raise DatasetFormatError(f"{path}: {INDEX_NAME} is not there, the TIFF files are: `aiomm repair` makes it again")
         raise DatasetFormatError(
             f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3, and no OME-Zarr metadata either"
         )

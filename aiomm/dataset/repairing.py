@@ -9,8 +9,8 @@ from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.repair import repair_ndtiff
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.repair import is_ours, repair_omezarr
-from aiomm.dataset.opening import reading, require_folder
-from aiomm.errors import StorageError, UnsupportedError
+from aiomm.dataset.opening import reading, refuse_folder_of_datasets, require_folder
+from aiomm.errors import DatasetFormatError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +51,10 @@ def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
                 return repair_omezarr(base, dry_run=dry_run)
             if (base / ome.FILE).is_file() or (base / ".zgroup").is_file():
                 raise UnsupportedError(f"{base} is an OME-Zarr dataset that aiomm did not write: there is nothing to repair it by")
-        return repair_ndtiff(base, dry_run=dry_run)
+        try:
+            return repair_ndtiff(base, dry_run=dry_run)
+        except DatasetFormatError:
+            refuse_folder_of_datasets(base)
+            raise
     except OSError as error:
         raise StorageError(f"cannot repair {base}: {error}") from error

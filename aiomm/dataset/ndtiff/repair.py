@@ -71,7 +71,7 @@ class _Folder:
         names = self._names()
         self._old = self._index.read_bytes() if self._index.is_file() else None
         if not names and (self._old is None or self._old.strip(b"\0")):  # Java makes no file before its first image
-            raise DatasetFormatError(f"{self.path}: there is no NDTiff dataset here: no file of the name ..NDTiffStack.tif")
+            raise DatasetFormatError(f"{self.path}: there is no NDTiff dataset here: no file *NDTiffStack.tif")
         records = records_in(self._old or b"", names)
         of_file: dict[str, list[Record]] = {name: [] for name in names}
         for record in records:
