@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST = 12  # values named, of one axis
-NOT_FINISHED = "no: it is still being written, or its writer was killed; what is there can be read"
+NOT_FINISHED = "no: it is still being written, or its writer was killed; what is there can be read, aiomm repair says what else there is"
 
 
 def describe(path: Path) -> str:

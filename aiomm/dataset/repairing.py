@@ -57,4 +57,5 @@ def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
             refuse_folder_of_datasets(base)
             raise
     except OSError as error:
-        raise StorageError(f"cannot repair {base}: {error}") from error
+        where = f": {error.filename}" if error.filename is not None else ""
+        raise StorageError(f"cannot repair {base}: {error.strerror or error}{where}") from error

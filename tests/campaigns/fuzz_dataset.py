@@ -13,19 +13,26 @@ file, without any contradiction: then the image that it names is another one, an
 promise is that it reads bytes of that file, or is refused. If it now has the axes of another image and comes later, it stands
 for that image, as a later record always does; the checks leave such axes out. Pixels that were changed in place are what the
 file holds.
+
+``python -m tests.campaigns.fuzz_dataset --cases 5000``.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import random
 import shutil
 import struct
+import sys
+import tempfile
+import time
 import tracemalloc
 from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +43,6 @@ from tests.dataset.support import image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 MEMORY = 40 * 2**20
 """Bytes that a case may take at most; the datasets have some hundred kilobytes."""
@@ -58,6 +64,10 @@ class Outcome:
     refused: int = 0
     images_right: int = 0
     images_refused: int = 0
+    memory: int = 0
+    """Bytes that the case with most of them took."""
+    slowest: tuple[float, int] = 0.0, 0
+    """Seconds of the processor that the slowest case took, and its seed."""
     failures: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -305,6 +315,7 @@ def run(folder: Path, seeds: Iterable[int]) -> Outcome:
 
 def _one(path: Path, before: dict[Path, bytes], outcome: Outcome, seed: int) -> None:
     tracemalloc.start()
+    began = time.process_time()
     try:
         check(path, before, outcome)
     except DatasetError as error:
@@ -315,5 +326,23 @@ def _one(path: Path, before: dict[Path, bytes], outcome: Outcome, seed: int) -> 
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+        outcome.memory = max(outcome.memory, peak)
+        outcome.slowest = max(outcome.slowest, (time.process_time() - began, seed))
     if peak > MEMORY:
         outcome.failures.append(f"seed {seed}: it took {peak} bytes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=1000, help="of the first case; the others follow")
+    parser.add_argument("--data", default=None, help="a folder on the disk to use")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.data) as folder:
+        outcome = run(Path(folder), range(options.seed, options.seed + options.cases))
+    print(outcome)
+    sys.exit(1 if outcome.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
