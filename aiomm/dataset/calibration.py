@@ -76,10 +76,10 @@ def pixel_origins(store: Store, names: list[str], grid: np.ndarray) -> tuple[lis
     outer = [i for i, name in enumerate(names) if name not in ("time", "channel", "z")]
     rows = np.moveaxis(grid, outer, range(len(outer)))
     shape = rows.shape[: len(outer)]
-    firsts = [there[0] if len(there := some[some >= 0]) else -1 for some in rows.reshape(math.prod(shape), -1)]
-    told = origins(store, next(int(row) for row in firsts if row >= 0)).keys() & {"y", "x"}
-    if not told or len(firsts) > CHEAP:
+    told = origins(store, int(grid[grid >= 0][0])).keys() & {"y", "x"}
+    if not told or math.prod(shape) > CHEAP:
         return [], {}
+    firsts = [there[0] if len(there := some[some >= 0]) else -1 for some in rows.reshape(math.prod(shape), -1)]
     found = [origins(store, int(row)) if row >= 0 else {} for row in firsts]
     return [names[i] for i in outer], {axis: np.array([at.get(axis, np.nan) for at in found]).reshape(shape) for axis in sorted(told)}
 

@@ -300,11 +300,12 @@ class _Describer:
             series = {"ome": {"version": "0.5", "series": [str(i) for i in range(len(places))]}}
             documents[f"OME/{FILE}"] = _json(group(series))
         scales = self._scales()
+        moved = bool(calibration.origins(self._store, int(self._grid[self._grid >= 0][0])))  # one that says so is not alone
         for number, place in enumerate(places):
             prefix = f"{number}/" if several else ""
             what = {name: self._lengths[name][i] for name, i in zip(self._others, place, strict=True)}
             name = " ".join(f"{key} {value}" for key, value in what.items()) or (self._store.path.name if self._store.path else "image")
-            image = {"ome": self._multiscales(name, scales, self._begins(place, scales))}
+            image = {"ome": self._multiscales(name, scales, self._begins(place, scales) if moved else {})}
             if several:
                 documents[f"{prefix}{FILE}"] = _json(group({**image, "aiomm": {"axes": what}}))
             else:
