@@ -26,6 +26,7 @@ class SavedCallback:
         self._run = run
         self._function = function
         self._next = 0
+        self._begun = 0  # images of which it was told, or is at this moment
         self._owners: deque[Submission] | None = None
         if "queue" in function.form:  # what it puts belongs to the submission of the image, which is not over before
             self._owners = run.owners = deque()
@@ -34,6 +35,11 @@ class SavedCallback:
     def behind(self) -> int:
         """Images saved that it was not told of yet."""
         return self._run.saved - self._next
+
+    @property
+    def missed(self) -> str:
+        """What it will not be told of any more, in words; empty if nothing."""
+        return _missed(self._function, self._run.saved - self._begun, "saved image")
 
     async def serve(self) -> None:
         """Serve until cancelled; an exception of the callback ends the acquisition."""
@@ -45,6 +51,7 @@ class SavedCallback:
                 axes = run.dataset.axes_of(self._next)
                 submission = self._owners.popleft() if self._owners is not None else None
                 current_submission.set(submission)
+                self._begun += 1
                 holds: Holds = "end" if self._owners is None else "saved"
                 await call(run, holds, self._function, *((axes,) if monitor else (axes, run.dataset)), submission=submission)
                 self._next += 1
@@ -69,6 +76,11 @@ class NotificationCallback:
         """Notifications that it was not told of yet."""
         return len(self._stream) + self._busy
 
+    @property
+    def missed(self) -> str:
+        """What it will not be told of any more, in words; empty if nothing."""
+        return _missed(self._function, len(self._stream), "notification")
+
     async def serve(self) -> None:
         """Serve until cancelled; an exception of the callback ends the acquisition."""
         run = self._run
@@ -81,3 +93,7 @@ class NotificationCallback:
                 run.bell.ring()
         except Exception as error:
             run.fail(error)
+
+
+def _missed(function: UserFunction, count: int, what: str) -> str:
+    return f"{function.label} was not told of {count} {what}{'s' * (count != 1)}" if count > 0 else ""

@@ -92,6 +92,7 @@ class Run:
         self.counts = dict.fromkeys(("events", "events_done", "acquired", "skipped", "diverted", "failed"), 0)
         self.started_at = time.monotonic()
         self.ended_at: float | None = None
+        self.untold: list[str] = []  # of what callbacks were not told when it ended
         self._undelivered: list[BaseException] = []
         self.allow_duplicates = allow_duplicates
         self.claims = Claims(allow_duplicates=allow_duplicates)
@@ -378,6 +379,9 @@ class Run:
         self.ended = True
         self.ended_at = time.monotonic()
         reason = self.error or AcquisitionAborted(f"the acquisition was aborted: {self.saved} images were saved before")
+        for missed in self.untold:
+            reason.add_note(missed)
+            self.notes.append(missed)
         for submission in [*self.active, *self.submissions]:
             submission.end(reason)
             submission.bell.ring()

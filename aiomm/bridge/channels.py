@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiomm.bridge.core_events import FORWARD
 from aiomm.bridge.proxy import line_of
-from aiomm.errors import BridgeError, ServerNotFoundError
+from aiomm.errors import BridgeError, ServerLostError, ServerNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiomm.bridge.proxy import JavaObject
     from aiomm.bridge.session import Session
     from aiomm.bridge.streams import PullSocket, PushSocket
+    from aiomm.errors import AiommError
 
 __all__ = ["Channels", "channels_of"]
 
@@ -32,6 +33,14 @@ class Channels:
     def timeout(self) -> float:
         """Of connecting and control messages, in s."""
         return self._session.timeout
+
+    def watch(self, gone: Callable[[AiommError], None]) -> Callable[[], None]:
+        """Call ``gone`` on the loop, with the error, when the server is gone, or at once if it is; give what ends that."""
+        session = self._session
+        if isinstance(session.error, ServerLostError):
+            gone(session.error)
+        session.watchers.add(gone)
+        return lambda: session.watchers.discard(gone)
 
     async def free(self) -> None:
         """Wait a little until ports that were left do not listen any more: what Java makes next may take them."""

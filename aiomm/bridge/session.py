@@ -75,6 +75,8 @@ class Session:
         Of method calls, in s.
     error : Exception or None
         Why nothing can be called any more.
+    watchers : set
+        Called on the loop with that error when the server is gone.
     """
 
     def __init__(self, bridge: Bridge, host: str, *, timeout: float, call_timeout: float | None, snake: bool, debug: bool) -> None:
@@ -86,6 +88,7 @@ class Session:
         self.debug = debug
         self.loop = asyncio.get_running_loop()
         self.error: AiommError | None = None
+        self.watchers: set[Callable[[AiommError], None]] = set()
         self.server_version: str | None = None
         self.lines: set[Line] = set()
         self._context = _Context()
@@ -117,6 +120,8 @@ class Session:
         """The server is gone: no call can be made any more."""
         if self.error is None:
             self.error = error if isinstance(error, ServerLostError) else ServerLostError(str(error))
+            for watcher in list(self.watchers):
+                watcher(self.error)
 
     # ---- ports --------------------------------------------------------------------------------------------------
 

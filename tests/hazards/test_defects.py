@@ -139,6 +139,65 @@ async def test_5_6_a_slow_callback_does_not_stall_the_engine(rig: Rig, which: st
     assert sum(told) == 200
 
 
+@pytest.mark.parametrize("plain", [False, True])
+async def test_5_6_an_error_does_not_wait_for_a_slow_callback(rig: Rig, plain: bool) -> None:
+    """What it was not told of is saved and said; a coroutine is cancelled, a plain function is handed nothing more."""
+    inside, cancelled, release = asyncio.Event(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    told: list[Any] = []
+
+    async def waits(axes: Any, dataset: Any) -> None:
+        told.append(axes["n"])
+        if len(told) == 3:
+            inside.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                cancelled.set()
+
+    def stays(axes: Any, dataset: Any) -> None:
+        told.append(axes["n"])
+        if len(told) == 3:
+            loop.call_soon_threadsafe(inside.set)
+            release.wait(20)
+
+    async def hook(event: Any) -> Any:
+        if isinstance(event, dict):
+            await inside.wait()
+            raise LookupError("in the hook")
+        return event
+
+    with pytest.raises(LookupError, match="in the hook") as caught:
+        async with rig.memory(image_saved_fn=stays if plain else waits, pre_hardware_hook_fn=hook) as acq:
+            await acq.acquire(frames(40))
+            await acq.acquire({"axes": {"n": 40}})
+    assert any("image_saved_fn" in note and "was not told of 37 saved images" in note for note in caught.value.__notes__)
+    assert len(acq.get_dataset()) == 40
+    assert plain or cancelled.is_set()
+    release.set()
+    await asyncio.sleep(0.05)
+    assert told == [0, 1, 2]
+
+
+async def test_5_6_an_abort_says_what_a_slow_callback_was_not_told_of(rig: Rig) -> None:
+    inside = asyncio.Event()
+
+    async def waits(axes: Any, dataset: Any) -> None:
+        inside.set()
+        await asyncio.sleep(60)
+
+    async with rig.memory(image_saved_fn=waits) as acq:
+        submission = acq.acquire([*frames(4), {"axes": {"n": 4}, "min_start_time": 60}])
+        await inside.wait()
+        while acq.status.images_saved < 4:
+            await asyncio.sleep(0.005)
+        acq.abort()
+        with pytest.raises(errors.AcquisitionAborted) as caught:
+            await submission
+    assert any("was not told of 3 saved images" in note for note in caught.value.__notes__)
+    assert any("was not told of 3 saved images" in note for note in acq.status.notes)
+
+
 async def test_5_6_a_slow_processor_holds_the_camera_up_and_loses_nothing(rig: Rig) -> None:
     rig.mmc.setCircularBufferMemoryFootprint(32)
 

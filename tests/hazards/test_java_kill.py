@@ -317,3 +317,30 @@ async def test_while_it_finishes(mortal: Mortal, processed: bool) -> None:
     assert mortal.killed
     assert time.monotonic() - mortal.killed < SOON + SLACK
     assert len(mortal.saved) == 5
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_while_a_slow_callback_catches_up(mortal: Mortal, plain: bool) -> None:
+    """All is saved, and Java has nothing more to say: its death is heard all the same, and ends the callbacks."""
+
+    async def slow(axes: Event, dataset: aiomm.Dataset) -> None:
+        told(axes)
+        await asyncio.sleep(0.2)
+
+    def slow_and_plain(axes: Event, dataset: aiomm.Dataset) -> None:
+        told(axes)
+        time.sleep(0.2)
+
+    def told(axes: Event) -> None:
+        mortal.saved.append(dict(axes))
+        if len(mortal.saved) == 4:
+            mortal.die()
+
+    with mortal.perishing() as caught:
+        async with mortal.acquisition(image_saved_fn=slow_and_plain if plain else slow) as acq:
+            await acq.acquire(times(40))
+    assert acq.status.state == "failed"
+    assert len(acq.get_dataset()) == 40
+    assert f"was not told of {40 - len(mortal.saved)} saved images" in text_of(caught.value)
+    assert "40 images were saved; none was under way" in text_of(caught.value)
+    assert len(await asyncio.to_thread(mortal.images)) == 40

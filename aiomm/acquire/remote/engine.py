@@ -25,7 +25,7 @@ from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
-from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, JavaException, UnsupportedError
+from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, JavaException, ServerLostError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -167,6 +167,9 @@ class JavaEngine(Conductor):
         if self.session.lost is not None:
             raise self.session.lost
         for failure in failures:
+            if isinstance(failure, ServerLostError):
+                failure.add_note("it was gone before the hardware was left as it was found")
+                raise failure
             raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
 
     def _end(self, aborted: bool) -> Steps:

@@ -28,8 +28,9 @@ from aiomm.acquire.remote.session import JavaSession, Wanted
 from aiomm.acquire.remote.storage import JavaWriter
 from aiomm.acquire.target import open_storage
 from aiomm.bridge import Bridge
+from aiomm.bridge.channels import channels_of
 from aiomm.core.turns import current_turn
-from aiomm.dataset.ndtiff.folder import check_name
+from aiomm.dataset.ndtiff.folder import check_directory, check_name
 from aiomm.dataset.ndtiff.pyramid import complete_pyramid
 from aiomm.errors import AiommError, BridgeError, JavaException, ServerLostError, StorageError, UnsupportedError
 
@@ -121,8 +122,9 @@ class JavaHome:
         assert isinstance(engine, JavaEngine)
         brought = processed and not self._show_viewer  # nobody needs in Java what a processor here makes of its images
         java_saves = target.directory is not None and target.format == "ndtiff" and not brought
-        if java_saves:
+        if target.directory is not None:
             check_name(target.name)
+            check_directory(target.directory, target.name)
         tiling = None if target.overlap is None else (*target.overlap, target.levels)
         self._tiled, self._levels = java_saves and tiling is not None, target.levels
         wanted = Wanted(
@@ -289,6 +291,19 @@ class JavaHome:
         return asyncio.ensure_future(self._finish_writing(run))
 
     async def _finish_writing(self, run: Run) -> None:
+        try:
+            await self._finish_files(run)
+        finally:
+            if self.session.lost is None:  # Java has no more to say: its death would go unheard while callbacks catch up
+                self._opened.callback(channels_of(self._core).watch(lambda error: self._gone(run, error)))
+
+    def _gone(self, run: Run, error: AiommError) -> None:
+        if not run.stopping:
+            lost = ServerLostError(f"Micro-Manager is gone: {error}")
+            run.fail(lost)
+            self._tell_lost(run)
+
+    async def _finish_files(self, run: Run) -> None:
         session, writer = self.session, self._writer
         whole = session.lost is not None or await self._all_data()
         if writer is None:
