@@ -6,7 +6,7 @@ from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from aiomm.core.thread import Routine, Signal, Wait
+from aiomm.core.thread import Routine, Wait, Wakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +33,12 @@ current_turn: ContextVar[Turn | None] = ContextVar("aiomm_current_turn", default
 
 
 class Turns:
-    """First come, first served; used on the hardware thread only."""
+    """First come, first served; used on one thread only: the hardware thread, or that of the loop for a running Micro-Manager."""
 
     def __init__(self) -> None:
         self._stack: list[Turn] = []
-        self._queue: deque[tuple[Turn, Signal]] = deque()
-        self._returns: Signal | None = None  # of who waits in `take_back`
+        self._queue: deque[tuple[Turn, Wakes]] = deque()
+        self._returns: Wakes | None = None  # of who waits in `take_back`
         self.last_owner: object | None = None
 
     @property
@@ -46,10 +46,15 @@ class Turns:
         """Who drives the hardware now."""
         return self._stack[-1].owner if self._stack else None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits in the line."""
+        return bool(self._queue)
+
     def _may(self, turn: Turn) -> bool:
         return not self._stack or (turn.within is self._stack[-1] and turn.within.lent)
 
-    def take(self, turn: Turn, signal: Signal, give_up: Callable[[], bool] = lambda: True) -> Routine:
+    def take(self, turn: Turn, signal: Wakes, give_up: Callable[[], bool] = lambda: True) -> Routine:
         """Wait for the turn (``yield from``). ``signal`` wakes this routine and is cleared by it.
 
         The caller may also set the signal, to have ``give_up()`` asked: True ends the waiting, and this returns False
@@ -78,7 +83,7 @@ class Turns:
             if entry in self._queue:
                 self._queue.remove(entry)
 
-    def take_back(self, turn: Turn, signal: Signal, give_up: Callable[[], bool]) -> Routine:
+    def take_back(self, turn: Turn, signal: Wakes, give_up: Callable[[], bool]) -> Routine:
         """After a hook: wait until whoever was lent the turn has given it back. False if ``give_up()`` came first."""
         turn.lent = False
         while self._stack[-1] is not turn:

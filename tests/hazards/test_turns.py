@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiomm
+from aiomm import errors
 from tests.support.homes import only_local
 from tests.support.rigs import frames
 
@@ -55,7 +56,7 @@ async def test_what_a_live_view_does_meanwhile_is_not_taken_for_what_was_found(r
     assert await light(rig) == (True, False)
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_a_shutter_that_another_holds_open_is_not_taken_for_what_was_found(rig: Rig) -> None:
     a = await opened(rig)
     held = a.acquire([{"axes": {"n": n}, "min_start_time": n * 0.4} for n in range(3)], keep_shutter_open=True)
@@ -69,7 +70,7 @@ async def test_a_shutter_that_another_holds_open_is_not_taken_for_what_was_found
     assert await light(rig) == (True, False)
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_a_held_shutter_stays_open_beside_an_idle_acquisition_and_closes_for_a_busy_one(rig: Rig) -> None:
     a, b = await opened(rig), await opened(rig)
     held = a.acquire([{"axes": {"n": n}, "min_start_time": n * 30.0} for n in range(2)], keep_shutter_open=True)
@@ -88,7 +89,7 @@ async def test_a_held_shutter_stays_open_beside_an_idle_acquisition_and_closes_f
     assert await light(rig) == (True, False)
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 @pytest.mark.parametrize("early", [True, False])
 async def test_settings_come_back_whenever_the_other_was_opened(rig: Rig, early: bool) -> None:
     a = await opened(rig)
@@ -104,7 +105,7 @@ async def test_settings_come_back_whenever_the_other_was_opened(rig: Rig, early:
     assert (await places(a))[1] == (None, 10.0, 7.0)
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_a_hook_that_starts_another_acquisition_and_goes_on(rig: Rig) -> None:
     """The other may not move the stage between this event's move and its exposure."""
     b = await opened(rig)
@@ -125,7 +126,7 @@ async def test_a_hook_that_starts_another_acquisition_and_goes_on(rig: Rig) -> N
         assert all(asked == pytest.approx(read) for asked, read, _ in (await places(acq)).values())
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_a_hook_waits_for_another_acquisition_that_waits_for_this_one(rig: Rig) -> None:
     """What stands before the hook's events in the other acquisition may go too, or all three would wait for ever."""
     inside, go = asyncio.Event(), asyncio.Event()
@@ -148,7 +149,7 @@ async def test_a_hook_waits_for_another_acquisition_that_waits_for_this_one(rig:
     await b.aclose()
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_one_that_ends_leaves_alone_what_the_other_has_set(rig: Rig) -> None:
     rig.mmc.defineConfig("Light", "manual", "Core", "AutoShutter", "0")
     a, b = await opened(rig), await opened(rig)
@@ -226,7 +227,7 @@ async def test_a_core_that_closes_while_an_acquisition_opens(rig: Rig) -> None:
     assert not [thread.name for thread in threading.enumerate() if "ndtiff" in thread.name]
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_a_turn_that_could_not_begin_brings_back_its_settings_the_next_time(rig: Rig) -> None:
     """Or the events after the failure would be taken with the other acquisition's settings."""
     broken = threading.Event()
@@ -241,3 +242,97 @@ async def test_a_turn_that_could_not_begin_brings_back_its_settings_the_next_tim
     await a.aclose()
     await b.aclose()
     assert (await places(a))[2] == (None, 10.0, 7.0)
+
+
+# ---- a sequence of another, on both homes ---------------------------------------------------------------------------
+
+
+async def runs(rig: Rig, a: aiomm.Acquisition, count: int = 150) -> aiomm.Submission:
+    """A camera sequence that has begun, and takes its time."""
+    sequence = a.acquire(frames(count))
+    while a.status.images_saved < 5:
+        await asyncio.sleep(0.005)
+    assert await rig.core.is_sequence_running()
+    return sequence
+
+
+async def waits(acq: aiomm.Acquisition) -> None:
+    """It waits for its turn."""
+    while "turn" not in acq.status.waiting_for:
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("events", [frames(3), [{"axes": {"n": 0}, "z": 3.0}], [{"z": 3.0}]], ids=["sequence", "image", "move"])
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_second_acquisition_waits_for_the_sequence_of_another(rig: Rig, events: list[Any], early: bool) -> None:
+    """On a running Micro-Manager it was a HardwareError."""
+    a = await opened(rig)
+    b = await opened(rig) if early else None
+    sequence = await runs(rig, a)
+    b = b or await opened(rig)
+    second = b.acquire(events)
+    await waits(b)
+    assert not sequence.done
+    assert len(await second) == sum("axes" in event for event in events)
+    assert len(await sequence) == 150
+    await b.aclose()
+    await a.aclose()
+    assert await light(rig) == (True, False)
+
+
+async def test_who_waits_for_its_turn_can_be_aborted(rig: Rig) -> None:
+    a, b = await opened(rig), await opened(rig)
+    sequence = await runs(rig, a)
+    second = b.acquire(frames(3))
+    await waits(b)
+    b.abort()
+    with pytest.raises(errors.AcquisitionAborted):
+        await second
+    await b.aclose()
+    assert rig.java or not sequence.done  # Java's one thread ends an acquisition when it has taken the sequence
+    assert len(await sequence) == 150
+    await a.aclose()
+
+
+async def test_who_waits_for_its_turn_can_be_cancelled(rig: Rig) -> None:
+    a, b = await opened(rig), await opened(rig)
+    sequence = await runs(rig, a)
+    second = b.acquire(frames(3))
+    await waits(b)
+    second.cancel()
+    with pytest.raises(errors.SubmissionCancelled):
+        await second
+    assert not sequence.done
+    third = b.acquire([{"axes": {"n": 7}}])
+    assert (len(await third), len(await sequence)) == (1, 150)
+    await a.aclose()
+    await b.aclose()
+
+
+@pytest.mark.parametrize("aborted", [True, False])
+async def test_the_end_of_an_acquisition_leaves_the_sequence_of_another_alone(rig: Rig, aborted: bool) -> None:
+    """On a running Micro-Manager it stopped every camera; how it had found the hardware is not forgotten."""
+    b = await opened(rig)
+    await b.acquire([{"axes": {"n": 0}}])
+    a = await opened(rig)
+    sequence = await runs(rig, a)
+    if aborted:
+        b.abort()
+    await b.aclose()
+    assert len(await sequence) == 150
+    await a.aclose()
+    assert await light(rig) == (True, False)
+
+
+async def test_an_abort_in_the_middle_of_its_turn_lets_others_go(rig: Rig) -> None:
+    a, b = await opened(rig), await opened(rig)
+    sequence = await runs(rig, a, 1000)
+    second = b.acquire(frames(3))
+    await waits(b)
+    a.abort()
+    with pytest.raises(errors.AcquisitionAborted):
+        await sequence
+    assert len(await second) == 3
+    await a.aclose()
+    await b.aclose()
+    assert not await rig.core.is_sequence_running()

@@ -48,7 +48,7 @@ class JavaDevices:
         self._asking = asking
         self.doing = ""
         self.calm: Callable[[], Steps] | None = None  # waits until the hardware may be changed from here
-        self._found: Found | None = None
+        self.found: tuple[float, Found] | None = None  # how the hardware was, and when, on the monotonic clock
         self._held: str | None = None
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop what Micro-Manager's engine has started
 
@@ -82,10 +82,15 @@ class JavaDevices:
 
     def settle_in(self) -> Steps:
         """Note the hardware as it is found, before anything is changed; once."""
-        if self._found is None:
+        if self.found is None:
             yield from self.refuse_running(None)
             self._asking.forget()
-            self._found = yield self._asking.read(remember)
+            self.found = time.monotonic(), (yield self._asking.read(remember))
+
+    def inherit(self, found: tuple[float, Found] | None) -> None:
+        """Another acquisition has ended, which had found the hardware so, and could not leave it: this one does."""
+        if found is not None and (self.found is None or found[0] < self.found[0]):
+            self.found = found
 
     def forget(self) -> None:
         """Nothing is remembered: every key of an event is applied each time."""
@@ -176,8 +181,8 @@ class JavaDevices:
 
     def choose_camera(self, label: str | None) -> Steps:
         """Make a camera the core's for the next event, or the one that was found."""
-        assert self._found is not None
-        wanted = label or self._found.camera
+        assert self.found is not None
+        wanted = label or self.found[1].camera
         if wanted and (yield from self.attempt("getCameraDevice")) != wanted:
             yield from self.attempt("setCameraDevice", wanted)
 
@@ -247,9 +252,9 @@ class JavaDevices:
     def restore(self) -> Steps:
         """Stop what runs, and leave the hardware as it was found; each step is tried. Gives what could not be done."""
         errors: list[Exception] = []
-        found = self._found
-        if found is None:
+        if self.found is None:
             return errors
+        _, found = self.found
         try:
             cameras = yield self._core.call_core("getLoadedDevicesOfType", (pymmcore.CameraDevice,))
             for label in cameras:

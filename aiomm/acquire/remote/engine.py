@@ -21,11 +21,12 @@ from aiomm.acquire.remote.ending import ended_by_java
 from aiomm.acquire.remote.events import after_hardware, check_event, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.remote.leaving import leave_sequence
+from aiomm.acquire.remote.turns import EngineTurns, refuse_held
 from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
-from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, JavaException, ServerLostError, UnsupportedError
+from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, JavaException, ServerLostError, SubmissionCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,8 +95,7 @@ class JavaEngine(Conductor):
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
         self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
         self._last_read: Submission | None = None
-        self.holding: Turn | None = None  # while Java's engine waits for a hook
-        self.server = bridge_of(core).port
+        self._turns = EngineTurns(bridge_of(core), devices, self.signal)
 
     # ---- from the home's tasks ----------------------------------------------------------------------------------
 
@@ -153,15 +153,17 @@ class JavaEngine(Conductor):
         except Stopped:
             pass
         finally:
-            if self.session.lost is None:
-                try:
+            try:
+                if self.session.lost is None:
                     yield from self._end(aborted)
-                    failures = yield from self._hardware.restore()
+                    failures = yield from self._turns.restore()
                     if log_was_debug is not None:
                         yield self._core.call_core("enableDebugLog", (log_was_debug,))
-                except BridgeError:
-                    if self.session.lost is None:
-                        raise
+            except BridgeError:
+                if self.session.lost is None:
+                    raise
+            finally:
+                self._turns.end()
             self._doing = "nothing: ended"
         self._note("acq_events_finished", None)
         if self.session.lost is not None:
@@ -203,11 +205,11 @@ class JavaEngine(Conductor):
 
     @property
     def _own_turn(self) -> Turn | None:
-        return self.holding
+        return self._turns.holding
 
     def _read(self, wanted: Needs) -> Steps:
         if self._current is not None:
-            refuse_held(self._current.turn, self.server)
+            refuse_held(self._current.turn, bridge_of(self._core))
         if self._current is not self._last_read:  # a submission's windows follow one another; before it anything may have changed
             self._asking.forget()
             self._last_read = self._current
@@ -225,9 +227,34 @@ class JavaEngine(Conductor):
         yield in_thread(lambda: self._outlet.room_for(images, size))  # asking a disk may take long
 
     def _take_turn(self, window: Window) -> Steps:
-        yield from self._hardware.settle_in()
+        yield from self._in_turn(self._hardware.settle_in())
         if "pre_hardware" in self._hooks:
             yield from self.calm()
+
+    def _in_turn(self, steps: Steps) -> Steps:
+        """Do what no other acquisition of this process may come between."""
+        self._doing = "its turn to drive the hardware"
+        turn = yield from self._turns.take(lambda: self._is_stopping() or self.session.lost is not None or self.events_over)
+        if turn is None:
+            if self.session.lost is not None:
+                raise self.session.lost
+            raise Stopped if self._is_stopping() else self.failure or ended_by_java(None)
+        self._doing = "work"
+        ends = True
+        try:
+            result = yield from steps
+            if self._turns.wanted:
+                yield from self.calm()
+            ends = False
+        except (Stopped, SubmissionCancelled):
+            ends = self._aborting
+            raise
+        finally:
+            if ends:
+                self._turns.keep(turn)
+            else:
+                self._turns.give_back(turn)
+        return result
 
     def calm(self) -> Steps:
         """Wait until Java has read of all its images what goes with them: until then nothing here may change the hardware.
@@ -250,6 +277,13 @@ class JavaEngine(Conductor):
             return
         if hooks and self._hooks:  # a hook may have asked for a later start, or have taken its time
             yield from self._wait_for_start(first, submission, again=True)
+        again = yield from self._in_turn(self._take_images(group, caps, window, done, hooks=hooks))
+        for part, part_caps in again:
+            yield from self._expose(part, part_caps, window, done, hooks=False)
+
+    def _take_images(self, group: Group, caps: Capabilities, window: Window, done: Done, *, hooks: bool) -> Steps:
+        """Have Java take a group's images; gives the groups that a hook has made of events for which the hardware has to move again."""
+        first, submission = group.events[0], window.submission
         keep = first.keep_shutter_open
         yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
         yield from self._hardware.choose_camera(first.camera)
@@ -289,12 +323,11 @@ class JavaEngine(Conductor):
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
         if again is None:
             raise Stopped
-        for part, part_caps in again:
-            yield from self._expose(part, part_caps, window, done, hooks=False)
+        return again
 
     def _move(self, group: Group, window: Window, done: Done, *, hooks: bool) -> Steps:
         """Carry out an event without an image, which Java's engine cannot."""
-        yield from self._hardware.apply(group.events[0])
+        yield from self._in_turn(self._hardware.apply(group.events[0]))
         self._note("post_hardware", group)
         if hooks and "post_hardware" in self._hooks:
             changed = yield from self._ask("post_hardware", group, window)
@@ -407,11 +440,11 @@ class JavaEngine(Conductor):
 
     def _ask_holding(self, which: str, group: Group, window: Window) -> Steps:
         """Run a hook for which Java's engine waits: nothing else can be acquired there meanwhile."""
-        self.holding = Turn(self)
+        self._turns.holding = Turn(self._turns)
         try:
             changed = yield from self._ask(which, group, window)
         finally:
-            self.holding = None
+            self._turns.holding = None
         return changed
 
     def _after_hardware(
@@ -491,19 +524,3 @@ class JavaEngine(Conductor):
             yield from self._let_through(None)
         else:
             yield from self._answer(self._asked[2])
-
-
-def refuse_held(turn: Turn | None, server: int) -> None:
-    """Refuse what is asked for in a hook for which the engine of this Micro-Manager waits.
-
-    Raises
-    ------
-    UnsupportedError
-        It would wait for ever.
-    """
-    outer = None if turn is None else turn.owner
-    if isinstance(outer, JavaEngine) and outer.holding is turn and outer.server == server:
-        raise UnsupportedError(
-            "an acquisition in a post_hardware or post_camera hook of another one on the same Micro-Manager would wait for ever: "
-            "its one engine waits for the hook. Acquire in pre_hardware_hook_fn, or put events with queue.put()"
-        )

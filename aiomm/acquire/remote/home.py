@@ -20,12 +20,13 @@ from aiomm.acquire.remote.counting import AskedFrame
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
 from aiomm.acquire.remote.ending import end_failed_storage, ended_by_java, quietly, writing_failure
-from aiomm.acquire.remote.engine import JavaEngine, refuse_held
+from aiomm.acquire.remote.engine import JavaEngine
 from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
 from aiomm.acquire.remote.session import JavaSession, Wanted
 from aiomm.acquire.remote.storage import JavaWriter
+from aiomm.acquire.remote.turns import refuse_held
 from aiomm.acquire.target import open_storage
 from aiomm.bridge import Bridge
 from aiomm.bridge.channels import channels_of
@@ -105,7 +106,7 @@ class JavaHome:
         if self._own:
             await self.owner.__aenter__()
             self._opened.push_async_callback(self.owner.aclose)
-        refuse_held(current_turn.get(), self.owner.port)
+        refuse_held(current_turn.get(), self.owner)
         self._core = await self.owner.get_core(new_socket=True)
         self._opened.push_async_callback(self._core.aclose)
         self._asking = Asking(self._core)
