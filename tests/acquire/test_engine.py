@@ -470,7 +470,7 @@ async def test_a_size_that_changes_between_events(rig: Rig) -> None:
 # ---- turns ----------------------------------------------------------------------------------------------------------
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_acquisitions_take_turns_and_keep_their_own_settings(tester: Rig) -> None:
     """Each names its preset, exposure and z once; what the other does in between changes nothing."""
     events = {
@@ -488,7 +488,7 @@ async def test_acquisitions_take_turns_and_keep_their_own_settings(tester: Rig) 
     assert min(packets["a"]) < max(packets["b"]) and min(packets["b"]) < max(packets["a"])  # they did take turns
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_what_an_acquisition_never_named_is_as_it_was_when_its_turn_comes(tester: Rig) -> None:
     tester.mmc.setPosition(5.0)
     tester.mmc.setExposure(2.0)
@@ -520,7 +520,7 @@ async def test_an_acquisition_inside_a_hook_of_another(tester: Rig, point: str) 
         assert [image.z for image in images] == [0.0, 1.0, 2.0]
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_while_the_camera_is_armed_no_other_acquisition_can_use_it(rig: Rig) -> None:
     async def hook(event: Event) -> Event:
         async with rig.memory() as acq:
@@ -534,7 +534,7 @@ async def test_while_the_camera_is_armed_no_other_acquisition_can_use_it(rig: Ri
     assert not rig.mmc.isSequenceRunning()
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_a_stage_moved_by_hand_between_turns_stays_there(tester: Rig) -> None:
     async with tester.memory() as a, tester.memory() as b:
         await a.acquire({"axes": {"n": 0}, "z": 1.0})
@@ -544,7 +544,7 @@ async def test_a_stage_moved_by_hand_between_turns_stays_there(tester: Rig) -> N
     assert st.decode(a.get_dataset().read_image(n=1)).z == 40.0
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: there is one engine, and each sees what another has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_a_turn_that_fails_to_begin_is_given_back(tester: Rig) -> None:
     tester.mmc.on("setPosition", times=None, when=lambda _, um: um == 1.0 and broken.is_set(), raises=RuntimeError("stuck"))
     broken = threading.Event()

@@ -382,7 +382,7 @@ async def test_any_mixture(rig: Rig, seed: int) -> None:
     await prove(rig, mixture(seed, 60))
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: each sees what the other has set")
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
 async def test_two_acquisitions_keep_their_own_settings(rig: Rig) -> None:
     """Each names its preset and exposure once; the other's events in between must not change them."""
     first = numbered(

@@ -413,7 +413,7 @@ async def test_while_a_generator_hangs(at: Ends, kind: str) -> None:
             await asyncio.sleep(0.01)
 
 
-@only_local("acquisitions on a running Micro-Manager take no turns: the other one may be done before it is told to stop")
+@only_local("on a running Micro-Manager a hook before the hardware runs outside turns, so that it may acquire there")
 async def test_while_another_acquisition_has_the_hardware(at: Ends) -> None:
     release = asyncio.Event()
 
