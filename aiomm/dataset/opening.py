@@ -87,7 +87,7 @@ def open_stores(path: Path, full_res_only: bool) -> list[Store]:
             return [*foreign.open_foreign(path, full_res_only)]
         refuse_folder_of_datasets(path)
         if any(path.glob("*NDTiffStack*.tif")):
-            raise DatasetFormatError(f"{path}: {INDEX_NAME} is not there, the TIFF files are: `aiomm repair` makes it again")
+            raise DatasetFormatError(f"{path}: {INDEX_NAME} is not there, the TIFF files are: `aiomm repair --apply` makes it again")
         raise DatasetFormatError(
             f"{path}: no {INDEX_NAME} in this folder, so it is not an NDTiff dataset of version 2 or 3, and no OME-Zarr metadata either"
         )

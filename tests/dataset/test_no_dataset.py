@@ -44,7 +44,7 @@ def test_many_datasets(tmp_path: Path) -> None:
 def test_a_lost_index_can_be_made_again(tmp_path: Path) -> None:
     path = write(tmp_path, NDTiffWriter)
     (path / "NDTiff.index").unlink()
-    with pytest.raises(DatasetFormatError, match=r"NDTiff\.index is not there, the TIFF files are: .*aiomm repair"):
+    with pytest.raises(DatasetFormatError, match=r"NDTiff\.index is not there, the TIFF files are: .*aiomm repair --apply"):
         Dataset(path)
     assert repair(path, dry_run=False).recovered == 1
     assert len(Dataset(path)) == 1
