@@ -109,11 +109,16 @@ class LoopCaller:
     async def run(self, awaitable: Awaitable[Any]) -> Any:
         """Await `awaitable` in a task, which a cancellation of the caller cancels and leaves behind after `GRACE`."""
         loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._forget(task)
+            if not done.done():
+                done.set_result(None)
+
         task: asyncio.Task[Any] = loop.create_task(_as_coroutine(awaitable, self._label), name=self._label)
         self._tasks[task] = time.monotonic()
-        task.add_done_callback(self._forget)
-        done: asyncio.Future[None] = loop.create_future()
-        task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
+        task.add_done_callback(ended)
         try:
             await done
         except asyncio.CancelledError:

@@ -38,7 +38,10 @@ class Processing:
         self._function = function
         self._limit = queue_size
         self._waiting: deque[Frame] = deque()
-        self._under_way: deque[tuple[Frame, asyncio.Task[Any]]] = deque()
+        self._under_way: deque[tuple[Frame, asyncio.Task[Any] | None]] = deque()  # None: the call is awaited by `serve` itself
+        self._alone = function.concurrent == 1
+        self._server: asyncio.Task[Any] | None = None
+        self._looking = True  # it has to be told of frames
         self._saving: Frame | None = None  # of which not all that came of it was taken by the writer
         self._refused = False
         self.closing = False
@@ -60,7 +63,8 @@ class Processing:
             if len(self._waiting) >= self._limit:  # it may have been taken meanwhile, before the flag was seen
                 return False
         self._waiting.append(frame)
-        self._run.post(("frame",))
+        if self._looking:
+            self._run.post(("frame",))
         return True
 
     def has(self, submission: Submission) -> bool:
@@ -70,16 +74,20 @@ class Processing:
     def drop(self, submission: Submission) -> None:
         """Give up a submission's frames: it was cancelled and is over."""
         for frame, task in self._under_way:
-            if frame.token[0] is submission:
-                task.cancel()
+            if frame.token[0] is submission and (serving := task or self._server) is not None:
+                serving.cancel()
         self._run.frame_bell.ring()
 
     async def serve(self) -> None:
         """Process frames until told to close and none is left."""
         run = self._run
+        self._server = asyncio.current_task()
         try:
             while True:
-                await run.wait_until(lambda: bool(self._waiting or self._under_way or self.closing), run.frame_bell)
+                if not self._waiting:
+                    self._looking = True
+                    await run.wait_until(lambda: bool(self._waiting or self._under_way or self.closing), run.frame_bell)
+                self._looking = not self._alone
                 while self._waiting and len(self._under_way) < self._function.concurrent:
                     frame = self._waiting.popleft()
                     if frame.token[0].over:  # it was cancelled
@@ -97,14 +105,16 @@ class Processing:
             if not self.given_up:
                 run.fail(error)
         finally:
-            for _, task in self._under_way:
+            self._looking = True
+            tasks = [task for _, task in self._under_way if task is not None]
+            for task in tasks:
                 task.cancel()
-            if self._under_way:
-                await asyncio.gather(*(task for _, task in self._under_way), return_exceptions=True)
+            if tasks:
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, frame: Frame) -> None:
         current_submission.set(frame.token[0])
-        task = asyncio.create_task(self._call(frame), name="aiomm: image_process_fn")
+        task = None if self._alone else asyncio.create_task(self._call(frame), name="aiomm: image_process_fn")
         self._under_way.append((frame, task))
 
     async def _call(self, frame: Frame) -> Any:
@@ -115,15 +125,17 @@ class Processing:
         """Wait for the oldest call and save what it returned; more may be begun meanwhile."""
         run = self._run
         frame, task = self._under_way[0]
-        if self._function.concurrent > 1:
+        if task is not None:
             await self._first_done(task)
             if not task.done():
                 return
         try:
-            result = await task
+            result = await (self._call(frame) if task is None else task)
         except asyncio.CancelledError:
             if run.stopping or not frame.token[0].over:
                 raise
+            if task is None and self._server is not None:
+                self._server.uncancel()
             self._under_way.popleft()
             run.unclaim([frame.token[1]])
             return

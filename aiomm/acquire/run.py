@@ -275,6 +275,8 @@ class Run:
 
     def diverted(self, submission: Submission, event: AcquisitionEvent, images: int) -> None:
         """A processor made ``images`` images of one frame."""
+        if images == 1:  # as was expected
+            return
         submission.frames_out += images - 1
         if not images:
             submission.diverted += 1

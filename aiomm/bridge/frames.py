@@ -231,13 +231,15 @@ def read_json(text: str) -> Any:
     return value
 
 
-def decode(frames: Sequence[Any]) -> dict[str, Any]:
+def decode(frames: Sequence[Any], where: str = "") -> dict[str, Any]:
     """Read a message, with numpy arrays in the place of its placeholders.
 
     Parameters
     ----------
     frames : sequence of bytes, memoryview or zmq.Frame
         All of them.
+    where : str
+        Under which name the only array is looked for first; the many texts of other members need not be looked at then.
 
     Returns
     -------
@@ -253,7 +255,7 @@ def decode(frames: Sequence[Any]) -> dict[str, Any]:
     if not frames:
         raise ProtocolError("a message without frames")
     message = read_object(frames[0])
-    if len(frames) > 1:
+    if len(frames) > 1 and not (where and len(frames) == 3 and _insert_at(message.get(where), frames)):
         blocks = _blocks(frames)
         used: dict[int, Any] = {}
         _insert(message, blocks, used)
@@ -298,6 +300,18 @@ def _blocks(frames: Sequence[Any]) -> dict[int, memoryview]:
             raise ProtocolError(f"two blocks of binary data have the number {key}")
         blocks[key] = data
     return blocks
+
+
+def _insert_at(declaring: Any, frames: Sequence[Any]) -> bool:
+    """Put the only array of a message in its place, if this member declares it; whether it does."""
+    if type(declaring) is not dict or type(value := declaring.get("value")) is not str or type(kind := declaring.get("type")) is not str:
+        return False
+    found, dtype = _placeholder(value), SENT_TYPES.get(kind)
+    data = None if found is None or dtype is None else _blocks(frames).get(found[0])
+    if found is None or dtype is None or data is None:
+        return False
+    declaring["value"] = _array(data, dtype, {}, found[0])
+    return True
 
 
 def _insert(message: dict[str, Any], blocks: Mapping[int, memoryview], used: dict[int, Any]) -> None:

@@ -273,7 +273,6 @@ class JavaHome:
             frame.check(metadata)
             _, event, _ = frame.token
             restore_text(metadata, frame.axes, event.tags)
-        engine.look()
         self._in_hand = frame
         while True:
             engine.room.clear()

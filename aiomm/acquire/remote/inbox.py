@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -33,12 +34,24 @@ class Inbox(Generic[T]):
         How many may wait to be taken; then Java has to wait.
     name
         Of the task.
+    size, most
+        How large a message is, and from which size of all that wait Java has to wait too.
     """
 
-    def __init__(self, pull: PullSocket, read: Callable[[Any], Awaitable[T | None]], *, room: int, name: str) -> None:
+    def __init__(
+        self,
+        pull: PullSocket,
+        read: Callable[[Any], Awaitable[T | None]],
+        *,
+        room: int,
+        name: str,
+        size: Callable[[T], int] = lambda _: 0,
+        most: float = math.inf,
+    ) -> None:
         self._pull = pull
         self._read = read
         self._room = room
+        self._size, self._most, self._held = size, most, 0
         self._items: deque[T] = deque()
         self._dropping = False
         self._error: BaseException | None = None
@@ -69,13 +82,20 @@ class Inbox(Generic[T]):
             finally:
                 self._taker = None
         item = self._items.popleft()
-        _set(self._giver)
+        self._held -= self._size(item)
+        if not self._full:
+            _set(self._giver)
         return item
+
+    @property
+    def _full(self) -> bool:
+        return len(self._items) >= self._room or self._held >= self._most
 
     def drop(self) -> None:
         """Nobody takes anything more: what waits and what comes is dropped, until the end."""
         self._dropping = True
         self._items.clear()
+        self._held = 0
         _set(self._giver)
         _set(self._taker)
 
@@ -102,8 +122,9 @@ class Inbox(Generic[T]):
                     _set(self._settled)
                 elif item is not None and not self._dropping:
                     self._items.append(item)
+                    self._held += self._size(item)
                     _set(self._taker)
-                    while len(self._items) >= self._room and not self._dropping:
+                    while self._full and not self._dropping:
                         self._giver = asyncio.get_running_loop().create_future()
                         try:
                             await self._giver

@@ -42,7 +42,7 @@ _GATED_OURS: Final = frozenset({"post_hardware"})  # the others run before anyth
 _EXPOSES: Final = frozenset({"pre_hardware", "post_hardware"})
 _ATTEMPTS: Final = 3
 _MESSAGES: Final = 16  # that wait on the way to Java
-_IMAGES: Final = 4
+_IMAGES: Final = 8
 END: Final = {"events": [{"special": "acquisition-end"}]}
 _NUMBERED: Final = re.compile(r"_[0-9]+$")
 

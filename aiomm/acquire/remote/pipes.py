@@ -25,6 +25,8 @@ Events = list[dict[str, Any]] | dict[str, Any]
 
 _FINAL: Final = frozenset({"acq_events_finished", "data_sink_finished"})
 _NOTICES: Final = 512  # that wait here; more wait in Java
+_AHEAD: Final = 32  # images that wait here
+_AHEAD_BYTES: Final = 2**23  # of their pixels; of larger ones the next waits in Java
 _END: Final = wire.encode({"special": "acquisition-end"})
 _FINISHED: Final = wire.encode({"special": "finished"})
 _MARK: Final = '"aiomm:qoj":"@1_0",'
@@ -197,7 +199,9 @@ class ImagePipe:
         self._push = push
         self._finished = False
         self._alone = False
-        self.inbox: Inbox[dict[str, Any]] = Inbox(pull, self._read, room=1, name="images of Micro-Manager's engine")
+        self.inbox: Inbox[dict[str, Any]] = Inbox(
+            pull, self._read, room=_AHEAD, name="images of Micro-Manager's engine", size=_size, most=_AHEAD_BYTES
+        )
 
     async def recv(self) -> tuple[np.ndarray, dict[str, Any]] | None:
         """Take the next image and its metadata; None when there are no more. After that, `finish`.
@@ -251,7 +255,7 @@ class ImagePipe:
     async def _read(self, frames: Any) -> dict[str, Any] | None:
         if self._alone and len(frames) > 1:
             return None
-        message = wire.decode(frames)
+        message = wire.decode(frames, "pixels")
         if message.get("special") != "finished":
             return message
         if self._alone:
@@ -266,6 +270,11 @@ class ImagePipe:
         """Close both sockets; what was sent last gets a moment to leave."""
         await self.inbox.aclose()
         self._push.close(linger=0.2)
+
+
+def _size(message: Mapping[str, Any]) -> int:
+    pixels = message.get("pixels")
+    return getattr(pixels.get("value"), "nbytes", 0) if isinstance(pixels, dict) else 0
 
 
 def read_image(message: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
