@@ -498,3 +498,36 @@ def test_a_summary_is_short() -> None:
     assert len(wire.summarise({"a": "x" * 100_000})) == 1000
     assert "no JSON" in wire.summarise([b"\xff\n"])
     assert "\n" not in wire.summarise([b"\xff\n", b"a\n"])
+
+
+def test_an_array_whose_place_is_known_is_put_there_and_texts_elsewhere_are_left() -> None:
+    message = {"metadata": {"note": "[B@1", "mail": "a@b"}, "pixels": {"type": "short-array", "value": "[B@1"}}
+    read = wire.decode(frames(message, number(1), b"\1\0\2\0"), "pixels")
+    assert read["metadata"] == message["metadata"]
+    assert read["pixels"]["value"].dtype == np.int16
+    assert read["pixels"]["value"].tolist() == [1, 2]
+    assert read["pixels"]["value"].flags.writeable
+
+
+@pytest.mark.parametrize(
+    "pixels", ["[B@1", {"value": "[B@1"}, {"type": "byte-array", "value": ["[B@1"]}, {"type": "x", "value": "[B@1"}, {}]
+)
+def test_an_array_that_is_not_where_it_was_looked_for_is_found_as_ever(pixels: Any) -> None:
+    message = frames({"pixels": pixels, "also": "[B@1"}, number(1), b"xy")
+    there, anywhere = wire.decode(list(message), "pixels"), wire.decode(list(message))
+    assert str(there) == str(anywhere)
+    assert there["also"].tobytes() == b"xy"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "says"),
+    [
+        ((number(2), b"1234"), "missing"),
+        ((number(1), b"123"), "3 bytes"),
+        ((b"12", b"1234"), "2 bytes"),
+        ((b"1234", number(1)), "missing"),
+    ],
+)
+def test_a_corrupted_array_at_its_place_is_refused(blocks: tuple[bytes, ...], says: str) -> None:
+    with pytest.raises(ProtocolError, match=says):
+        wire.decode(frames({"pixels": {"type": "short-array", "value": "[B@1"}}, *blocks), "pixels")
