@@ -108,16 +108,19 @@ class Line:
             session.check()
         if session.debug:
             log.debug("to port %d: %s", self.number, wire.summarise(frames))
+        late = None if keep or reads else self._late
         ticket = next(self._tickets)
         self._running[ticket] = control
         try:
-            for tried in count(1):
-                reply = await self.port.request(frames, timeout=timeout, what=what, late=None if keep else self._late, reads=reads)
+            tried = 0
+            while True:
+                reply = await self.port.request(frames, timeout=timeout, what=what, late=late, reads=reads)
                 if session.debug:
                     log.debug("from port %d: %s", self.number, wire.summarise(reply))
                 try:
                     return wire.parse_reply(reply)
                 except JavaException as error:
+                    tried += 1
                     if tried == _HALF_MADE or not _half_made(error):
                         raise
         except ProtocolError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
-from zmq import backend
 
+from aiomm.bridge.envelope import Envelopes
+from aiomm.bridge.probes import Probes
 from aiomm.bridge.request import Call, PortStats, Reply, Request
 from aiomm.bridge.watch import Link, LinkError, connected
 from aiomm.errors import (
@@ -26,18 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Port"]
 
-# the socket's own methods, without pyzmq's convenience around them, which costs several µs a call
-_send: Any = backend.Socket.send
-_recv: Any = backend.Socket.recv
-_get: Any = backend.Socket.get
-
-_DONTWAIT: Final = int(zmq.DONTWAIT)
-_SNDMORE: Final = int(zmq.DONTWAIT) | int(zmq.SNDMORE)
-_POLLIN: Final = int(zmq.POLLIN)
-_EVENTS: Final = int(zmq.EVENTS)
-_BY_REFERENCE: Final = 65536  # bytes from which a frame is sent without a copy
 _AT_ONCE: Final = 64  # replies read in one go, so that a flood cannot hold the loop
-_NONSENSE: Final = 3  # messages that belong to nothing, in place of an answer to a handshake
 _ADVICE: Final = (
     "Check that Micro-Manager runs, that its server is switched on (Tools > Options > Run server on port) and that it has this port"
 )
@@ -91,9 +81,7 @@ class Port:
         self._waiting: OrderedDict[Call, None] = OrderedDict()
         self._current: Call | None = None
         self._ahead: deque[Call] = deque()  # sent behind the current one: all of them only read
-        self._probes: list[bytes] = []
-        self._probe_timer: asyncio.TimerHandle | None = None
-        self._nonsense = 0
+        self._probes = Probes()
         self._doubt: BridgeError | None = None
         self._over: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._overdue: OrderedDict[bytes, Call] = OrderedDict()
@@ -134,7 +122,7 @@ class Port:
             self._link = await connected(self._make, self.host, self.number, deadline, again=again)
             if self._closed:
                 raise ClosedError(f"the port {self.number} was closed while it connected")
-            self._socket = self._link.socket
+            self._envelopes = Envelopes(self._link.socket)
             try:
                 reply = await self.request(hello(), timeout=max(deadline - self._loop.time(), 0.001), what="connect")
             except BridgeTimeoutError:
@@ -206,8 +194,11 @@ class Port:
             call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
         current = self._current
         if not self._waiting and self._doubt is None and (current is None or (reads and self._may_read_ahead(current))):
-            self._send(call)
-            self._look_again()
+            if self._send(call) and self._envelopes.there():
+                if call is self._current:
+                    self._loop.call_soon(self._read)  # it may be the reply to this one: first it is others' turn
+                else:
+                    self._read()
         else:
             self._waiting[call] = None
             if current is None or current.abandoned:
@@ -329,13 +320,8 @@ class Port:
 
     def _put(self, call: Call) -> bool:
         """Send; whether that was possible."""
-        socket, frames = self._socket, call.frames
-        end = len(frames) - 1
         try:
-            _send(socket, call.key, _SNDMORE)
-            _send(socket, b"", _SNDMORE)
-            for i, frame in enumerate(frames):
-                _send(socket, frame, _DONTWAIT if i == end else _SNDMORE, len(frame) < _BY_REFERENCE)
+            self._envelopes.put(call.key, call.frames)
         except zmq.ZMQError:
             # nothing is queued for a peer that is gone, and a half message is not sent; the monitor's notice is on its way
             self._loop.call_soon(self._lose, "the other side closed it")
@@ -351,7 +337,7 @@ class Port:
             if current is None and self._doubt is None:
                 pass
             elif current is None or current.abandoned:
-                if not self._probes:
+                if not self._probes.keys:
                     self._ask_if_free(self._timeout)
                 return
             elif self._doubt is not None or not self._may_read_ahead(current) or not next(iter(waiting)).reads:
@@ -369,56 +355,53 @@ class Port:
         It comes late when Java still runs a call that was given up. It is asked for again, more and more seldom, for the case that
         the reply was lost.
         """
-        self._drop_probe_timer()
+        self._probes.stop_timer()
         if not self._waiting:
             return self._end_probes()
         probe = Call(self._hello(), None, "connect")
-        self._probes.append(probe.key)
         if self._current is None:
-            self._probe_timer = self._loop.call_later(patience, self._give_up, "it answers no more")
+            timer = self._loop.call_later(patience, self._give_up, "it answers no more")
         else:
-            self._probe_timer = self._loop.call_later(patience, self._ask_if_free, 2 * patience)
+            timer = self._loop.call_later(patience, self._ask_if_free, 2 * patience)
+        self._probes.sent(probe.key, timer)
         self._put(probe)
         self._look_again()
         return None
 
     def _look_again(self) -> None:
         """Read soon if there is something; to be called after each send, which can take the notice of a message that came."""
-        if self._link is not None and _get(self._socket, _EVENTS) & _POLLIN:
+        if self._link is not None and self._envelopes.there():
             self._loop.call_soon(self._read)
 
     def _read(self) -> None:
         """Take the replies that are there."""
-        socket = self._socket
+        envelopes = self._envelopes
         for _ in range(_AT_ONCE):
             if self._link is None:
                 return
             try:
-                frames = [_recv(socket, _DONTWAIT, False)]
-                while frames[-1].more:
-                    frames.append(_recv(socket, _DONTWAIT, False))
+                key, frames = envelopes.take()
             except zmq.Again:
                 return
-            key = frames[0].bytes
             current = self._current
-            if current is not None and current.key == key and len(frames) > 2 and not len(frames[1]):
-                del frames[:2]
+            if current is not None and current.key == key and frames:
                 self._current = self._ahead.popleft() if self._ahead else None
                 self._finish(current, frames)
             else:
                 self._take_other(key, frames)
-            self._pump()
-            if self._current is None and not self._probes:
+            if self._waiting:
+                self._pump()
+            if self._current is None and not self._probes.keys:
                 if self._closed:
                     self._idle.set()
                 return
-            if self._link is None or not _get(socket, _EVENTS) & _POLLIN:
+            if self._link is None or not envelopes.there():
                 return
         self._loop.call_soon(self._read)
 
     def _finish(self, call: Call, frames: Reply) -> None:
         self._over.append(call.key)
-        if self._probes:
+        if self._probes.keys:
             self._end_probes()
         if call.abandoned:
             self._run_late(call, frames)
@@ -432,37 +415,35 @@ class Port:
 
     def _take_other(self, key: bytes, frames: Reply) -> None:
         """Take what is not the reply that is waited for."""
-        good = len(frames) > 2 and not len(frames[1])
         current = self._current
         if key in self._over:
             return  # sent twice, or no longer of interest
-        if good and key in self._probes:
-            self._take_probe(frames[2:])
-        elif good and current is not None and any(key == call.key for call in self._ahead):
+        if frames and key in self._probes.keys:
+            self._take_probe(frames)
+        elif frames and current is not None and any(key == call.key for call in self._ahead):
             while current is not None and current.key != key:
                 current = self._without_reply()
             self._current = self._ahead.popleft() if self._ahead else None
             assert current is not None
-            self._finish(current, frames[2:])
-        elif good and key in self._overdue:
+            self._finish(current, frames)
+        elif frames and key in self._overdue:
             call = self._overdue.pop(key)
             self._over.append(key)
-            self._run_late(call, frames[2:])
+            self._run_late(call, frames)
         elif current is not None and not current.abandoned:
             # it may be what became of this call's reply; if that still comes, it is a late one
-            seen = f"a message of {len(frames)} frames that belongs to no request"
+            seen = "a message that belongs to no request"
             current.abandoned = True
             current.fail(ProtocolError(f"{current.what}: the server at {self.host}:{self.number} sent {seen}; whether it ran is not known"))
-        elif self._probes:
-            self._nonsense += 1
-            if self._nonsense >= _NONSENSE:
+        elif self._probes.keys:
+            if self._probes.nonsense():
                 return self._give_up("it answers handshakes with something else")
             self._ask_if_free(self._timeout)
 
     def _take_probe(self, frames: Reply) -> None:
         """The server answered a handshake: it is done with all that was sent before."""
         self._end_probes()
-        self._nonsense = 0
+        self._probes.answered()
         while self._current is not None:
             self._without_reply()
         if self._doubt is not None:
@@ -484,15 +465,8 @@ class Port:
         self._current = self._ahead.popleft() if self._ahead else None
         return self._current
 
-    def _drop_probe_timer(self) -> None:
-        if self._probe_timer is not None:
-            self._probe_timer.cancel()
-            self._probe_timer = None
-
     def _end_probes(self) -> None:
-        self._drop_probe_timer()
-        self._over.extend(self._probes)
-        self._probes.clear()
+        self._over.extend(self._probes.end())
 
     def _run_late(self, call: Call, frames: Reply) -> None:
         """Give a late reply to who wants to release what is in it, and send what they want to send for that."""

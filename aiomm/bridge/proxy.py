@@ -172,10 +172,13 @@ class JavaObject(Handle):
                 if not _refused(error):
                     raise
                 value = await self._reflected(signature, values, ())
-        if type(value) is wire.Shadow:
-            return await line.session.give(value, line)
-        if type(value) is int:  # or a double that Java wrote without its point
+        kind = type(value)
+        if kind is float:
+            return value
+        if kind is int:  # or a double that Java wrote without its point
             return wire.convert_return(value, signature.returns)
+        if kind is wire.Shadow:
+            return await line.session.give(value, line)
         return iteration.unsigned(value) if method.pixels else value
 
     async def _send(self, signature: Signature, values: Sequence[Any], method: Method) -> Any:

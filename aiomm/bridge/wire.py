@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import numpy as np
 
-from aiomm.bridge.frames import SENT_TYPES, beside_binary, decode, encode, read_json, read_object, shown, view
+from aiomm.bridge.frames import SENT_TYPES, beside_binary, decode, encode, read_json, read_object, read_primitive, shown, view
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.java_types import ARRAYS, BOXES, FLOATS, notation
 from aiomm.errors import JavaException, JavaValueError, ProtocolError
@@ -125,6 +125,9 @@ def parse_reply(reply: dict[str, Any] | Sequence[Any]) -> Any:
         The reply cannot be understood.
     """
     if type(reply) is list and len(reply) == 1:
+        value = read_primitive(reply[0])
+        if value is not None:
+            return value
         message = read_object(reply[0])
     else:
         message = reply if isinstance(reply, dict) else decode(reply)

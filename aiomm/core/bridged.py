@@ -12,7 +12,7 @@ from aiomm.core import java_halt
 from aiomm.core.api import Core
 from aiomm.core.calls import in_sequence, named_camera
 from aiomm.core.finish import finish
-from aiomm.core.java_calls import Recipe, recipe_of
+from aiomm.core.java_calls import RECIPES, Recipe, recipe_of
 from aiomm.core.java_events import JavaEvents
 from aiomm.core.java_live import JavaFeed
 from aiomm.core.live import LiveView
@@ -62,23 +62,22 @@ class BridgedCore(JavaObject, Core):
 
     async def call_core(self, method: str, args: tuple[Any, ...]) -> Any:
         """Call a method by MMCore's name, as the snake_case methods do."""
-        recipe = recipe_of(method)
+        recipe = RECIPES.get(method) or recipe_of(method)
         given = args
         try:
             if not recipe.reads:
                 await self._prepare(recipe, args)
             if recipe.twin is not None:
                 return await recipe.twin(self, *args)
-            makers = recipe.makers.get(len(args))
-            if makers is not None:
+            if recipe.makers and (makers := recipe.makers.get(len(args))) is not None:
                 args = tuple([await makers[k](self, arg) if k in makers else arg for k, arg in enumerate(args)])
-            try:
-                value = await self.call(method, args)
-            except AttributeError as error:
-                raise _Missing from error
-            if isinstance(value, JavaObject):
-                return value if recipe.reader is None else await recipe.reader(value)
-            return value if recipe.plain is None else recipe.plain(value)
+            found = self._find(method)
+            if found is None:
+                raise _Missing
+            value = await self._run(found, args)
+            if recipe.reader is not None and isinstance(value, JavaObject):
+                return await recipe.reader(value)
+            return value if recipe.plain is None or isinstance(value, JavaObject) else recipe.plain(value)
         except (JavaException, TypeError, _Missing) as error:
             raise await self._translated(error, recipe, given) from error
 

@@ -531,3 +531,23 @@ def test_an_array_that_is_not_where_it_was_looked_for_is_found_as_ever(pixels: A
 def test_a_corrupted_array_at_its_place_is_refused(blocks: tuple[bytes, ...], says: str) -> None:
     with pytest.raises(ProtocolError, match=says):
         wire.decode(frames({"pixels": {"type": "short-array", "value": "[B@1"}}, *blocks), "pixels")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("1", "-7", "2.5", "1e3", "true", "false", "0", "-0", "0.0", "-0.0", "1 ", " 1", "1e999"),
+        *('"x"', '"xy"', '""', "null", "[1]", "{}", "NaN", "-Infinity", "", "01", "1,", "1}", "1 2"),
+        *('1,"value":2', '1,"more":3', "[" * 5000),
+    ],
+)
+def test_a_number_read_in_short_is_read_as_always(value: str) -> None:
+    text = f'{{"type":"primitive","value":{value}}}'
+
+    def outcome(text: str) -> str:
+        try:
+            return repr(wire.parse_reply([text.encode()]))
+        except ProtocolError as error:
+            return str(error)[:20]
+
+    assert outcome(text) == outcome(" " + text)  # which is not how the server writes it
