@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.errors import JavaException
+from aiomm.errors import JavaException, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,14 +34,14 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
     kinds = obj.java_interfaces
     if obj.java_class.startswith("["):
         reflect = await _static(obj, "java.lang.reflect.Array")
-        for index in range(await reflect.call("getLength", [obj])):
+        for index in range(_count(await reflect.call("getLength", [obj]))):
             yield await reflect.call("get", [obj, index])
     elif "java.util.Map" in kinds:
         async for key in items(await obj.call("keySet")):
             yield key
     elif "java.util.Collection" in kinds:
         own = obj if obj.java_class == "java.util.ArrayList" or ("java.util.List" in kinds and not _hidden(obj)) else await _copy(obj)
-        for index in range(await own.call("size")):
+        for index in range(_count(await own.call("size"))):
             yield await own.call("get", [index])
     elif "java.lang.Iterable" in kinds:
         async for item in _walk(await obj.call("iterator"), obj):
@@ -50,7 +50,7 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
         async for item in _walk(obj, obj):
             yield item
     elif {"size", "get"} <= set(dir(obj.java)):  # a vector of MMCoreJ's, which says nothing of what it is
-        for index in range(await obj.call("size")):
+        for index in range(_count(await obj.call("size"))):
             yield await obj.call("get", [index])
     else:
         raise TypeError(f"{obj!r} cannot be iterated: it is no List, Map, Iterable or array")
@@ -71,7 +71,14 @@ async def to_dict(obj: JavaObject) -> dict[Any, Any]:
     if "java.util.Map" not in obj.java_interfaces:
         raise TypeError(f"{obj!r} is no Map")
     keys, values = await _copy(await obj.call("keySet")), await _copy(await obj.call("values"))
-    return {await keys.call("get", [i]): await values.call("get", [i]) for i in range(await keys.call("size"))}
+    return {await keys.call("get", [i]): await values.call("get", [i]) for i in range(_count(await keys.call("size")))}
+
+
+def _count(found: Any) -> int:
+    """See that a number of items is one: a reply may be spoilt."""
+    if type(found) is not int:
+        raise ProtocolError(f"the server gives {found!r:.60} as a number of items")
+    return found
 
 
 def _hidden(obj: JavaObject) -> bool:

@@ -403,8 +403,11 @@ async def run(port: int, seeds: Sequence[int]) -> Campaign:
             if not seed % 4:
                 await campaign.bounded(campaign.bytes(seed), seed)
         await campaign.bounded(_plain(port), -1)
-        await held.nothing_more()
-        assert memory() - used < 200 * MB
+        try:
+            await held.nothing_more()
+            assert memory() - used < 200 * MB
+        except AssertionError as error:  # a case that failed may have left it
+            campaign.failures.append(f"at the end: {error}")
     return campaign
 
 

@@ -11,8 +11,8 @@ from tests.campaigns.fuzz_bridge import run
 if TYPE_CHECKING:
     from tests.jvm.host import JavaHost
 
-FOUND = [123, 269, 366, 420, 465, 501, 586, 593, 729, 739, 883, 928, 1029, 1045, 1157]
-"""Seeds that once showed a defect: descriptions of methods that are none, and releases whose replies were lost."""
+FOUND = [123, 269, 366, 420, 465, 501, 586, 593, 729, 739, 883, 928, 1029, 1045, 1157, 5005, 5306, 6750]
+"""Seeds that once showed a defect: descriptions of methods that are none, releases whose replies were lost, sizes that are no number."""
 
 
 @pytest.mark.timeout(180)
