@@ -61,26 +61,18 @@ class Envelopes:
     def take(self) -> tuple[bytes, Reply]:
         """Take a message: its key, and the frames behind the empty one; none of these if it is another message than the server's.
 
-        The key is read as plain bytes, which is quicker and does not tell whether its message ends there. So the next frame decides: empty
-        and not the last, it stands between a key and an answer. A message of a key alone is dropped when another stands behind it.
-
         Raises
         ------
         zmq.Again
             There is none.
         """
         socket = self._socket
-        key: bytes = _recv(socket, _DONTWAIT)
-        try:
-            gap = frame = _recv(socket, _DONTWAIT, False)
-        except zmq.Again:
-            return key, []
+        key = frame = _recv(socket, _DONTWAIT, False)
         frames: Reply = []
         while frame.more:
             frame = _recv(socket, _DONTWAIT, False)
             frames.append(frame)
-        if not len(gap):
-            return key, frames
         if len(frames) > 1 and not len(frames[0]):
-            return gap.bytes, frames[1:]
-        return key, []
+            del frames[0]
+            return key.bytes, frames
+        return key.bytes, []
