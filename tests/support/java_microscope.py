@@ -176,6 +176,14 @@ class JavaMicroscope(Recorder):
         else:
             say(**{"return": value})
 
+    def lose_frame(self, number: int) -> None:
+        """Let the next sequence that comes to this frame (counted from 0) lose it, before it is in the buffer."""
+        self.control("lose", number)
+
+    def heal(self) -> None:
+        super().heal()
+        self.control("lose", -1)
+
     # ---- devices that are to be sequenceable --------------------------------------------------------------------
 
     def feign_xy_sequence(self, stage: str, max_length: int = 100) -> None:

@@ -181,6 +181,24 @@ class RecordingCore(Recorder, _Recorded, pymmcore.CMMCore):
             raise AttributeError(f"CMMCore has no method {method!r}")
         return super().on(method, **fault)
 
+    def lose_frame(self, number: int) -> None:
+        """Let the next sequence that comes to this frame (counted from 0) lose it; not its last, since it is lost when it is fetched.
+
+        The frame is known by the camera's own number: how often an empty buffer is looked into before does not count.
+        """
+        core = pymmcore.CMMCore
+
+        def pop(original: Callable[..., Any], *args: Any) -> Any:
+            image = original(*args)
+            if args[-1].GetSingleTag("ImageNumber").GetValue() == str(number):
+                rule.heal()
+                while not core.getRemainingImageCount(self) and core.isSequenceRunning(self):
+                    time.sleep(0.001)
+                image = original(*args)
+            return image
+
+        rule = self.on("popNextImageMD", times=None, do=pop)
+
     # ---- devices that feign to be sequenceable ------------------------------------------------------------------
 
     def feign_xy_sequence(self, stage: str, max_length: int = 100) -> None:

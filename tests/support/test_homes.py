@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +102,40 @@ async def test_devices_take_hardware_sequences(tester: Rig) -> None:
     mmc.stopStageSequence(st.Z)
     images = [st.decode(await tester.core.pop_next_image()) for _ in range(3)]
     assert [(image.z, image.frame, image.in_sequence) for image in images] == [(1.0, 0, True), (2.0, 1, True), (3.0, 2, True)]
+
+
+async def sequence(rig: Rig, count: int) -> list[int]:
+    """Take out what comes of a sequence: the camera's own numbers."""
+    rig.mmc.startSequenceAcquisition(count, 0, True)
+    found = []
+    while rig.mmc.isSequenceRunning() or rig.mmc.getRemainingImageCount():
+        with contextlib.suppress(errors.CoreError):  # empty
+            found.append(int((await rig.core.pop_next_tagged_image()).tags["ImageNumber"]))
+    return found
+
+
+async def test_a_lost_frame_is_known_by_its_number(rig: Rig) -> None:
+    rig.mmc.lose_frame(1)
+    for _ in range(4):
+        with pytest.raises(errors.CoreError, match="empty"):
+            await rig.core.pop_next_tagged_image()
+    assert await sequence(rig, 4) == [0, 2, 3]
+    assert await sequence(rig, 4) == [0, 1, 2, 3]
+    rig.mmc.lose_frame(1)
+    rig.mmc.heal()
+    assert await sequence(rig, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("home", ["java"], indirect=True)
+async def test_looks_into_an_empty_buffer_are_not_counted(rig: Rig) -> None:
+    """Micro-Manager's engine looks as often as it can, which is chance."""
+    rule = rig.mmc.on("popNextImageMD", nth=3, do=lambda original, *args: original(*args))
+    for _ in range(4):
+        with pytest.raises(errors.CoreError, match="empty"):
+            await rig.core.pop_next_tagged_image()
+    assert rule.seen == 0
+    assert await sequence(rig, 4) == [0, 1, 2, 3]
+    assert (rule.seen, rule.hits) == (4, 1)
 
 
 async def test_two_cameras(home: Home, tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ public final class Control {
     MICROSCOPE.dropAfter(images);
   }
 
+  /** The next sequence that comes to the frame with this number (from 0) loses it before it is in the buffer; -1: none. */
+  public void lose(int frame) {
+    MICROSCOPE.lose(frame);
+  }
+
   /** How many images were taken since the host started. */
   public long imagesTaken() {
     return MICROSCOPE.imagesTaken();

@@ -25,6 +25,7 @@ abstract class Imaging extends Devices {
   private long bufferMb = 256;
   private long counter;
   private volatile int dropAfter = Integer.MAX_VALUE;
+  private volatile int losing = -1;
   volatile boolean fast;
 
   @Override
@@ -79,6 +80,11 @@ abstract class Imaging extends Devices {
   /** Sequences end early after this many images, as with a camera that loses triggers; -1: never. */
   void dropAfter(int images) {
     dropAfter = images < 0 ? Integer.MAX_VALUE : images;
+  }
+
+  /** The next sequence that comes to the frame with this number loses it: it is taken, and nobody gets it; -1: none. */
+  void lose(int frame) {
+    losing = frame;
   }
 
   private synchronized Frame take(Device camera, boolean shutterOpen, int frame) throws Exception {
@@ -314,8 +320,13 @@ abstract class Imaging extends Devices {
         trigger(camera);
         expose(camera);
         boolean kept = true;
+        boolean lost = i == losing;
         for (Device each : behind(camera)) {
-          kept &= keep(take(each, open(), i));
+          Frame frame = take(each, open(), i);
+          kept &= lost || keep(frame);
+        }
+        if (lost) {
+          losing = -1;
         }
         if (!kept && stopOnOverflow) {
           break;
@@ -410,7 +421,8 @@ abstract class Imaging extends Devices {
     return popNextImageMD(null);
   }
 
-  public Object popNextImageMD(Natives.Metadata tags) throws Exception {
+  /** Return when there is an image to take out, or throw. */
+  void awaitImage() throws Exception {
     synchronized (bufferLock) {
       if (buffer.isEmpty()) {
         bufferLock.wait(1); // the engine asks again and again
@@ -418,6 +430,12 @@ abstract class Imaging extends Devices {
       if (buffer.isEmpty()) {
         throw new Exception(NO_IMAGE);
       }
+    }
+  }
+
+  public Object popNextImageMD(Natives.Metadata tags) throws Exception {
+    synchronized (bufferLock) {
+      awaitImage();
       Frame frame = buffer.removeFirst();
       buffered -= frame.bytes;
       return out(frame, tags);

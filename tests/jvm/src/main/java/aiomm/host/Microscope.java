@@ -27,6 +27,7 @@ public final class Microscope extends Imaging {
     load();
     setCircularBufferMemoryFootprint(256);
     dropAfter(-1);
+    lose(-1);
     fast = false;
     sequenceable = false;
     sequenceLimit = 100;
