@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from aiomm.errors import AiommError, BridgeError, DatasetError, EventError, UnsupportedError
+from aiomm_command import begun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,8 @@ def exit_code_of(error: BaseException) -> Exit:
 def sentence(error: BaseException) -> str:
     """Say the error in one line; name its type only where aiomm did not raise it on purpose."""
     text = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return text  # there is none
     if isinstance(error, AiommError | UsageError | NoMicroscopeError | LostError | Interrupted):
         return text
     if isinstance(error, OSError) and error.strerror:
@@ -81,6 +84,7 @@ def sentence(error: BaseException) -> str:
 def errors_as_sentences(debug: bool) -> Iterator[None]:
     """Turn an error into one sentence on stderr and an exit code; with ``debug`` let it through with its traceback."""
     try:
+        begun()
         yield
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, typer.Exit | typer.Abort):
@@ -90,5 +94,5 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
         if debug and not stopped:
             raise
         label = "stopped" if stopped else "error"
-        typer.echo(f"aiomm: {label}: {sentence(error)}", err=True)
+        typer.echo(f"aiomm: {label}: {sentence(error)}".removesuffix(": "), err=True)
         raise typer.Exit(code) from error

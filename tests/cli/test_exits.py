@@ -51,6 +51,12 @@ def test_an_error_is_one_line() -> None:
     assert "ZeroDivisionError: a bug" in sentence(ZeroDivisionError("a bug"))
 
 
+def test_ctrl_c_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), errors_as_sentences(debug=True):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "aiomm: stopped\n"
+
+
 def test_debug_lets_errors_through() -> None:
     with pytest.raises(errors.HardwareError), errors_as_sentences(debug=True):
         raise errors.HardwareError("stuck")

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAIN = "from aiomm.cli import main; main()"
+BEGINS = "from aiomm_command import main; main()"
+SIGN_OF_LIFE = """
+import sys
+
+class Finder:
+    def find_spec(self, name, *more):
+        if name == "aiomm":
+            sys.meta_path.remove(self)
+            print("alive", flush=True)
+            lookup()
+
+sys.meta_path.insert(0, Finder())
+"""
+"""Says when aiomm is looked for, the first thing that takes time. What comes before that is Python's own; nobody can answer there."""
 ON_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {MAIN}"
-LONG = ("-t", "100000", "--interval", "0.01", "--exposure", "2", "--no-preview")
+LONG = ("-t", "20000", "--interval", "0.01", "--exposure", "2", "--no-preview")
 STUCK = ("-t", "2", "--exposure", "600000", "--no-preview")
 
 
@@ -41,7 +56,7 @@ def wait_for(what: object, process: subprocess.Popen[bytes]) -> None:
 
 def check_kept(said: str, cwd: Path) -> None:
     """What it says is kept is there, opens, and is all there is."""
-    match = re.search(r"(\d+) of 100000 images are saved and kept in (\S+)", said)
+    match = re.search(r"(\d+) of 20000 images are saved and kept in (\S+)", said)
     assert match, said
     dataset = aiomm.Dataset(str(cwd / match[2]))
     assert len(dataset) == int(match[1]) > 3
@@ -69,6 +84,67 @@ def read_until_end(ours: int, process: subprocess.Popen[bytes], enough: object =
     return text.decode(errors="replace")
 
 
+def alive(lookup: str, cwd: Path, **how: object) -> subprocess.Popen[bytes]:
+    process = start(f"{lookup}\n{SIGN_OF_LIFE}\n{BEGINS}", cwd, *LONG, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"alive\n"
+    return process
+
+
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4])
+def test_ctrl_c_from_the_first_moment_on(tmp_path: Path, after: float) -> None:
+    process = alive("def lookup(): pass", tmp_path)
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert err.splitlines()[-1].startswith(b"aiomm: stopped"), err
+
+
+STUCK_LOOKUP = """
+import time
+
+def lookup():
+    try:
+        time.sleep(600)
+    except BaseException:
+        pass
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_not_lost_in_an_import(tmp_path: Path, number: signal.Signals) -> None:
+    """Where an exception would be caught, or only printed."""
+    process = alive(STUCK_LOOKUP, tmp_path)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (128 + number, b"", b"aiomm: stopped: nothing was begun\n")
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As with nohup, or in the background of a script."""
+    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    process = alive(
+        ignored + "def lookup(): sys.stdin.readline(); print(repr(signal.getsignal(2)), flush=True)", tmp_path, stdin=subprocess.PIPE
+    )
+    process.send_signal(signal.SIGINT)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert b"SIG_IGN" in process.stdout.readline()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def test_the_command_begins_there() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["scripts"] == {"aiomm": "aiomm_command:main"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_stops_safely_and_says_what_is_kept(number: signal.Signals, tmp_path: Path) -> None:
     process = start(MAIN, tmp_path, *LONG, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -85,8 +161,8 @@ def test_one_signal_stops_safely_and_says_what_is_kept(number: signal.Signals, t
 def test_ctrl_c_on_a_terminal(tmp_path: Path, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     process = start(ON_TERMINAL, tmp_path, *LONG, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    screen = read_until_end(ours, process, lambda text: re.search(r"saved[^\n]* [1-9]\d+/100000", text))
-    assert re.search(r"acquired[^\n]*/100000", screen), screen
+    screen = read_until_end(ours, process, lambda text: re.search(r"saved[^\n]* [1-9]\d+/20000", text))
+    assert re.search(r"acquired[^\n]*/20000", screen), screen
     os.write(ours, b"\x03")
     screen = read_until_end(ours, process)
     assert process.wait() == 130

@@ -1,0 +1,56 @@
+"""Where the ``aiomm`` command begins: Ctrl-C is answered before anything is imported that takes time.
+
+It stands beside the package: whoever imports a part of ``aiomm`` imports all of it first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself takes its time
+    from types import FrameType
+    from typing import Any
+
+__all__ = ["begun", "main"]
+
+_usual: list[tuple[int, Any]] = []  # signals that are answered here, and what answered them before
+
+
+def main() -> None:
+    """Run the ``aiomm`` command."""
+    try:
+        import signal
+
+        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if signal.getsignal(number) is handler:  # any other, such as nohup's, stays
+                _usual.append((number, signal.signal(number, leave)))
+        from aiomm.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        say("aiomm: stopped\n")
+        sys.exit(130)
+
+
+def begun() -> None:
+    """From here on the work of the command has begun, and answers by itself."""
+    import signal
+
+    while _usual:
+        signal.signal(*_usual.pop())
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """Leave at once. An exception could get lost in the middle of an import."""
+    say("aiomm: stopped: nothing was begun\n")
+    os._exit(128 + number)
+
+
+def say(text: str) -> None:
+    """Write on stderr, if there is one."""
+    try:  # contextlib is of what takes its time
+        os.write(2, text.encode())
+    except OSError:
+        pass
