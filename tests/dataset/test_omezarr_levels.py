@@ -14,7 +14,8 @@ import pytest
 import zarr
 
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter
-from aiomm.dataset.omezarr.pyramid import LARGEST, build_levels, halve, level_shapes
+from aiomm.dataset.omezarr.pyramid import LARGEST, OPEN_SHARDS, build_levels, halve, level_shapes
+from aiomm.dataset.omezarr.shard import ShardFile
 from aiomm.errors import StorageError
 from tests.dataset.support import image, same
 
@@ -189,3 +190,34 @@ def test_halve() -> None:
     assert halve(np.zeros((4, 6, 3), np.uint8)).shape == (2, 3, 3)
     assert level_shapes((LARGEST, LARGEST)) == []
     assert level_shapes((2048, 2000)) == [(1024, 1000), (512, 500)]
+
+
+@pytest.mark.parametrize("often", [1, 10**6])
+def test_a_shard_keeps_its_place_until_its_index_is_written(tmp_path: Path, often: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More shards than are open at once: one whose index could not be written behind the acquisition gets it at the end, or no level is listed."""
+    real, failed = ShardFile.renew_index, threading.Event()
+    left = often
+
+    def renew(shard: ShardFile) -> None:
+        nonlocal left
+        if "/1/c/" in shard.path.as_posix() and left:
+            left -= 1
+            failed.set()
+            raise OSError(errno.EIO, "Input/output error")
+        real(shard)
+
+    monkeypatch.setattr(ShardFile, "renew_index", renew)
+    writer = OmeZarrWriter(tmp_path, "x", levels=1)
+    for position in range(OPEN_SHARDS + 1):
+        writer.put(Frame({"position": position}, np.full((64, 64), position + 1, np.uint16), {}))
+    writer.flush()
+    assert failed.wait(30)
+    if often > 1:
+        with pytest.raises(StorageError, match=r"every image is saved.*Input/output error"):
+            writer.finish()
+        assert listed(writer.path / "0") == ["0"]
+        return
+    writer.finish()
+    with Dataset(writer.path, full_res_only=False) as dataset:
+        found = [dataset.read_image(position=position, resolution_level=1).max() for position in range(OPEN_SHARDS + 1)]
+    assert found == list(range(1, OPEN_SHARDS + 2))

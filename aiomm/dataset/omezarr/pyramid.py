@@ -84,6 +84,7 @@ class LevelBuilder:
         self._shards: dict[tuple[int, int, tuple[int, ...]], ShardFile] = {}
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
         self._plans: dict[int, list[ImagePlan]] = {}
+        self._unsure: OSError | None = None
 
     @property
     def behind(self) -> bool:
@@ -103,9 +104,9 @@ class LevelBuilder:
         plans = self._plans.get(full.number)
         if plans is None:
             shapes = level_shapes(full.shape, self._count)
-            plans = self._plans[full.number] = [replace(full, shape=shape, level=n) for n, shape in enumerate(shapes, 1)]
             for folder in level_folders(self._store.path / full.path):  # what an interrupted build has left
                 shutil.rmtree(folder)
+            plans = self._plans[full.number] = [replace(full, shape=shape, level=n) for n, shape in enumerate(shapes, 1)]
         image = self._store.read(row) if plans else None
         for plan in plans:
             assert image is not None
@@ -123,7 +124,7 @@ class LevelBuilder:
             self._open.move_to_end(shard.number)
         else:
             while len(self._open) >= OPEN_SHARDS:
-                self._close(self._open.popitem(last=False)[1])
+                self._close(next(iter(self._open.values())))
             shard.open(direct=False)
             self._open[shard.number] = shard
         align = alignment(image.nbytes)
@@ -134,12 +135,16 @@ class LevelBuilder:
         shard.entries[chunk] = offset, image.nbytes
 
     def _close(self, shard: ShardFile) -> None:
-        try:
-            shard.renew_index()
-            if self._sync:
+        """Write a shard's index and close it; it stays open until its index is written, for without it is zeros to readers."""
+        shard.renew_index()
+        if self._sync:
+            try:
                 shard.sync()
-        finally:
-            shard.close()
+            except OSError as error:  # the system says so once: another try would pass, whatever is on the device
+                self._unsure = error
+                raise
+        del self._open[shard.number]
+        shard.close()
 
     def finish(self) -> None:
         """Close the shards, then list the levels.
@@ -149,8 +154,10 @@ class LevelBuilder:
         OSError
             It cannot be written; the levels that are not listed are not there.
         """
-        while self._open:
-            self._close(self._open.popitem()[1])
+        if self._unsure is not None:
+            raise self._unsure
+        for shard in list(self._open.values()):
+            self._close(shard)
         for full in self._store.images:
             levels = self._plans.get(full.number, [])
             for plan in levels:
