@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from aiomm.dataset.numbers import finite
 from aiomm.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ _STEPS: Final = {"z": (("z-step_um", "z_step_um"), 1.0), "time": (("Interval_ms"
 
 def _number(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:
     for key in keys:
-        value = metadata.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
+        value = finite(metadata.get(key))
+        if value is not None:
+            return value
     return None
 
 

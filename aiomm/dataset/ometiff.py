@@ -13,6 +13,7 @@ import numpy as np
 
 from aiomm.dataset import calibration
 from aiomm.dataset.encode import encode_json
+from aiomm.dataset.numbers import finite, positive
 from aiomm.errors import DatasetFormatError, StorageError
 
 if TYPE_CHECKING:
@@ -176,12 +177,12 @@ def _ome(store: Store, one: Series, row: int) -> dict[str, Any]:
     if names:
         ome["Channel"] = {"Name": names}
     for key, units in (("PixelSize_um", ("X", "Y")), ("PixelSizeUm", ("X", "Y")), ("z-step_um", ("Z",))):
-        size = summary.get(key)
-        if isinstance(size, (int, float)) and not isinstance(size, bool) and math.isfinite(size) and size:
+        size = finite(summary.get(key))
+        if size:
             for unit in units:
-                ome[f"PhysicalSize{unit}"], ome[f"PhysicalSize{unit}Unit"] = abs(float(size)), "µm"
-    interval = summary.get("Interval_ms")
-    if isinstance(interval, (int, float)) and not isinstance(interval, bool) and math.isfinite(interval) and interval > 0:
+                ome[f"PhysicalSize{unit}"], ome[f"PhysicalSize{unit}Unit"] = abs(size), "µm"
+    interval = positive(summary.get("Interval_ms"))
+    if interval is not None:
         ome["TimeIncrement"], ome["TimeIncrementUnit"] = interval / 1000, "s"
     planes = _planes(store, one, ome)
     return {**ome, "Plane": planes} if planes else ome

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset import arrays, bulk
+from aiomm.dataset.numbers import positive
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ _FEW_PLACES = 1_000_000
 
 def overlap_of(summary: Mapping[str, Any]) -> tuple[int, int]:
     """Pixels that neighbouring tiles share, along y and x, as summary metadata has it; 0 if it does not say."""
-    y, x = (summary.get(f"GridPixelOverlap{axis}", 0) for axis in "YX")
-    return tuple(int(value) if isinstance(value, (int, float)) and value > 0 else 0 for value in (y, x))  # type: ignore[return-value]
+    y, x = (int(positive(summary.get(f"GridPixelOverlap{axis}")) or 0) for axis in "YX")
+    return y, x
 
 
 def overlap_at(levels: Sequence[Store], level: int) -> tuple[int, int]:

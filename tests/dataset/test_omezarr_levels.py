@@ -194,7 +194,7 @@ def test_halve() -> None:
 
 @pytest.mark.parametrize("often", [1, 10**6])
 def test_a_shard_keeps_its_place_until_its_index_is_written(tmp_path: Path, often: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More shards than are open at once: one whose index could not be written behind the acquisition gets it at the end, or no level is listed."""
+    """One of more shards than are open whose index was not written behind the acquisition gets it at the end, or no level is listed."""
     real, failed = ShardFile.renew_index, threading.Event()
     left = often
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -211,3 +213,30 @@ def test_levels_of_ours_begin_where_their_pixels_do(tmp_path: Path) -> None:
     for level in range(3):
         array = dataset.to_xarray(res_level=level)
         assert (array.y.values[0], array.x.values[0]) == ((-3, 10), (-2.75, 10.25), (-2.25, 10.75))[level]
+
+
+@pytest.mark.parametrize("by", [[1], [float("nan"), 0, 0, 1, 1], [10**400, 0, 0, 1, 1], "abcde", None, [1e308, 0, 0, 1, 1]])
+def test_an_origin_that_cannot_be_read_leaves_the_sizes(tmp_path: Path, caplog: pytest.LogCaptureFixture, by: Any) -> None:
+    axes = [AXES[0] | {"unit": "hour"}, *AXES[1:]]
+    bad = {"type": "translation", "path": "somewhere"} if by is None else {"type": "translation", "translation": by}
+    with caplog.at_level(logging.WARNING, "aiomm"):
+        dataset = Dataset(foreign(tmp_path / "a.zarr", [SCALE, bad], axes=axes))
+    (line,) = caplog.messages
+    assert re.search(r"a\.zarr: where 0 begins is not known: the translation", line)
+    assert {key: value for key, value in dataset.summary_metadata.items() if key != "ome"} == {
+        "PixelSize_um": 0.5, "z-step_um": 2.0, "Interval_ms": 3 * 3.6e6,
+    }  # fmt: skip
+    assert dataset.read_metadata(time=0, channel=0, z=0) == {"Axes": {"time": 0, "channel": 0, "z": 0}}
+
+
+@pytest.mark.parametrize("scale", [scaled(3, 1, 2, 10**400, 500), scaled(3, 1, 2, float("inf"), 500)])
+def test_a_scale_that_cannot_be_read_says_nothing(tmp_path: Path, scale: dict[str, Any]) -> None:
+    dataset = Dataset(foreign(tmp_path / "a.zarr", [scale, PLACE]))
+    assert set(dataset.summary_metadata) == {"ome"}
+
+
+@pytest.mark.parametrize("by", [1e200, 1e-200])
+def test_products_that_no_float_holds_are_no_sizes(tmp_path: Path, by: float) -> None:
+    dataset = Dataset(foreign(tmp_path / "a.zarr", [scaled(3, 1, 2, by, by)], [scaled(1, 1, 1, by, by)]))
+    assert {key: value for key, value in dataset.summary_metadata.items() if key != "ome"} == {"z-step_um": 2.0, "Interval_ms": 3000.0}
+    assert "x" not in dataset.to_xarray().coords

@@ -11,7 +11,6 @@ The index is a list of records: axes as JSON, the file's name, and eight numbers
 from __future__ import annotations
 
 import json
-import math
 import struct
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aiomm.dataset.encode import encode_json
+from aiomm.dataset.numbers import positive
 
 INDEX_NAME = "NDTiff.index"
 UNLABELLED_NAME = "NDTiff.unlabelled.index"
@@ -70,13 +70,11 @@ def shape_and_dtype(kind: int, width: int, height: int) -> tuple[tuple[int, ...]
 
 def resolution(pixel_size_um: object) -> tuple[int, int]:
     """Pixels per centimetre, as a fraction, for the TIFF resolution tags; 1 µm if the size is not known."""
-    size = float(pixel_size_um) if isinstance(pixel_size_um, (int, float, np.number)) else 1.0
-    if not math.isfinite(size) or size <= 0:
-        size = 1.0
+    size = positive(pixel_size_um.item() if isinstance(pixel_size_um, np.number) else pixel_size_um) or 1.0
     per_cm = 1e4 / size
     if per_cm >= 1:
-        return min(int(per_cm + 1e-6), 2**32 - 1), 1
-    return 1, min(int(1 / per_cm), 2**32 - 1)
+        return int(min(per_cm + 1e-6, 2**32 - 1)), 1
+    return 1, int(min(1 / per_cm, 2**32 - 1))
 
 
 def pack_header(summary: dict[str, Any], align: int = PAGE) -> bytes:

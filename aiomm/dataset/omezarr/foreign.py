@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiomm.dataset.boxes import Box, BoxIndex
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.omezarr.store import ShardStore
     from aiomm.dataset.storage import Axes
+
+_log = logging.getLogger("aiomm")
 
 _NAMES = {"t": "time", "c": "channel"}
 _MOST_ROWS = 20_000_000
@@ -104,17 +107,22 @@ def _open_level(root: Path, images: list[_Image], level: int) -> ZarrStore:
         index = BoxIndex(boxes)
     except ValueError as error:
         raise DatasetFormatError(f"{root}: {error}") from None
-    sizes = [_sizes(image, level) for image in images]
+    read = [_sizes(image, level) for image in images]
+    sizes = [found for found, _ in read]
+    odd = [path for path, (_, told) in zip(paths, read, strict=True) if not told]
+    if odd:
+        also = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        _log.warning("%s: where %s%s begins is not known: the translation is no list of as many numbers as axes", root, odd[0], also)
     summary = {**summary_of(sizes, None if level else root), "ome": attributes_of(root) or {}}
     places = Computed([box.shape for box in boxes])
     return ZarrStore(root, summary, index, sources, places, sizes=common_sizes(sizes)[0], told=origins_of(sizes))
 
 
-def _sizes(image: _Image, level: int) -> dict[str, Along | None]:
+def _sizes(image: _Image, level: int) -> tuple[dict[str, Along | None], bool]:
     try:
         return sizes_of(image.multiscale, level)
     except (TypeError, AttributeError, ValueError):  # not as the format has them: images are of use without
-        return {}
+        return {}, True
 
 
 def _names_of(images: list[_Image]) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from aiomm.dataset.calibration import origins_in
+from aiomm.dataset.numbers import finite, positive
 from aiomm.dataset.omezarr.layout import ImagePlan, parse_well
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class Scales:
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> Scales:
         """Take what a summary says, in the words of Micro-Manager."""
-        interval = _positive(summary.get("Interval_ms"))
+        interval = positive(summary.get("Interval_ms"))
         return cls(
-            pixel=_positive(summary.get("PixelSize_um", summary.get("PixelSizeUm"))),
-            z=_positive(summary.get("z-step_um", summary.get("z_step_um"))),
+            pixel=positive(summary.get("PixelSize_um", summary.get("PixelSizeUm"))),
+            z=positive(summary.get("z-step_um", summary.get("z_step_um"))),
             time=None if interval is None else interval / 1000,
         )
 
@@ -63,19 +63,13 @@ class Steps:
         for name, keys, unit in (("z", ("ZPosition_um_Intended", "ZPosition_um"), 1.0), ("time", ("ElapsedTime-ms",), 1000.0)):
             if name not in names or getattr(self.scales, name) is not None:
                 continue
-            value = next((metadata[key] for key in keys if isinstance(metadata.get(key), (int, float))), None)
+            value = next((value for key in keys if (value := finite(metadata.get(key))) is not None), None)
             at = index[names.index(name)]
-            if value is None or not math.isfinite(value):
+            if value is None:
                 continue
             first = self._first.setdefault(name, (at, value))
             if at != first[0]:
-                setattr(self.scales, name, _positive(abs((value - first[1]) / (at - first[0])) / unit))
-
-
-def _positive(value: Any) -> float | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
-        return float(value)
-    return None
+                setattr(self.scales, name, positive(abs((value - first[1]) / (at - first[0])) / unit))
 
 
 def group(attributes: Mapping[str, Any]) -> dict[str, Any]:

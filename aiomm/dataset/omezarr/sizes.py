@@ -7,9 +7,10 @@ import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiomm.dataset.calibration import ORIGINS
+from aiomm.dataset.numbers import finite, positive
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 _log = logging.getLogger("aiomm")
@@ -37,34 +38,45 @@ class Along(NamedTuple):
     origin: float
 
 
-def sizes_of(multiscale: Mapping[str, Any], level: int) -> dict[str, Along | None]:
-    """Read the sizes and origins of a level along y, x, z and time; None for one that has no unit, or an unknown one.
+def sizes_of(multiscale: Mapping[str, Any], level: int) -> tuple[dict[str, Along | None], bool]:
+    """Read the sizes and origins of a level along y, x, z and time; None for one that has no unit, an unknown one, or no finite size.
 
-    What has neither a unit, nor a scale other than 1, nor a translation says nothing, and is left out.
+    What has neither a unit, nor a scale other than 1, nor a translation says nothing, and is left out. Says too whether the
+    origins are as the metadata say: with a translation that cannot be read they are all 0, and the sizes hold.
     """
     axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, dict)]
-    scale, origin = [1.0] * len(axes), [0.0] * len(axes)
+    scale, origin, told = [1.0] * len(axes), [0.0] * len(axes), True
     for several in (multiscale["datasets"][level].get("coordinateTransformations"), multiscale.get("coordinateTransformations")):
         for one in several if isinstance(several, list) else ():  # first those of the level, then those of all levels; in order
             kind = one.get("type") if isinstance(one, dict) else None
-            if kind not in ("scale", "translation"):
-                continue
-            by = one.get(kind)
-            if not isinstance(by, list) or len(by) != len(axes) or not all(map(_is_size if kind == "scale" else _is_number, by)):
-                return {}
             if kind == "scale":
+                by = _numbers(one.get(kind), len(axes), positive)
+                if by is None:
+                    return {}, True
                 scale = [size * factor for size, factor in zip(scale, by, strict=True)]
                 origin = [at * factor for at, factor in zip(origin, by, strict=True)]
-            else:
-                origin = [at + by for at, by in zip(origin, by, strict=True)]
+            elif kind == "translation":
+                by = _numbers(one.get(kind), len(axes), finite)
+                told = told and by is not None
+                origin = [at + move for at, move in zip(origin, by or origin, strict=True)]
+    factors = [_factor(axis) for axis in axes]
+    begins = [at * (factor or 0.0) for at, factor in zip(origin, factors, strict=True)]
+    if not told or not all(map(math.isfinite, (*origin, *begins))):
+        origin, begins, told = [0.0] * len(axes), [0.0] * len(axes), False
     found: dict[str, Along | None] = {}
-    for axis, size, at in zip(axes, scale, origin, strict=True):
-        name, unit = axis.get("name"), axis.get("unit")
-        units = _MILLISECONDS if name in ("t", "time") else _MICROMETERS
-        if name in ("y", "x", "z", "t", "time") and (unit is not None or size != 1 or at != 0):
-            factor = units.get(unit) if isinstance(unit, str) else None
-            found["time" if name == "t" else name] = None if factor is None else Along(size * factor, at * factor)
-    return found
+    for axis, size, at, factor, begin in zip(axes, scale, origin, factors, begins, strict=True):
+        name = axis.get("name")
+        if name in ("y", "x", "z", "t", "time") and (axis.get("unit") is not None or size != 1 or at != 0):
+            length = None if factor is None else positive(size * factor)  # a product may be more than a float holds
+            found["time" if name == "t" else name] = None if length is None else Along(length, begin)
+    return found, told
+
+
+def _factor(axis: Mapping[str, Any]) -> float | None:
+    """How many µm, or ms of time, the unit of an axis is; None if it has none that is known."""
+    units = _MILLISECONDS if axis.get("name") in ("t", "time") else _MICROMETERS
+    unit = axis.get("unit")
+    return units.get(unit) if isinstance(unit, str) else None
 
 
 def origins_of(images: Sequence[Mapping[str, Along | None]]) -> list[dict[str, float]]:
@@ -103,9 +115,8 @@ def summary_of(images: Sequence[Mapping[str, Along | None]], told: Path | None) 
     return summary
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_size(value: Any) -> bool:
-    return _is_number(value) and value > 0
+def _numbers(values: object, count: int, taken: Callable[[object], float | None]) -> list[float] | None:
+    """Read a list of so many numbers; None if it is anything else."""
+    found = [taken(value) for value in values] if isinstance(values, list) and len(values) == count else []
+    numbers = [value for value in found if value is not None]
+    return numbers if len(numbers) == count else None
