@@ -12,6 +12,7 @@ import pymmcore
 from aiomm.bridge import Bridge, JavaClass, JavaObject, bridge_of
 from aiomm.core import images
 from aiomm.core.images import TaggedImage
+from aiomm.core.together import ask_all
 from aiomm.errors import CoreError, JavaException, ServerNotFoundError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aiomm.bridge")
 _ONE_PORT = "only one port can be reached"
+_TOGETHER = 100  # items of a vector that are asked for at once
 _BETWEEN = "\x1e\x1f\x1e"  # strings that Java joins; no label, property or value has this
 _SETTING = re.compile(r"([^:]*):([^=:]*)=([^=:]*)")  # one device, one property and one value: read in one way only
 _NUMBER = r"(-?[0-9.]+(?:E-?[0-9]+)?)"
@@ -54,8 +56,12 @@ async def core_of_its_own(bridge: Bridge) -> JavaObject:
 
 
 async def items(vector: JavaObject) -> tuple[Any, ...]:
-    """Take the items out of one of MMCoreJ's vectors, one by one."""
-    return tuple([await vector.call("get", (k,)) for k in range(int(await vector.call("size", ())))])
+    """Take the items out of one of MMCoreJ's vectors; each is a question of its own."""
+    found: list[Any] = []
+    size = int(await vector.call("size", ()))
+    while len(found) < size:
+        found += await ask_all(*[vector.call("get", (k,)) for k in range(len(found), min(len(found) + _TOGETHER, size))])
+    return tuple(found)
 
 
 async def strings(vector: JavaObject) -> tuple[str, ...]:
@@ -190,18 +196,22 @@ async def java_configuration(owner: JavaObject, settings: Mapping[tuple[str, str
 
 
 async def device_type(owner: JavaObject, number: int) -> JavaObject:
-    """Give MMCoreJ's constant for pymmcore's number of a kind of device.
+    """Give MMCoreJ's constant for pymmcore's number of a kind of device; asked for once.
 
     Raises
     ------
     ValueError
         There is no such kind.
     """
-    constants = await java_class(bridge_of(owner), "mmcorej.DeviceType")
-    try:
-        return _an_object(await constants.call("swigToEnum", (int(number),)))
-    except JavaException as error:
-        raise ValueError(f"{number!r} is no kind of device; they are pymmcore.CameraDevice and the like") from error
+    bridge = bridge_of(owner)
+    kinds: dict[int, JavaObject] = bridge.kept.setdefault("kinds of devices", {})
+    if int(number) not in kinds:
+        constants = await java_class(bridge, "mmcorej.DeviceType")
+        try:
+            kinds[int(number)] = _an_object(await constants.call("swigToEnum", (int(number),)))
+        except JavaException as error:
+            raise ValueError(f"{number!r} is no kind of device; they are pymmcore.CameraDevice and the like") from error
+    return kinds[int(number)]
 
 
 async def slm_pixels(pixels: Any) -> NDArray[Any]:

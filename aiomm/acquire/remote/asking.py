@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiomm.acquire.capabilities import read_capabilities
+from aiomm.core.together import ask_all
 from aiomm.errors import CoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aiomm.acquire.capabilities import Capabilities, Needs
     from aiomm.core import BridgedCore
 
 T = TypeVar("T")
@@ -20,6 +23,9 @@ Question = tuple[str, tuple[Any, ...]]
 
 LASTING = frozenset({"getLoadedDevices", "getDeviceType", "hasProperty", "getDevicePropertyNames", "getPropertyType", "isPropertyReadOnly"})
 """What stays true until another configuration is loaded."""
+ROLES: tuple[Question, ...] = tuple((f"get{role}Device", ()) for role in ("Camera", "Focus", "XYStage", "SLM"))
+OF_ANY: tuple[Question, ...] = (*ROLES, ("getLoadedDevices", ()), ("getAvailableConfigGroups", ()))
+"""What is asked for events of any kind."""
 
 
 class _NotAsked(BaseException):
@@ -85,15 +91,31 @@ class Asking:
 
         return answer
 
-    async def read(self, function: Callable[[Any], T]) -> T:
-        """Give what ``function(mmc)`` gives, for a function that only asks."""
+    async def read(self, function: Callable[[Any], T], *foreseen: Question) -> T:
+        """Give what ``function(mmc)`` gives, for a function that only asks; the questions that it is sure to have go out together."""
+        await self.ask(*foreseen)
         while True:
             try:
                 return function(self)
             except _NotAsked as left:
-                method, args = left.question
-            try:
-                found = await self._core.call_core(method, args)
-            except CoreError as refused:
-                found = refused
-            self._known[method, args] = _Configuration(found) if isinstance(found, dict) else found
+                question = left.question
+            await self.ask(question)
+
+    async def capabilities(self, wanted: Needs, *foreseen: Question, image: bool = False) -> Capabilities:
+        """Give what events that have these needs must know, and ask meanwhile what is asked next."""
+        await self.ask(*OF_ANY, *foreseen)
+        labels = self._known["getLoadedDevices", ()]
+        if not isinstance(labels, CoreError):
+            await self.ask(*[("getDeviceType", (label,)) for label in labels])
+        return await self.read(lambda mmc: read_capabilities(mmc, wanted, image=image))
+
+    async def ask(self, *questions: Question) -> None:
+        """Ask what is not known yet, all at once; of a refusal hears who needs the answer."""
+        await ask_all(*[self._ask(question) for question in questions if question not in self._known])
+
+    async def _ask(self, question: Question) -> None:
+        try:
+            found = await self._core.call_core(*question)
+        except CoreError as refused:
+            found = refused
+        self._known[question] = _Configuration(found) if isinstance(found, dict) else found

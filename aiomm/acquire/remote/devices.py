@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pymmcore
 
 from aiomm.acquire.hardware import ATTEMPTS, RETRY_PAUSE_S, slm_pixels
+from aiomm.acquire.remote.asking import ROLES
 from aiomm.core.safety import Found, remember
 from aiomm.core.thread import Wait
+from aiomm.core.together import ask_all
 from aiomm.errors import AiommError, BridgeError, CoreError, HardwareError
 
 if TYPE_CHECKING:
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.capabilities import Capabilities
     from aiomm.acquire.events import AcquisitionEvent
-    from aiomm.acquire.remote.asking import Asking
+    from aiomm.acquire.remote.asking import Asking, Question
     from aiomm.acquire.remote.drive import Steps
     from aiomm.acquire.sequencing import Group
     from aiomm.core import BridgedCore
 
 READING = ("get", "is", "wait", "has")
 """How the methods begin that change nothing."""
+SHUTTERS: tuple[Question, ...] = (("getLoadedDevicesOfType", (pymmcore.ShutterDevice,)), ("getAutoShutter", ()), ("getShutterDevice", ()))
 
 
 class JavaDevices:
@@ -85,7 +88,7 @@ class JavaDevices:
         if self.found is None:
             yield from self.refuse_running(None)
             self._asking.forget()
-            self.found = time.monotonic(), (yield self._asking.read(remember))
+            self.found = time.monotonic(), (yield self._asking.read(remember, *ROLES, *SHUTTERS))
 
     def inherit(self, found: tuple[float, Found] | None) -> None:
         """Another acquisition has ended, which had found the hardware so, and could not leave it: this one does."""
@@ -255,6 +258,9 @@ class JavaDevices:
         if self.found is None:
             return errors
         _, found = self.found
+        if not self._running and (yield self._is_as(found)):
+            self._held = None
+            return errors
         try:
             cameras = yield self._core.call_core("getLoadedDevicesOfType", (pymmcore.CameraDevice,))
             for label in cameras:
@@ -275,6 +281,27 @@ class JavaDevices:
         errors += yield from self._try("setAutoShutter", found.auto_shutter)
         self._held = None
         return errors
+
+    async def _is_as(self, found: Found) -> bool:
+        """Whether no camera runs and nothing is to be put back. What does not answer is found out step by step."""
+        wanted: list[tuple[str, tuple[Any, ...], Any]] = [
+            ("getAutoShutter", (), found.auto_shutter),
+            ("getShutterDevice", (), found.shutter),
+            *[("getShutterOpen", (label,), was_open) for label, was_open in found.shutter_open.items()],
+            ("getCameraDevice", (), found.camera),
+            ("getFocusDevice", (), found.focus),
+            ("getXYStageDevice", (), found.xy_stage),
+            ("getSLMDevice", (), found.slm),
+        ]
+        ask = self._core.call_core
+        try:
+            cameras, *answers = await ask_all(
+                ask("getLoadedDevicesOfType", (pymmcore.CameraDevice,)), *[ask(method, args) for method, args, _ in wanted]
+            )
+            running = await ask_all(*[ask("isSequenceRunning", (label,)) for label in cameras])
+        except AiommError:
+            return False
+        return not any(running) and answers == [was for _, _, was in wanted]
 
     def _try(self, method: str, *args: Any) -> Steps:
         try:

@@ -11,7 +11,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.capabilities import read_capabilities
 from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.capabilities import Capabilities, Needs
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.orders import Done, Window
-    from aiomm.acquire.remote.asking import Asking
+    from aiomm.acquire.remote.asking import Asking, Question
     from aiomm.acquire.remote.counting import AskedFrame
     from aiomm.acquire.remote.devices import JavaDevices
     from aiomm.acquire.remote.memory import EngineMemory
@@ -45,6 +44,9 @@ if TYPE_CHECKING:
     from aiomm.acquire.submission import Submission
     from aiomm.core import BridgedCore
 
+OF_AN_IMAGE: tuple[Question, ...] = tuple(
+    (f"get{what}", ()) for what in ("NumberOfComponents", "BytesPerPixel", "NumberOfCameraChannels", "ImageBufferSize")
+)
 TAKEN = ("post_snap", "post_sequence_stopped")
 
 
@@ -213,7 +215,7 @@ class JavaEngine(Conductor):
         if self._current is not self._last_read:  # a submission's windows follow one another; before it anything may have changed
             self._asking.forget()
             self._last_read = self._current
-        caps = yield self._asking.read(lambda mmc: read_capabilities(mmc, wanted))
+        caps = yield self._asking.capabilities(wanted, *OF_AN_IMAGE)
         return caps
 
     def _check_room(self, images: int) -> Steps:

@@ -13,7 +13,6 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
 from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.counting import AskedFrame
@@ -38,6 +37,7 @@ from aiomm.errors import AiommError, BridgeError, JavaException, ServerLostError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from aiomm.acquire.capabilities import Capabilities, Needs
     from aiomm.acquire.remote.attached import AttachedEngine
     from aiomm.acquire.remote.pipes import HookPipe
     from aiomm.acquire.run import Run
@@ -372,7 +372,7 @@ class JavaHome:
 
     async def capabilities(self, wanted: Needs) -> Capabilities:
         self._asking.forget()
-        return await self._asking.read(lambda mmc: read_capabilities(mmc, wanted, image=True))
+        return await self._asking.capabilities(wanted, image=True)
 
     def viewer(self) -> JavaObject:
         found = self.session.viewer

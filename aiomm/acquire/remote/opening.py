@@ -17,6 +17,7 @@ from aiomm.acquire.remote.gate import Gate
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
 from aiomm.bridge import wire
 from aiomm.bridge.channels import channels_of
+from aiomm.core.together import ask_all
 from aiomm.errors import BridgeError, BridgeTimeoutError, JavaException, ServerLostError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -191,6 +192,9 @@ class Opening:
             self._acquisition = made.acquisition = existing
             made.owned.append(existing)
             self._channels = made.channels = channels_of(existing)
+        await ask_all(self._connect(), self._find_storage())  # the one waits for what Java makes, the other only asks
+
+    async def _connect(self) -> None:
         await self._listen()
         try:
             if self._wanted.images:
@@ -201,7 +205,6 @@ class Opening:
         finally:
             for unused in self._refused:
                 await close_unused(unused)
-        await self._find_storage()
 
     async def _create(self) -> None:
         wanted, bridge = self._wanted, self._bridge
@@ -307,8 +310,7 @@ class Opening:
             push.close()
             raise
         self._made.images = ImagePipe(pull, push)
-        await processor.call("startPull")
-        await processor.call("startPush")
+        await ask_all(processor.call("startPull"), processor.call("startPush"))
 
     async def _add_hook(self, name: str) -> None:
         hook, pull, push = await self._reached(HOOK, [self._acquisition], _MESSAGES)
@@ -342,7 +344,7 @@ class Opening:
                 await self._channels.free()
                 made = await self._bridge.construct_java_object(classpath, args=args)
                 self._made.owned.append(made)
-                there, here = await self._asked(made, "getPushPort"), await self._asked(made, "getPullPort")
+                there, here = await ask_all(self._asked(made, "getPushPort"), self._asked(made, "getPullPort"))
                 self._made.ports += [there, here]
                 push = await self._channels.push(here, queue=queue)
                 try:
@@ -377,8 +379,7 @@ class Opening:
             self._made.viewer = await sink.call("getViewer")  # stays when the acquisition has ended
         storage = await sink.call("getStorage")
         self._made.owned.append(storage)
-        self._made.summary = await storage.call("getSummaryMetadata")
-        where = await storage.call("getDiskLocation")
+        self._made.summary, where = await ask_all(storage.call("getSummaryMetadata"), storage.call("getDiskLocation"))
         if where and (self._wanted.directory is not None or not self._made.ours):
             self._made.path = self._folder(where)
 
