@@ -302,7 +302,7 @@ class JavaEngine(Conductor):
             yield from self._hardware.refuse_running(first.camera)  # somebody may have begun since the last group
             encoded = (yield asyncio.to_thread(in_full, encoded)) if len(encoded) > AT_A_TIME else in_full(encoded)
         yield from self._hardware.will_run(group)
-        yield self.memory.clear()
+        yield self.memory.clear(again=self._goes_on(group, window))
         self._awaited.writer = self._writer if self.direct else None
         frames = yield from self._awaited.expect(group, self._channels, submission)
         self._coming = list(group.events)
@@ -326,6 +326,10 @@ class JavaEngine(Conductor):
         if again is None:
             raise Stopped
         return again
+
+    def _goes_on(self, group: Group, window: Window) -> bool:
+        """Whether a group is known not to be the last one."""
+        return group.events[-1] is not window.events[-1] or bool(self.lane or self.feedback) or not window.submission.source_done
 
     def _move(self, group: Group, window: Window, done: Done, *, hooks: bool) -> Steps:
         """Carry out an event without an image, which Java's engine cannot."""

@@ -142,7 +142,7 @@ class JavaHome:
         if self._show_viewer and not java_saves:
             logger.info("show_display: Micro-Manager shows what it saves, and these images are saved here; they are not shown")
         try:
-            engine.session = session = self.session = await JavaSession.open(self.owner, wanted)
+            engine.session = session = self.session = await JavaSession.open(self.owner, wanted, core=self._core)
         except JavaException as error:
             if java_saves and NO_FOLDER.search(error.java_message):
                 raise StorageError(

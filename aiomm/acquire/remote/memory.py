@@ -40,20 +40,30 @@ class EngineMemory:
     def __init__(self, bridge: Bridge, acquisition: JavaObject) -> None:
         self._bridge = bridge
         self._acquisition = acquisition
+        self._used = False
         self._opening: asyncio.Task[Callable[[], Awaitable[None]] | None] | None = None
 
-    async def clear(self) -> None:
+    async def clear(self, *, again: bool) -> None:
         """Have the engine apply all of the next event.
 
-        The first time it does so by itself: its memory is of another acquisition. Meanwhile it is found out how to clear it.
+        The first time it does so by itself: its memory is of another acquisition.
+
+        Parameters
+        ----------
+        again
+            Whether this will be asked for again: then it is found out meanwhile how to clear it.
 
         Raises
         ------
         BridgeError
             The server is gone or does not answer.
         """
+        first, self._used = not self._used, True
+        if first and not again:
+            return
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open(), name="aiomm: reach the memory of Micro-Manager's engine")
+        if first:
             return
         await asyncio.wait([self._opening])
         empty = self._opening.result()

@@ -174,7 +174,7 @@ class Opening:
         self._channels: Channels
         self._acquisition: JavaObject
 
-    async def run(self, existing: JavaObject | None) -> None:
+    async def run(self, existing: JavaObject | None, core: JavaObject | None = None) -> None:
         """Make it, or attach to one that Micro-Manager has made.
 
         Raises
@@ -186,7 +186,7 @@ class Opening:
         """
         made = self._made
         if existing is None:
-            await self._create()
+            await self._create(core)
             await self._listen_for_events()  # at once: a number that is held in vain is in the way of what Java makes next
         else:
             self._acquisition = made.acquisition = existing
@@ -206,14 +206,15 @@ class Opening:
             for unused in self._refused:
                 await close_unused(unused)
 
-    async def _create(self) -> None:
+    async def _create(self, core: JavaObject | None) -> None:
         wanted, bridge = self._wanted, self._bridge
         if wanted.tiling is not None and (wanted.directory is None or wanted.name is None):
             raise UnsupportedError("Micro-Manager's engine saves tiles to disk only: give directory and name")
         if unknown := wanted.hooks.difference(HOOKS):
             raise ValueError(f"hooks: there is no {', '.join(sorted(unknown))}; Java's are {', '.join(HOOKS)}")
         viewer = self._shows = wanted.show_viewer and await self._has_screen()
-        core = await bridge.get_core()
+        if core is None:
+            core = await bridge.get_core()
         self._channels = self._made.channels = channels_of(core)
         if wanted.directory is not None:
             await self._have_folder(wanted.directory, wanted.name)

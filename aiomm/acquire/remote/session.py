@@ -78,7 +78,9 @@ class JavaSession:
     # ---- opening ------------------------------------------------------------------------------------------------
 
     @classmethod
-    async def open(cls, bridge: Bridge, wanted: Wanted, *, existing: JavaObject | None = None) -> JavaSession:
+    async def open(
+        cls, bridge: Bridge, wanted: Wanted, *, existing: JavaObject | None = None, core: JavaObject | None = None
+    ) -> JavaSession:
         """Make an acquisition in Java and connect to it; a failure or cancellation half-way ends and releases all that was made.
 
         Parameters
@@ -89,6 +91,8 @@ class JavaSession:
             What to make.
         existing
             An acquisition that Micro-Manager has made: it gets our hooks and is listened to, and takes its events from elsewhere.
+        core
+            Java's core, of this bridge, where it is at hand.
 
         Raises
         ------
@@ -100,7 +104,7 @@ class JavaSession:
         made = Made(ours=existing is None)
         self = cls(bridge, made)
         opening = Opening(bridge, wanted, made, lost=self._lose_server)
-        building = self._loop.create_task(opening.run(existing), name="aiomm: open an acquisition of Micro-Manager")
+        building = self._loop.create_task(opening.run(existing, core), name="aiomm: open an acquisition of Micro-Manager")
         try:
             # Not cancelled in the middle of a call that makes something: what nobody heard of could not be ended.
             await asyncio.wait([building])
