@@ -262,6 +262,8 @@ class JavaHome:
         finally:
             engine.images_over = True
             engine.look()
+        if self._writer is None:  # nothing goes back to Java: it ends its own data while the hardware is put back
+            await self._no_more_images()
 
     async def _hand_on(self, run: Run, engine: JavaEngine | AttachedEngine, pixels: Any, metadata: dict[str, Any]) -> None:
         axes = metadata.get("Axes", {})

@@ -1,0 +1,76 @@
+"""What an acquisition in a running Micro-Manager does not ask, and does not do, where there is no need."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiomm.acquire.remote import memory
+from aiomm.bridge import Bridge
+from aiomm.core import BridgedCore
+from aiomm.core.names import only_reads
+from tests.support.homes import Home
+from tests.support.rigs import frames
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.jvm.host import JavaHost
+    from tests.support.rigs import Rig
+
+
+@pytest.fixture
+async def rig(java_host: JavaHost, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Home("java", java_host).demo(tmp_path) as rig:
+        yield rig
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[Any, ...]]:
+    """What is called of a core."""
+    noted: Counter[tuple[Any, ...]] = Counter()
+    call = BridgedCore.call_core
+
+    async def note(core: BridgedCore, method: str, args: tuple[Any, ...]) -> Any:
+        noted[method, *args] += 1
+        return await call(core, method, args)
+
+    monkeypatch.setattr(BridgedCore, "call_core", note)
+    return noted
+
+
+async def test_hardware_that_is_as_it_was_found_is_left_alone(rig: Rig, calls: Counter[tuple[Any, ...]]) -> None:
+    async with rig.memory() as acq:
+        await acq.acquire(frames(3))
+    assert calls["isSequenceRunning", "Camera"] >= 1
+    assert [call for call in calls if not only_reads(call[0])] == []
+
+
+@pytest.mark.parametrize("was", [True, False])
+async def test_hardware_that_was_changed_meanwhile_is_put_back(rig: Rig, calls: Counter[tuple[Any, ...]], was: bool) -> None:
+    await rig.core.set_auto_shutter(was)
+    async with rig.memory() as acq:
+        await acq.acquire(frames(3))
+        await rig.core.set_auto_shutter(not was)
+        calls.clear()
+    assert await rig.core.get_auto_shutter() is was
+    assert calls["setAutoShutter", was] == 1
+
+
+async def test_how_to_clear_the_memory_of_the_engine_is_asked_for_a_second_group(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[str] = Counter()
+    get = Bridge.get_java_class
+
+    async def note(bridge: Bridge, name: str, new_socket: bool = False) -> Any:
+        asked[name] += 1
+        return await get(bridge, name, new_socket)
+
+    monkeypatch.setattr(Bridge, "get_java_class", note)
+    async with rig.memory() as acq:
+        await acq.acquire(frames(3))
+        assert asked[memory.ENGINE] == 0
+        await acq.acquire([{"axes": {"again": n}} for n in range(3)])
+        assert asked[memory.ENGINE] == 1
