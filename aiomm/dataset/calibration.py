@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Store
 
 CHEAP: Final = 2000
-"""Images at most whose metadata are read for the coordinates of one axis."""
+"""Images at most whose metadata are read for the coordinates of one axis, and places at most that are looked at for where they begin."""
 _PIXEL: Final = ("PixelSize_um", "PixelSizeUm")
 _KEYS: Final = {"z": (("ZPosition_um_Intended", "ZPosition_um"), 1.0), "time": (("ElapsedTime-ms",), 1e-3)}
 ORIGINS: Final = {"x": "XOrigin_um", "y": "YOrigin_um", "z": "ZOrigin_um", "time": "TOrigin_ms"}
@@ -69,20 +69,21 @@ def origins_in(metadata: Mapping[str, Any]) -> dict[str, float]:
     return {name: at * (1e-3 if name == "time" else 1.0) for name, at in found.items() if at is not None}
 
 
-def pixel_origins(store: Store, names: list[str], grid: np.ndarray) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Where the first pixels of images are along y and x, in µm, NaN where unknown; nothing if they do not tell, or it is not cheap.
+def begins(store: Store, names: list[str], grid: np.ndarray) -> tuple[list[str], dict[str, np.ndarray | None]]:
+    """Where images begin along y, x, z and time, as far as they tell; None for an axis if there are too many places to look at.
 
-    Images that differ in time, channel and z only are in one place: the arrays have the other axes, whose names come first.
+    Images that differ in time, channel and z only are in one place: the arrays, NaN where a place does not tell, have the other
+    axes, whose names come first.
     """
     outer = [i for i, name in enumerate(names) if name not in ("time", "channel", "z")]
     rows = np.moveaxis(grid, outer, range(len(outer)))
     shape = rows.shape[: len(outer)]
-    told = origins(store, int(grid[grid >= 0][0])).keys() & {"y", "x"}
+    told = sorted(origins(store, int(grid[grid >= 0][0])))
     if not told or math.prod(shape) > CHEAP:
-        return [], {}
+        return [], dict.fromkeys(told)
     firsts = [there[0] if len(there := some[some >= 0]) else -1 for some in rows.reshape(math.prod(shape), -1)]
     found = [origins(store, int(row)) if row >= 0 else {} for row in firsts]
-    return [names[i] for i in outer], {axis: np.array([at.get(axis, np.nan) for at in found]).reshape(shape) for axis in sorted(told)}
+    return [names[i] for i in outer], {axis: np.array([at.get(axis, np.nan) for at in found]).reshape(shape) for axis in told}
 
 
 def shift(store: Store, level: int) -> float:
@@ -103,20 +104,22 @@ def step(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int
     return abs(at[-1] - at[0]) / (len(values) - 1)
 
 
-def positions(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int) -> list[float] | None:
-    """Positions along ``z`` in µm or times in s, from the first image at each value; None if one does not tell, or it is not cheap.
+def counted(store: Store, name: str, values: list[Any], grid: np.ndarray) -> float | None:
+    """Distance along ``z`` in µm or ``time`` in s by which the integers of the axis count, from where the images begin.
 
-    Where the images have no such thing, the step that the summary metadata says is between the integers of the axis.
+    None where the images have positions or times of their own, see `positions`, and where the summary metadata say no step.
     """
-    keys, factor = _KEYS[name]
-    step_keys, step_factor = _STEPS[name]
+    step_keys, factor = _STEPS[name]
     known = _number(store.summary, step_keys)
-    if known is not None and known > 0 and values and isinstance(values[0], int):
-        some = grid[grid >= 0]
-        first = _metadata(store, int(some[0])) if len(some) else {}
-        if len(some) and not first.keys() & set(keys):
-            begin = _number(first, (ORIGINS[name],)) or 0.0
-            return [(begin + value * known) * step_factor for value in values]
+    some = grid[grid >= 0]
+    if known is None or known <= 0 or not values or not isinstance(values[0], int) or not len(some):
+        return None
+    return None if _metadata(store, int(some[0])).keys() & set(_KEYS[name][0]) else known * factor
+
+
+def positions(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int) -> list[float] | None:
+    """Positions along ``z`` in µm or times in s, from the first image at each value; None if one does not tell, or it is not cheap."""
+    keys, factor = _KEYS[name]
     if len(values) > CHEAP:
         return None
     found = []

@@ -147,9 +147,10 @@ class Views(Contents):
         -------
         xarray.DataArray
             Dimensions are the axes, y, x, and rgb; an axis x is ``x_axis`` then, and so on. As far as the metadata tell:
-            coordinates y, x and z in µm, from where the images begin if they say so (``x_origin``, ``y_origin``: where that is, if
-            they differ), time in s (with ``z_index`` and ``time_index`` as acquired), names of the channels; else
-            the values of the axes. ``attrs`` is the summary metadata.
+            coordinates y, x and z in µm and time in s, from where the images begin if they say so (``x_origin``, ``y_origin``,
+            ``z_origin``, ``time_origin``: where that is, if they differ, and coordinates count from it; of images in more than
+            2000 places that say so there are none), with ``z_index`` and ``time_index`` as acquired; names of the channels;
+            else the values of the axes. ``attrs`` is the summary metadata.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.selection import ChannelNames
     from aiomm.dataset.storage import Store
+
+_NOWHERE: Final = np.empty(0)
+_UNITS: Final = {"time": "s", "z": "µm", "y": "µm", "x": "µm"}
 
 
 def make_dataarray(
@@ -35,35 +38,44 @@ def make_dataarray(
         raise UnsupportedError("to_xarray needs xarray: pip install 'aiomm[xarray]'") from None
     values, grid = plan_grid(store.index, axes, slices, channel_names)
     array = make_array(store, grid)
-    first = int(grid[grid >= 0][0])
     pixels = ["y", "x", "rgb"][: array.ndim - grid.ndim]
     dimensions = [*_free(list(values), pixels), *pixels]
     coordinates: dict[str, Any] = {}
+    outer, begins = calibration.begins(store, list(values), grid)
+
+    def begin(axis: str) -> float | None:
+        """Where coordinates along an axis begin: at 0 for images that differ, or do not tell; None where it is not known."""
+        at = begins.get(axis, _NOWHERE)
+        several = {None} if at is None else set(at[~np.isnan(at)].tolist())
+        if len(several) < 2:
+            return several.pop() if several else 0.0
+        if f"{axis}_origin" in dimensions:
+            return None
+        along = [dimensions[list(values).index(name)] for name in outer]
+        coordinates[f"{axis}_origin"] = (along, at, {"units": _UNITS[axis]})
+        return 0.0
+
     for i, (axis, along) in enumerate(values.items()):
         coordinates[dimensions[i]] = (dimensions[i], along)
         if axis == "channel" and along and isinstance(along[0], int):
             names = dict(zip(store.index.values("channel"), channel_names(), strict=False))
             coordinates[axis] = (axis, [names.get(value, str(value)) for value in along])
         elif axis in ("z", "time"):
-            found = calibration.positions(store, axis, along, grid, i)
+            step = calibration.counted(store, axis, along, grid)
+            if step is None:
+                found = calibration.positions(store, axis, along, grid, i)
+            else:
+                first = begin(axis)
+                found = None if first is None else [first + value * step for value in along]
             if found is not None and len(set(found)) == len(found):  # places that coincide would make a label useless
                 if f"{axis}_index" not in dimensions:
                     coordinates[f"{axis}_index"] = (axis, along)
-                coordinates[axis] = (axis, found, {"units": "µm" if axis == "z" else "s"})
-    pixel = calibration.pixel_at(store, level, first)
-    outer, begins = calibration.pixel_origins(store, list(values), grid)
+                coordinates[axis] = (axis, found, {"units": _UNITS[axis]})
+    pixel = calibration.pixel_at(store, level, int(grid[grid >= 0][0]))
     for axis, length in zip("yx", array.shape[grid.ndim : grid.ndim + 2], strict=True):
-        if axis not in pixel:
-            continue
-        begin, shift = 0.0, calibration.shift(store, level) * pixel[axis]
-        if axis in begins:
-            several = set(begins[axis][~np.isnan(begins[axis])].tolist())
-            if len(several) == 1:
-                begin = several.pop()
-            elif f"{axis}_origin" not in dimensions:  # pixels count from the first one of each image, which is there
-                along = [dimensions[list(values).index(name)] for name in outer]
-                coordinates[f"{axis}_origin"] = (along, begins[axis], {"units": "µm"})
-        coordinates[axis] = (axis, begin + shift + np.arange(length) * pixel[axis], {"units": "µm"})
+        if axis in pixel and (first := begin(axis)) is not None:
+            middle = first + calibration.shift(store, level) * pixel[axis]
+            coordinates[axis] = (axis, middle + np.arange(length) * pixel[axis], {"units": _UNITS[axis]})
     if "rgb" in pixels:
         coordinates["rgb"] = ("rgb", ["red", "green", "blue"])
     return xarray.DataArray(array, dims=dimensions, coords=coordinates, attrs=dict(store.summary), name=name)

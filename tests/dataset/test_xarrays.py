@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter
+from aiomm.dataset import Dataset, Frame, MemoryWriter, NDTiffWriter, calibration
 from aiomm.errors import MissingImageError, UnsupportedError
 from tests.dataset.support import image, same, samples
 
@@ -98,3 +98,36 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(UnsupportedError, match=r"pip install 'aiomm\[xarray\]'"):
         writer.dataset.to_xarray()
+
+
+def test_positions_whose_stacks_begin_elsewhere() -> None:
+    with MemoryWriter({"z-step_um": 2.0, "Interval_ms": 500.0}) as writer:
+        for position in (0, 1):
+            for z in (1, 2):
+                metadata = {"ZOrigin_um": 10.0 * position, "TOrigin_ms": 1000.0 * position}
+                writer.put(Frame({"position": position, "time": 0, "z": z}, image(z), metadata))
+    array = writer.dataset.to_xarray()
+    assert (array.z.values.tolist(), array.time.values.tolist()) == ([2, 4], [0])
+    assert (array.z_index.values.tolist(), array.z.attrs["units"], array.z_origin.attrs["units"]) == ([1, 2], "µm", "µm")
+    assert (array.z_origin.dims, array.time_origin.dims) == (("position",), ("position",))
+    assert (array.z_origin.values.tolist(), array.time_origin.values.tolist()) == ([0, 10], [0, 1])
+    assert array.time_origin.attrs["units"] == "s"
+    for position in (0, 1):
+        one = writer.dataset.to_xarray(position=position)
+        assert one.z.values.tolist() == (array.z + array.z_origin).sel(position=position).values.tolist()
+        assert one.time.values.tolist() == [position]
+        assert "z_origin" not in one.coords
+
+
+def test_more_places_than_are_looked_at_have_no_coordinates_as_if_they_were_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "CHEAP", 3)
+    told = {"YOrigin_um": 7.0, "XOrigin_um": 1.0, "ZOrigin_um": 5.0}
+    for count, metadata in ((3, told), (4, told), (4, {})):
+        with MemoryWriter({"PixelSize_um": 0.5, "z-step_um": 2.0}) as writer:
+            for position in range(count):
+                writer.put(Frame({"position": position, "z": 1}, image(position), metadata))
+        array = writer.dataset.to_xarray()
+        first = {axis: float(array[axis].values[0]) for axis in "zyx" if axis in array.coords}
+        assert first == ({"z": 1} if count > 3 and metadata else {"z": 7, "y": 7, "x": 1} if metadata else {"z": 2, "y": 0, "x": 0})
+        assert not [name for name in array.coords if str(name).endswith("_origin")]
+        assert writer.dataset.to_xarray(position=1).z.values.tolist() == ([7] if metadata else [2])
