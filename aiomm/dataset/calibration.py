@@ -51,9 +51,8 @@ def pixel_size(store: Store, row: int) -> float | None:
 
 def pixel_at(store: Store, level: int, row: int) -> dict[str, float]:
     """Size of a pixel of a resolution level in µm along y and x, as far as known."""
-    own: dict[str, float] | None = getattr(store, "sizes", None)
-    if own is not None:
-        return own
+    if store.sizes is not None:
+        return store.sizes
     size = pixel_size(store, row)
     return {} if size is None else dict.fromkeys("yx", size * 2**level)
 
@@ -88,7 +87,7 @@ def begins(store: Store, names: list[str], grid: np.ndarray) -> tuple[list[str],
 
 def shift(store: Store, level: int) -> float:
     """Where a level's first pixel, a mean of several, lies behind that of full resolution, in its own pixels; 0 if it says itself."""
-    return (1 - 0.5**level) / 2 if getattr(store, "sizes", None) is None else 0.0
+    return (1 - 0.5**level) / 2 if store.sizes is None else 0.0
 
 
 def step(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int) -> float | None:

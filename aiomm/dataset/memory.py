@@ -29,6 +29,7 @@ class MemoryStore:
         self.summary = summary
         self.index = Index()
         self.quick: Quick = not_quick
+        self.sizes: dict[str, float] | None = None
         self._images: list[np.ndarray] = []
         self._depths: list[int] = []
         self._metadata: list[bytes] = []

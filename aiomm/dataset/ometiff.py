@@ -197,7 +197,10 @@ def _planes(store: Store, one: Series, ome: Mapping[str, Any]) -> dict[str, list
             continue
         along = [at] * one.grid.size
         if axis == "z":
-            heights = [at + (value or 0) * ome["PhysicalSizeZ"] for value in one.values[2]]
+            numbers = [0 if value is None else value for value in one.values[2]]
+            if any(isinstance(value, str) for value in numbers):  # names of planes say no heights
+                continue
+            heights = [at + value * ome["PhysicalSizeZ"] for value in numbers]
             along = heights * (one.grid.size // len(heights))
         planes[f"Position{axis.upper()}"], planes[f"Position{axis.upper()}Unit"] = along, ["µm"] * one.grid.size
     return planes

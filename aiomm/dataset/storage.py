@@ -116,6 +116,9 @@ class Store(Protocol):
     quick: Quick
     """Find and read, or map, the image with exactly these values, which may be anything; None for no such axis. It gives None
     where another way may find it. Another one comes as the dataset is used, so take it anew each time."""
+    sizes: dict[str, float] | None
+    """Sizes of a pixel along y and x in µm, of a store that says those of its level itself, as far as known; None if the summary
+    metadata have those of full resolution."""
 
     @property
     def path(self) -> Path | None:

@@ -379,3 +379,18 @@ def test_work_for_ome_tiff_grows_as_the_images_do(kind: type) -> None:
     assert sorted(series.grid.reshape(-1).tolist()) == list(range(count))
     assert series.values[0][series.grid[:, 0, 0].tolist().index(1)] == 7
     assert compared < 100 * count  # a search for each would take 1 000 for an image
+
+
+def test_names_along_z_have_no_heights_in_ome_tiff(tmp_path: Path) -> None:
+    import tifffile
+
+    with NDTiffWriter(tmp_path, "x", {"PixelSize_um": 0.5, "z-step_um": 2.0}) as writer:
+        for z in ("low", "high"):
+            writer.put(Frame({"z": z}, image(1), {"ZOrigin_um": 100.0, "XOrigin_um": 7.0}))
+    convert(writer.path, tmp_path / "b.ome.tif", verify=True)
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        planes = tifffile.xml2dict(file.ome_metadata or "")["OME"]["Image"]["Pixels"]["Plane"]
+    assert [plane["PositionX"] for plane in planes] == [7, 7]
+    assert not any("PositionZ" in plane for plane in planes)
+    for target in ("nd", "c.zarr"):
+        convert(writer.path, tmp_path / target, verify=True)

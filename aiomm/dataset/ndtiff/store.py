@@ -70,6 +70,7 @@ class FolderStore:
         self._inputs = InputFiles(folder, files)
         self._finished = False
         self.quick: Quick = not_quick
+        self.sizes: dict[str, float] | None = None
         self._quick_of: Finder | None = None
         self._closed = False
 

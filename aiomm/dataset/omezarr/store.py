@@ -153,6 +153,7 @@ class ShardStore:
         self.summary = summary
         self.index = index
         self.quick: Quick = not_quick
+        self.sizes: dict[str, float] | None = None
         self.images = images
         self.shards = shards
         self._table = table
