@@ -19,11 +19,12 @@ import numpy as np
 
 from aiomm.dataset import ometiff
 from aiomm.dataset.encode import encode_metadata
+from aiomm.dataset.kinds import require_dataset
 from aiomm.dataset.ndtiff.levels import overlap_of
 from aiomm.dataset.ndtiff.pyramid import PyramidWriter
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
 from aiomm.dataset.omezarr.writer import OmeZarrWriter
-from aiomm.dataset.opening import is_dataset, open_stores, reading, refuse_folder_of_datasets, require_folder
+from aiomm.dataset.opening import open_stores, reading
 from aiomm.dataset.storage import Frame
 from aiomm.errors import DatasetFormatError, StorageError
 
@@ -194,9 +195,7 @@ def _check_target(source: Path, target: Path) -> None:
         It exists, has no folder to be in, or is in the dataset.
     """
     with reading(source):
-        require_folder(source)
-        if not is_dataset(source):
-            refuse_folder_of_datasets(source)
+        require_dataset(source)
         dataset = source.resolve()
     try:
         if os.path.lexists(target):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -71,6 +72,11 @@ class RepairReport:
             head = f"{self.path}: {'repaired' if self.applied else 'to be repaired'}, {self.images} images whole"
             lines = [f"{head}, {self.recovered} of them recovered, {self.lost} lost"]
         return "\n".join([*lines, *(f"  {text}" for text in self.actions), *(f"  cannot be repaired: {text}" for text in self.problems)])
+
+
+def repair_command(path: Path) -> str:
+    """Say what to run to repair a dataset."""
+    return f"`aiomm repair --apply {shlex.quote(str(path))}`"
 
 
 def who_writes(folder: Path) -> str | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiomm.dataset.ndtiff import format as ndtiff
+from aiomm.dataset.kinds import Kind, kind_of, no_dataset
 from aiomm.dataset.ndtiff.repair import repair_ndtiff
-from aiomm.dataset.omezarr import metadata as ome
-from aiomm.dataset.omezarr.repair import is_ours, repair_omezarr
-from aiomm.dataset.opening import reading, refuse_folder_of_datasets, require_folder
-from aiomm.errors import DatasetFormatError, StorageError, UnsupportedError
+from aiomm.dataset.omezarr.repair import repair_omezarr
+from aiomm.dataset.opening import reading
+from aiomm.errors import StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     import os
@@ -44,18 +43,15 @@ def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
     """
     base = Path(path).absolute()
     with reading(base):
-        require_folder(base)
+        kind = kind_of(base)
     try:
-        if not (base / ndtiff.FULL_RESOLUTION).is_dir():
-            if is_ours(base):
-                return repair_omezarr(base, dry_run=dry_run)
-            if (base / ome.FILE).is_file() or (base / ".zgroup").is_file():
-                raise UnsupportedError(f"{base} is an OME-Zarr dataset that aiomm did not write: there is nothing to repair it by")
-        try:
-            return repair_ndtiff(base, dry_run=dry_run)
-        except DatasetFormatError:
-            refuse_folder_of_datasets(base)
-            raise
+        if kind in (Kind.OME_ZARR, Kind.OME_ZARR_LOST):
+            return repair_omezarr(base, dry_run=dry_run)
+        if kind in (Kind.FOREIGN, Kind.ZARR):
+            raise UnsupportedError(f"{base} is an OME-Zarr dataset that aiomm did not write: there is nothing to repair it by")
+        if kind in (Kind.SEVERAL, Kind.LEVELS):
+            raise no_dataset(base, kind)
+        return repair_ndtiff(base, dry_run=dry_run)
     except OSError as error:
         where = f": {error.filename}" if error.filename is not None else ""
         raise StorageError(f"cannot repair {base}: {error.strerror or error}{where}") from error

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 LEVEL_PREFIX = "Downsampled_x"
 
 
-def is_ndtiff(path: Path) -> bool:
-    """Whether a folder looks like an NDTiff dataset."""
-    return (path / ndtiff.INDEX_NAME).is_file() or (path / ndtiff.FULL_RESOLUTION).is_dir()
+def has_stacks(folder: Path) -> bool:
+    """Whether there are TIFF files that should have an index beside them: NDTiff of version 2 or 3."""
+    return any(entry.is_file() and not v1.is_v1(entry) for entry in folder.glob("*NDTiffStack*.tif"))
 
 
 def level_folder(path: Path, level: int) -> Path:

@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 PART = ".part"
 
 
-def is_ours(base: Path) -> bool:
-    """Whether there is an OME-Zarr dataset that aiomm wrote, whole or damaged."""
-    if (base / INDEX_NAME).is_file() or (base / FRAMES_NAME).is_file():
-        return True
-    return (base / ome.FILE).is_file() and b'"%s":' % ome.KEY.encode() in (base / ome.FILE).read_bytes()
-
-
 def repair_omezarr(base: Path, *, dry_run: bool) -> RepairReport:
     """Repair an OME-Zarr dataset that aiomm wrote; see `aiomm.dataset.repair`."""
     writer = who_writes(base)

@@ -36,6 +36,13 @@ def has_log(path: Path) -> bool:
     return (path / INDEX_NAME).is_file() and (path / ome.FILE).is_file()
 
 
+def is_ours(path: Path) -> bool:
+    """Whether there is an OME-Zarr dataset that aiomm wrote, whole or damaged."""
+    if (path / INDEX_NAME).is_file() or (path / FRAMES_NAME).is_file():
+        return True
+    return (path / ome.FILE).is_file() and b'"%s":' % ome.KEY.encode() in (path / ome.FILE).read_bytes()
+
+
 def read_group(path: Path) -> dict[str, Any]:
     """Read the attributes of a group.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.committing import check_durability
+from aiomm.dataset.damage import repair_command
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import as_mapping, encode_json
 from aiomm.dataset.ndtiff.folder import make_folder
@@ -159,7 +160,7 @@ class OmeZarrWriter(PackingWriter[Slab]):
                 self._levels.finish()
             except Exception as error:
                 failure = StorageError(
-                    f"{self.path}: every image is saved, but the reduced levels are not: {error}; `aiomm repair --apply` makes them"
+                    f"{self.path}: every image is saved, but the reduced levels are not: {error}; {repair_command(self.path)} makes them"
                 )
                 failure.__cause__ = error
                 self._intake.fail(failure)
