@@ -209,13 +209,22 @@ def test_a_disk_that_is_full_for_levels(tmp_path: Path, monkeypatch: pytest.Monk
         while not at_once and any(thread.name.startswith("aiomm-pyramid") for thread in threading.enumerate()):
             time.sleep(0.01)  # the levels are given up before the tiles have ended
         for _ in range(2):
-            with pytest.raises(StorageError, match=r"every tile is saved.*No space left.*rebuild_pyramid"):
+            with pytest.raises(StorageError, match=r"every tile is saved.*No space left.*aiomm repair --apply /.*rebuild_pyramid"):
                 writer.finish()
-    assert sorted(p.name for p in writer.path.iterdir()) == ["Full resolution", "display_settings.txt"]
+    assert sorted(p.name for p in writer.path.iterdir()) == [".levels-missing", "Full resolution", "display_settings.txt"]
+    with ndstorage_dataset(writer.path) as theirs:
+        assert all(theirs.has_image(row=r, column=c) for r, c in GRID)
     with Dataset(writer.path, full_res_only=False) as dataset:
         assert len(dataset) == len(GRID)
         assert dataset.finished
-    assert rebuild_pyramid(writer.path) == check_levels(writer.path) == 2
+    assert repair(writer.path).actions == ["resolution levels: made again from full resolution, because they could not be written"]
+    if at_once:
+        assert rebuild_pyramid(writer.path) == 2
+    else:
+        assert repair(writer.path, dry_run=False).applied
+    assert check_levels(writer.path) == 2
+    assert not repair(writer.path).needed
+    assert sorted(p.name for p in writer.path.iterdir() if p.is_file()) == ["display_settings.txt"]
 
 
 def test_given_up(tmp_path: Path) -> None:

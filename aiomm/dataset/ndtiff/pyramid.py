@@ -7,8 +7,9 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from aiomm.dataset.damage import repair_command
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import as_mapping, check_axes, check_pixels
 from aiomm.dataset.ndtiff import display
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aiomm.dataset.storage import Frame, OnSaved
+
+MISSING: Final = ".levels-missing"
+"""A file, for other readers open every folder: the levels were to be there, and could not be written."""
 
 
 class PyramidWriter:
@@ -182,11 +186,12 @@ class PyramidWriter:
             self._builder.close(sync=self._sync)
             move_settings(self.path)
         except BaseException as error:  # also a bug: levels are never worth an image
-            self._error = StorageError(
-                f"{self.path}: every tile is saved, but the resolution levels are not: {error}; rebuild_pyramid() makes them again"
-            )
-            self._error.__cause__ = error
             self._drop()
+            way = "rebuild_pyramid() makes them again"
+            if self._noted():
+                way = f"{repair_command(self.path)} or {way}"
+            self._error = StorageError(f"{self.path}: every tile is saved, but the resolution levels are not: {error}; {way}")
+            self._error.__cause__ = error
 
     def _follow(self) -> None:
         """Take in what is saved, as it is saved, until the end."""
@@ -214,6 +219,16 @@ class PyramidWriter:
             self._builder.close()
         for folder in level_folders(self.path):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _noted(self) -> bool:
+        """Note, for repair, that the levels were to be there; say whether it could be. Nobody misses those of what was given up."""
+        if self._stopped:
+            return False
+        try:
+            (self.path / MISSING).touch()
+        except OSError:
+            return False
+        return True
 
 
 def level_folders(path: Path) -> list[Path]:
@@ -299,4 +314,5 @@ def _make_levels(base: Path, work: Path, prefix: str, dataset: Dataset, rows: li
         old.rename(work / f"old-{number}")
     for number in range(1, count + 1):
         level_folder(work, number).rename(level_folder(base, number))
+    (base / MISSING).unlink(missing_ok=True)
     return count

@@ -13,7 +13,7 @@ from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.aside import records_aside
 from aiomm.dataset.ndtiff.levels import levels_for
 from aiomm.dataset.ndtiff.output import UNNAMED, write_at
-from aiomm.dataset.ndtiff.pyramid import level_folders, rebuild_pyramid
+from aiomm.dataset.ndtiff.pyramid import MISSING, level_folders, rebuild_pyramid
 from aiomm.dataset.ndtiff.reader import level_folder, open_folder
 from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.salvage import Image, Record, Tiff, axes_of, records_in
@@ -240,11 +240,15 @@ class _Folder:
 def _levels_need_it(base: Path, full: _Folder, report: RepairReport) -> bool:
     """Whether the levels must be made again."""
     levels = level_folders(base)
-    if not levels:
+    missing = (base / MISSING).is_file()
+    if not levels and not missing:
         return False
-    why = "full resolution was repaired" if report.needed else ""
+    why = "full resolution was repaired" if report.needed else "they could not be written" if missing else ""
     for number in range(1, len(levels) + 1):
         folder = level_folder(base, number)
+        if not folder.is_dir():
+            why = why or f"{folder.name} is not there"
+            continue
         try:
             store = open_folder(folder)
             if not store.finished:
