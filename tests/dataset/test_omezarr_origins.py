@@ -222,7 +222,7 @@ def test_an_origin_that_cannot_be_read_leaves_the_sizes(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING, "aiomm"):
         dataset = Dataset(foreign(tmp_path / "a.zarr", [SCALE, bad], axes=axes))
     (line,) = caplog.messages
-    assert re.search(r"a\.zarr: where 0 begins is not known: the translation", line)
+    assert re.search(r"a\.zarr: where 0 begins is not known: its translation", line)
     assert {key: value for key, value in dataset.summary_metadata.items() if key != "ome"} == {
         "PixelSize_um": 0.5, "z-step_um": 2.0, "Interval_ms": 3 * 3.6e6,
     }  # fmt: skip

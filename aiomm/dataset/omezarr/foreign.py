@@ -112,7 +112,9 @@ def _open_level(root: Path, images: list[_Image], level: int) -> ZarrStore:
     odd = [path for path, (_, told) in zip(paths, read, strict=True) if not told]
     if odd:
         also = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
-        _log.warning("%s: where %s%s begins is not known: the translation is no list of as many numbers as axes", root, odd[0], also)
+        _log.warning(
+            "%s: where %s%s begins is not known: its translation cannot be read as a finite number for each axis", root, odd[0], also
+        )
     summary = {**summary_of(sizes, None if level else root), "ome": attributes_of(root) or {}}
     places = Computed([box.shape for box in boxes])
     return ZarrStore(root, summary, index, sources, places, sizes=common_sizes(sizes)[0], told=origins_of(sizes))
