@@ -221,3 +221,24 @@ def test_a_shard_keeps_its_place_until_its_index_is_written(tmp_path: Path, ofte
     with Dataset(writer.path, full_res_only=False) as dataset:
         found = [dataset.read_image(position=position, resolution_level=1).max() for position in range(OPEN_SHARDS + 1)]
     assert found == list(range(1, OPEN_SHARDS + 2))
+
+
+def test_a_level_that_may_not_be_on_the_device_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system says so once; another try would pass."""
+    real, failed = ShardFile.sync, threading.Event()
+
+    def sync(shard: ShardFile) -> None:
+        if "/1/c/" in shard.path.as_posix() and not failed.is_set():
+            failed.set()
+            raise OSError(errno.EIO, "Input/output error")
+        real(shard)
+
+    monkeypatch.setattr(ShardFile, "sync", sync)
+    writer = OmeZarrWriter(tmp_path, "x", levels=1, durability="every")
+    for position in range(OPEN_SHARDS + 1):
+        writer.put(Frame({"position": position}, np.ones((64, 64), np.uint16), {}))
+    writer.flush()
+    assert failed.wait(30)
+    with pytest.raises(StorageError, match=r"every image is saved.*Input/output error"):
+        writer.finish()
+    assert listed(writer.path / "0") == ["0"]
