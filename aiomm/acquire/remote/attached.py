@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.run import Run
     from aiomm.core import BridgedCore
     from aiomm.core.thread import Routine
+    from aiomm.dataset.storage import Axes
 
 NOTHING = np.empty((0, 0), np.uint8)
 WAITS = "Micro-Manager, which makes the events"
@@ -111,7 +112,7 @@ class AttachedEngine(Conductor):
             self.data_over = True
         self.signal.set()
 
-    def moved_on(self, *, here: bool) -> None:
+    def moved_on(self, axes: Callable[[], Axes | None] | None = None, *, here: bool) -> None:
         """An image has come here, or was saved by Micro-Manager; nobody waits for one with a deadline."""
 
     def take_expected(self, axes: Mapping[str, Any]) -> Frame:

@@ -13,12 +13,13 @@ from aiomm.acquire.remote.events import axes_key
 from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from aiomm.acquire.remote.drive import Steps
     from aiomm.acquire.remote.storage import JavaWriter
     from aiomm.acquire.sequencing import Group
     from aiomm.acquire.submission import Submission
+    from aiomm.dataset.storage import Axes
 
 AT_A_TIME = 500
 """Events of a sequence, before others on the loop go first."""
@@ -38,6 +39,7 @@ class Awaited:
         self.writer: JavaWriter | None = None
         self._expected: dict[Any, deque[AskedFrame]] = {}
         self._left: set[Any] = set()  # of sequences that were left: some may come yet
+        self._settled: set[Any] = set()  # their coming says nothing any more
 
     def expect(self, group: Group, channels: tuple[str, ...], submission: Submission) -> Steps:
         """Say which images are to come of a group, one of each camera channel; gives them by the id of their event. A routine."""
@@ -50,6 +52,8 @@ class Awaited:
                 axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
                 frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count, exposure=exposure)
                 frames.setdefault(id(event), []).append(frame)
+                if self._settled:
+                    self._settled.discard(axes_key(axes))
                 if self.writer is not None:
                     self.writer.expect(frame)
                 else:
@@ -76,6 +80,15 @@ class Awaited:
         if not waiting:
             del self._expected[key]
         return frame
+
+    def settle(self) -> None:
+        """Java is known to have read what goes with all images it took: the coming of those expected now does not count."""
+        due = self.frames if self.writer is None else self.writer.outstanding
+        self._settled.update(axes_key(frame.axes) for frame in due)
+
+    def counts(self, axes: Callable[[], Axes | None]) -> bool:
+        """Whether the coming of an image says that Java has read what goes with it, and this was not known."""
+        return not self._settled or axes_key(axes() or {}) not in self._settled
 
     def is_due(self, frame: AskedFrame) -> bool:
         """Whether an image is yet to come."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.run import Run
     from aiomm.acquire.submission import Submission
     from aiomm.core import BridgedCore
+    from aiomm.dataset.storage import Axes
 
 OF_AN_IMAGE: tuple[Question, ...] = tuple(
     (f"get{what}", ()) for what in ("NumberOfComponents", "BytesPerPixel", "NumberOfCameraChannels", "ImageBufferSize")
@@ -104,7 +105,7 @@ class JavaEngine(Conductor):
     def hear(self, milestone: str, payload: Any) -> None:
         """Take what Java's engine tells by itself; on the loop."""
         self._moved_on = time.monotonic()
-        if milestone in TAKEN:
+        if milestone in TAKEN and self._begun:  # else of a sequence that was left
             taken = len(payload) if isinstance(payload, list) else 1
             self._taken += taken
             self._owed += taken * len(self._channels)
@@ -122,10 +123,10 @@ class JavaEngine(Conductor):
         self._asked = (which, pipe, message)
         self.signal.set()
 
-    def moved_on(self, *, here: bool) -> None:
-        """An image has come here, or was saved by Micro-Manager."""
+    def moved_on(self, axes: Callable[[], Axes | None] | None = None, *, here: bool) -> None:
+        """An image has come here, or was saved by Micro-Manager; ``axes`` tells its axes. Or, without, one that came was taken."""
         self._moved_on = time.monotonic()
-        if here or self.direct:
+        if axes is not None and (here or self.direct) and self._awaited.counts(axes):
             self._owed -= 1
             if self._owed == 0:
                 self.signal.set()
@@ -398,6 +399,8 @@ class JavaEngine(Conductor):
                 yield Wait(self.signal)
             elif (until := self._moved_on + timeout / 1000) > time.monotonic():
                 yield Wait(self.signal, until=until)
+            elif self.session.images is not None and self.session.images.inbox.full:
+                self._moved_on = time.monotonic()  # Java's engine waits for us
             else:
                 raise FrameTimeoutError(f"no frame for {timeout:g} ms: {self._taken} of {count} were taken (a missed trigger?)")
 
@@ -426,7 +429,8 @@ class JavaEngine(Conductor):
             yield self._writer.caught_up()
         rest = [frame for theirs in frames.values() for frame in theirs if self._awaited.is_due(frame)]
         left = {id(frame.token[1]) for frame in rest}
-        self._owed += sum(map(len, frames.values())) - len(rest) - self._taken * len(self._channels)
+        self._owed, self._begun = 0, False  # Java's engine stands, and has read what goes with all that it took
+        self._awaited.settle()
         self._coming = [event for event in self._coming if id(event) not in left]
         self._taken = len(self._coming)
         self._awaited.drop(rest, may_come=True)

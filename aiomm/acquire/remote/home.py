@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.mailbox import in_thread, outlast
 from aiomm.acquire.remote.asking import Asking
-from aiomm.acquire.remote.counting import AskedFrame
+from aiomm.acquire.remote.counting import AskedFrame, axes_in
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
 from aiomm.acquire.remote.ending import end_failed_storage, ended_by_java, quietly, writing_failure
@@ -152,6 +153,8 @@ class JavaHome:
             raise
         self._opened.push_async_callback(session.close)
         session.gone.add_done_callback(lambda _: engine.look())
+        if session.images is not None:
+            session.images.on_arrival = lambda metadata: engine.moved_on(lambda: metadata.get("Axes"), here=True)
         engine.memory = EngineMemory(self.owner, session.acquisition)
         self._opened.push_async_callback(engine.memory.aclose)
         engine.direct = not wanted.images
@@ -212,7 +215,7 @@ class JavaHome:
         try:
             async for notice in self.session.notices:
                 if notice.milestone == "image_saved":
-                    engine.moved_on(here=False)
+                    engine.moved_on(functools.partial(axes_in, notice.payload or b""), here=False)
                     if self._writer is not None and notice.payload:
                         self._writer.saved(notice.payload)
                     elif self._writer is not None:  # of what it could not write there is no record
@@ -252,7 +255,7 @@ class JavaHome:
         assert pipe is not None
         try:
             while (item := await pipe.recv()) is not None:
-                engine.moved_on(here=True)
+                engine.moved_on(here=True)  # Java's engine may have waited for room here
                 if run.stopping and run.error is not None:
                     continue
                 try:

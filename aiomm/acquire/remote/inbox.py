@@ -83,12 +83,13 @@ class Inbox(Generic[T]):
                 self._taker = None
         item = self._items.popleft()
         self._held -= self._size(item)
-        if not self._full:
+        if not self.full:
             _set(self._giver)
         return item
 
     @property
-    def _full(self) -> bool:
+    def full(self) -> bool:
+        """Whether Java has to wait."""
         return len(self._items) >= self._room or self._held >= self._most
 
     def drop(self) -> None:
@@ -124,7 +125,7 @@ class Inbox(Generic[T]):
                     self._items.append(item)
                     self._held += self._size(item)
                     _set(self._taker)
-                    while self._full and not self._dropping:
+                    while self.full and not self._dropping:
                         self._giver = asyncio.get_running_loop().create_future()
                         try:
                             await self._giver

@@ -193,10 +193,16 @@ class ImagePipe:
     """Images that Java's engine has taken, and images for it to save.
 
     Java tells pixels by the metadata beside them (Width, Height, PixelType), and colours are blue, green, red and nothing.
+
+    Attributes
+    ----------
+    on_arrival
+        Called with the metadata of each image as it comes, before anybody takes it.
     """
 
     def __init__(self, pull: PullSocket, push: PushSocket) -> None:
         self._push = push
+        self.on_arrival: Callable[[Mapping[str, Any]], None] = lambda metadata: None
         self._finished = False
         self._alone = False
         self.inbox: Inbox[dict[str, Any]] = Inbox(
@@ -257,6 +263,8 @@ class ImagePipe:
             return None
         message = wire.decode(frames, "pixels")
         if message.get("special") != "finished":
+            if isinstance(metadata := message.get("metadata"), dict):
+                self.on_arrival(metadata)
             return message
         if self._alone:
             await self.finish()
