@@ -50,7 +50,9 @@ class Awaited:
             exposure = None if group.exposure is None else group.exposure[number]
             for channel in channels:
                 axes = {**event.axes, "camera": channel} if channel else dict(event.axes)
-                frame = AskedFrame(axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count, exposure=exposure)
+                frame = AskedFrame(
+                    axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count, place=number, exposure=exposure
+                )
                 frames.setdefault(id(event), []).append(frame)
                 if self._settled:
                     self._settled.discard(axes_key(axes))

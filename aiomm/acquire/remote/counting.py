@@ -47,42 +47,42 @@ class CameraCount:
     def __init__(self, axes: Sequence[Axes], *, several: bool) -> None:
         self._axes = axes
         self._several = several
-        self._first: dict[str, int] = {}  # by camera channel
-        self._last: dict[str, int] = {}
+        self._first: dict[str, int] = {}  # by camera channel, the first number there was
+        self._begin: dict[str, int] = {}  # the last place that had it
         self.lost = ""  # what was lost, in words
 
-    def follows(self, axes: Axes, number: int | None) -> bool:
-        """Take the number of the next image, and the axes that Java gives it; False if it cannot be said any more which one it is.
+    def follows(self, frame: AskedFrame, number: int | None) -> bool:
+        """Take the number of the image that Java takes for this one; False if it cannot be said any more which one it is.
 
-        A camera that gives no numbers is believed.
+        What counts is the place of the image in its sequence, not which came before it: the notice of that may be lost, or its number
+        not be there to read. A camera that gives no numbers is believed.
         """
         if self.lost:
             return False
-        channel = str(axes["camera"]) if self._several else ""
         if number is None:
             return True
+        channel = str(frame.axes["camera"]) if self._several else ""
         first = self._first.setdefault(channel, number)
-        due = self._last.get(channel, number - 1) + 1
-        if number not in (due, first):  # Java may take a group in several sequences, and each counts from the first
+        if number == first:  # Java may take a group in several sequences, and each counts from the first
+            self._begin[channel] = frame.place
+        due = first + frame.place - self._begin[channel]
+        if number != due:
+            rest = self._axes[frame.place :]
+            which = str(dict(rest[0])) if len(rest) == 1 else f"{dict(rest[0])} to {dict(rest[-1])}"
             self.lost = (
                 f"camera {channel + ' ' if channel else ''}lost frames: image number {number} came where {due} was due; the rest of this "
-                f"sequence is not in the dataset, since it could not be labelled with certainty: {self._rest(axes)}"
+                f"sequence is not in the dataset, since it could not be labelled with certainty: {which}"
             )
             return False
-        self._last[channel] = number
         return True
-
-    def _rest(self, axes: Axes) -> str:
-        here = {name: value for name, value in axes.items() if not (self._several and name == "camera")}
-        rest = self._axes[self._axes.index(here) :] if here in self._axes else [here]
-        return str(dict(rest[0])) if len(rest) == 1 else f"{dict(rest[0])} to {dict(rest[-1])}"
 
 
 @dataclass(slots=True, eq=False)
 class AskedFrame(Frame):
-    """A frame that Java was asked for; with the count of its sequence, and its exposure (ms) in a sequence of exposures."""
+    """A frame that Java was asked for; with the count of its sequence and its place there, and its exposure (ms) in one of exposures."""
 
     count: CameraCount | None = None
+    place: int = 0
     exposure: float | None = None
 
     def check(self, metadata: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ class AskedFrame(Frame):
         HardwareError
             It cannot be said.
         """
-        if self.count is not None and not self.count.follows(self.axes, _number(metadata.get("ImageNumber"))):
+        if self.count is not None and not self.count.follows(self, _number(metadata.get("ImageNumber"))):
             raise HardwareError(self.count.lost)
         self.count = None
         if self.exposure is not None:

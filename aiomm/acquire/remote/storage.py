@@ -306,15 +306,15 @@ class JavaWriter:
             for record, number in zip(records, numbers, strict=True):
                 axes = axes_in(record)
                 frame = Frame({}, NO_PIXELS, {}) if axes is None else self._arrived(axes)
-                count = frame.count if isinstance(frame, AskedFrame) else None
-                known = count is not None and count.lost
-                if count is None or count.follows(frame.axes, number):
-                    good.append(record)
-                    frames.append(frame)
-                    continue
-                self._unlabelled.append(record)
-                if not known:
-                    lost.append((frame, count.lost))
+                if isinstance(frame, AskedFrame) and (count := frame.count) is not None:
+                    known = count.lost
+                    if not count.follows(frame, number):
+                        self._unlabelled.append(record)
+                        if not known:
+                            lost.append((frame, count.lost))
+                        continue
+                good.append(record)
+                frames.append(frame)
         return good, frames, lost
 
     def _take(self, records: list[bytes], frames: list[Frame] | None) -> None:
