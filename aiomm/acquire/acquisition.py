@@ -432,7 +432,7 @@ class Acquisition:
             diverted=counts["diverted"],
             failed=counts["failed"],
             waiting_for_processor=waiting,
-            waiting_for_saving=max(0, counts["acquired"] - counts["diverted"] - run.saved - waiting),
+            waiting_for_saving=max(0, counts["acquired"] - counts["diverted"] - counts["dropped"] - run.saved - waiting),
             images_per_s=run.saved / elapsed if elapsed > 0 else 0.0,
             elapsed_s=elapsed,
             last_image_s_ago=None if run.last_frame is None else time.monotonic() - run.last_frame,

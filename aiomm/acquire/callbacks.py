@@ -26,7 +26,8 @@ class SavedCallback:
         self._run = run
         self._function = function
         self._next = 0
-        self._begun = 0  # images of which it was told, or is at this moment
+        self._busy = False
+        self._over = False  # it has raised: nothing more is to come
         self._owners: deque[Submission] | None = None
         if "queue" in function.form:  # what it puts belongs to the submission of the image, which is not over before
             self._owners = run.owners = deque()
@@ -34,12 +35,12 @@ class SavedCallback:
     @property
     def behind(self) -> int:
         """Images saved that it was not told of yet."""
-        return self._run.saved - self._next
+        return 0 if self._over else self._run.saved - self._next
 
     @property
     def missed(self) -> str:
         """What it will not be told of any more, in words; empty if nothing."""
-        return _missed(self._function, self._run.saved - self._begun, "saved image")
+        return _missed(self._function, self._run.saved - self._next - self._busy, "saved image")
 
     async def serve(self) -> None:
         """Serve until cancelled; an exception of the callback ends the acquisition."""
@@ -51,14 +52,16 @@ class SavedCallback:
                 axes = run.dataset.axes_of(self._next)
                 submission = self._owners.popleft() if self._owners is not None else None
                 current_submission.set(submission)
-                self._begun += 1
+                self._busy = True
                 holds: Holds = "end" if self._owners is None else "saved"
                 await call(run, holds, self._function, *((axes,) if monitor else (axes, run.dataset)), submission=submission)
                 self._next += 1
+                self._busy = False
                 if submission is not None:
                     run.told(submission)
                 run.bell.ring()
         except Exception as error:
+            self._over = True
             run.fail(error)
 
 
@@ -70,11 +73,12 @@ class NotificationCallback:
         self._function = function
         self._stream = stream
         self._busy = False
+        self._over = False
 
     @property
     def behind(self) -> int:
         """Notifications that it was not told of yet."""
-        return len(self._stream) + self._busy
+        return 0 if self._over else len(self._stream) + self._busy
 
     @property
     def missed(self) -> str:
@@ -92,6 +96,7 @@ class NotificationCallback:
                 self._busy = False
                 run.bell.ring()
         except Exception as error:
+            self._over = True
             run.fail(error)
 
 

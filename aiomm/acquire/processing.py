@@ -91,7 +91,7 @@ class Processing:
                 while self._waiting and len(self._under_way) < self._function.concurrent:
                     frame = self._waiting.popleft()
                     if frame.token[0].over:  # it was cancelled
-                        run.unclaim([frame.token[1]])
+                        run.dropped(frame.token[1])
                     else:
                         self._begin(frame)
                     if self._refused:
@@ -137,7 +137,7 @@ class Processing:
             if task is None and self._server is not None:
                 self._server.uncancel()
             self._under_way.popleft()
-            run.unclaim([frame.token[1]])
+            run.dropped(frame.token[1])
             return
         self._under_way.popleft()
         self._saving = frame

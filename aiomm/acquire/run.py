@@ -89,7 +89,7 @@ class Run:
         self.notes: deque[str] = deque(maxlen=100)
         self.last_frame: float | None = None
         self.saved = 0  # rows, in the order saved
-        self.counts = dict.fromkeys(("events", "events_done", "acquired", "skipped", "diverted", "failed"), 0)
+        self.counts = dict.fromkeys(("events", "events_done", "acquired", "skipped", "diverted", "dropped", "failed"), 0)
         self.started_at = time.monotonic()
         self.ended_at: float | None = None
         self.untold: list[str] = []  # of what callbacks were not told when it ended
@@ -285,6 +285,11 @@ class Run:
             self.note("image_diverted", event.axes)
         self._look(submission)
         self.bell.ring()
+
+    def dropped(self, event: AcquisitionEvent) -> None:
+        """The frame of an event was given up before it was processed: its submission is over."""
+        self.counts["dropped"] += 1
+        self.unclaim([event])
 
     def refuse(self, submission: Submission, error: BaseException) -> None:
         """End a submission with an error of its own; the acquisition goes on."""

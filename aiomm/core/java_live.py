@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiomm.bridge import bridge_of
 from aiomm.core.finish import finish
 from aiomm.core.java_values import core_of_its_own
-from aiomm.core.live import AnyFeed, LiveFrame
+from aiomm.core.live import BUSY, AnyFeed, LiveFrame
 from aiomm.errors import AiommError, ClosedError, CoreError, ServerLostError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class JavaFeed(AnyFeed):
                 await finish(self.loop.create_task(self._halt(camera), name="aiomm: stopping live view in Java"))
 
     async def _begin(self, camera: Any) -> None:
+        if await camera.is_sequence_running():  # one of somebody else: it is not ours to stop
+            raise CoreError(BUSY, device=await camera.get_camera_device() or None)
         before = await camera.get_exposure()
         if self.exposure is not None:
             await camera.set_exposure(float(self.exposure))

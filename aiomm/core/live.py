@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aiomm.core.local import LocalCore
 
 T = TypeVar("T")
+BUSY = "live view: the camera runs a sequence already, and goes on with it; live view can begin when it has stopped"
 STEP = 0.0005  # s, between two looks for a new frame while somebody waits for one
 
 
@@ -221,12 +222,16 @@ class Feed(AnyFeed):
         mmc = self.mmc
         self.core.touched()
         try:
+            if mmc.isSequenceRunning():  # one of somebody else: it is not ours to stop
+                raise CoreError(BUSY, device=mmc.getCameraDevice() or None)
             if self.exposure is not None:
                 self.before = mmc.getExposure()
                 mmc.setExposure(float(self.exposure))
             self.running = True  # one that fails to start may have opened the shutter
             mmc.startContinuousSequenceAcquisition(0)
             self.started = True
+        except CoreError:
+            raise
         except Exception as error:
             raise core_error(error, "startContinuousSequenceAcquisition", (0,)) from error
         self.last_count, self.last_number = 0, -1

@@ -71,6 +71,10 @@ def check_directory(directory: Path, name: str) -> None:
     ValueError
         It says what would be right.
     """
+    try:
+        os.fsencode(directory)
+    except UnicodeEncodeError:
+        raise ValueError(f"directory is {str(directory)!r}: it has characters that no encoding knows") from None
     for part in directory.parts:
         if (length := len(os.fsencode(part))) > PART_LIMIT:
             raise ValueError(f"directory has the folder {_shown(part)} with {length} bytes: a folder's name has {PART_LIMIT} at most")

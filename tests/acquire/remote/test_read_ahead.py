@@ -59,3 +59,15 @@ async def test_frames_that_come_while_the_processor_is_busy_are_no_missed_trigge
             await asyncio.sleep(0.01)
         go_on.set()
         assert len(await submission) == 100
+
+
+async def test_a_live_view_that_is_refused_leaves_the_camera_of_an_acquisition_alone(rig: Rig) -> None:
+    async with rig.memory() as acq:
+        submission = acq.acquire(frames(100))
+        while acq.status.images_saved < 5:
+            await asyncio.sleep(0.01)
+        with pytest.raises(errors.CoreError, match="the camera runs a sequence already"):
+            async with rig.core.live(exposure=3) as live:
+                await anext(live)
+        assert len(await submission) == 100
+    assert await rig.core.get_exposure() == 10

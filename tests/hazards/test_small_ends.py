@@ -1,0 +1,60 @@
+"""What an acquisition says, and how soon, when something was cancelled, refused or has raised: on both homes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomm
+from aiomm import errors
+from aiomm.acquire import supervisor
+from tests.support.rigs import frames
+
+if TYPE_CHECKING:
+    from tests.support.rigs import Rig
+
+
+async def test_nothing_waits_to_be_saved_after_a_cancelled_submission(rig: Rig) -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def plain(image: Any, metadata: Any) -> Any:
+        begun.set()
+        go_on.wait(10)
+        return image, metadata
+
+    try:
+        async with rig.memory(image_process_fn=plain, saving_queue_size=10) as acq:
+            cancelled = acq.acquire(frames(8))
+            while acq.status.images_acquired < 8 or not begun.is_set():
+                await asyncio.sleep(0.01)
+            cancelled.cancel()
+            with pytest.raises(errors.SubmissionCancelled):
+                await cancelled
+            go_on.set()
+            assert len(await acq.acquire([{"axes": {"m": 0}}])) == 1
+            assert acq.status.waiting_for_processor == acq.status.waiting_for_saving == 0
+    finally:
+        go_on.set()
+
+
+@pytest.mark.parametrize("form", ["ndtiff", "ome-zarr"])
+async def test_a_directory_of_characters_that_no_encoding_knows(rig: Rig, form: str) -> None:
+    with pytest.raises(ValueError, match="characters that no encoding knows"):
+        async with aiomm.Acquisition(str(rig.directory / "\ud800x"), "rig", show_display=False, format=form, **rig.where):
+            pass
+
+
+async def test_a_callback_that_has_raised_is_not_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "GRACE_S", 100)
+
+    async def saved(axes: Any, dataset: Any) -> None:
+        if axes["n"] == 2:
+            raise ValueError("two")
+
+    with pytest.raises(ValueError, match="two"):
+        async with rig.memory(image_saved_fn=saved) as acq:
+            await acq.acquire(frames(20))
+            await asyncio.sleep(100)
