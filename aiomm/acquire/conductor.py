@@ -168,6 +168,9 @@ class Conductor:
         """Wait until the hardware may be driven for a group."""
         raise NotImplementedError
 
+    def _release_shutter(self) -> Routine:
+        yield from self._devices.release_shutter()
+
     def _drop_turn(self) -> None:
         """Others may drive the hardware now."""
 
@@ -208,7 +211,7 @@ class Conductor:
         devices = self._devices
         while True:
             if devices.holds_shutter and self._last_submission_over():
-                yield from devices.release_shutter()
+                yield from self._release_shutter()
             yield from self._until(
                 lambda: bool(self.feedback or self.lane or self._finishing or (devices.holds_shutter and self._last_submission_over())),
                 "events",

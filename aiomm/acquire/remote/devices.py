@@ -13,7 +13,9 @@ import pymmcore
 
 from aiomm.acquire.hardware import ATTEMPTS, RETRY_PAUSE_S, slm_pixels
 from aiomm.acquire.remote.asking import ROLES
-from aiomm.core.safety import Found, remember
+from aiomm.acquire.remote.shared import shared_on
+from aiomm.bridge import bridge_of
+from aiomm.core.safety import remember
 from aiomm.core.thread import Wait
 from aiomm.core.together import ask_all
 from aiomm.errors import AiommError, BridgeError, CoreError, HardwareError
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.remote.drive import Steps
     from aiomm.acquire.sequencing import Group
     from aiomm.core import BridgedCore
+    from aiomm.core.safety import Found
 
 READING = ("get", "is", "wait", "has")
 """How the methods begin that change nothing."""
@@ -51,8 +54,8 @@ class JavaDevices:
         self._asking = asking
         self.doing = ""
         self.calm: Callable[[], Steps] | None = None  # waits until the hardware may be changed from here
-        self.found: tuple[float, Found] | None = None  # how the hardware was, and when, on the monotonic clock
-        self._held: str | None = None
+        self.shared = shared_on(bridge_of(core))
+        self._camera: str | None = None  # the core's when this acquisition began: it takes the images of events that name none
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop what Micro-Manager's engine has started
 
     # ---- calls --------------------------------------------------------------------------------------------------
@@ -84,16 +87,15 @@ class JavaDevices:
             raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
 
     def settle_in(self) -> Steps:
-        """Note the hardware as it is found, before anything is changed; once."""
-        if self.found is None:
-            yield from self.refuse_running(None)
-            self._asking.forget()
-            self.found = time.monotonic(), (yield self._asking.read(remember, *ROLES, *SHUTTERS))
-
-    def inherit(self, found: tuple[float, Found] | None) -> None:
-        """Another acquisition has ended, which had found the hardware so, and could not leave it: this one does."""
-        if found is not None and (self.found is None or found[0] < self.found[0]):
-            self.found = found
+        """Note the hardware as it is found, before anything is changed; once. What others have changed for a while is not found so."""
+        if self._camera is not None:
+            return
+        yield from self.refuse_running(None)
+        self._asking.forget()
+        shared, found = self.shared, (yield self._asking.read(remember, *ROLES, *SHUTTERS))
+        if shared.found is None:
+            shared.found = found
+        self._camera = found.camera if shared.chosen is None or shared.chosen[0] != found.camera else shared.chosen[1]
 
     def forget(self) -> None:
         """Nothing is remembered: every key of an event is applied each time."""
@@ -184,41 +186,52 @@ class JavaDevices:
 
     def choose_camera(self, label: str | None) -> Steps:
         """Make a camera the core's for the next event, or the one that was found."""
-        assert self.found is not None
-        wanted = label or self.found[1].camera
+        assert self._camera is not None
+        wanted = label or self._camera
         if wanted and (yield from self.attempt("getCameraDevice")) != wanted:
             yield from self.attempt("setCameraDevice", wanted)
+        self.shared.chosen = None if wanted == self._camera else (wanted, self._camera)
 
     # ---- the shutter --------------------------------------------------------------------------------------------
 
     @property
     def holds_shutter(self) -> bool:
         """Whether a shutter is held open."""
-        return self._held is not None
+        return self in self.shared.holding
 
     def hold_shutter(self, hold: bool) -> Steps:
         """Keep the shutter open across events, or give it back to autoshutter. Without autoshutter it is the user's."""
         if not hold:
             yield from self.release_shutter()
             return
+        holding = self.shared.holding
         shutter = yield from self.attempt("getShutterDevice")
-        if self._held == shutter or (self._held is None and not (shutter and (yield from self.attempt("getAutoShutter")))):
+        if not shutter or holding.get(self) == shutter:
             return
-        if self._held is not None:  # a preset chose another shutter
-            yield from self.attempt("setShutterOpen", self._held, False)
+        if not holding and not (yield from self.attempt("getAutoShutter")):
+            return
+        if self in holding:  # a preset chose another shutter
+            yield from self._close(self)
         yield from self.attempt("setAutoShutter", False)
-        self._held = shutter
+        holding[self] = shutter
         yield from self.attempt("setShutterOpen", shutter, True)
         yield from self.attempt("waitForDevice", shutter)
 
-    def release_shutter(self) -> Steps:
-        """Close a held shutter and turn autoshutter on again."""
-        if self._held is not None:
+    def release_shutter(self, whose: JavaDevices | None = None) -> Steps:
+        """Close the shutter that is held for these devices, or others, and turn autoshutter on again, unless somebody else holds one."""
+        whose, holding = whose or self, self.shared.holding
+        if whose in holding:
             try:
-                yield from self.attempt("setShutterOpen", self._held, False)
+                yield from self._close(whose)
             finally:
-                yield from self.attempt("setAutoShutter", True)
-            self._held = None
+                if len(holding) == 1:
+                    yield from self.attempt("setAutoShutter", True)
+            del holding[whose]
+
+    def _close(self, whose: JavaDevices) -> Steps:
+        label = self.shared.holding[whose]
+        if label not in [held for other, held in self.shared.holding.items() if other is not whose]:
+            yield from self.attempt("setShutterOpen", label, False)
 
     # ---- the ends -----------------------------------------------------------------------------------------------
 
@@ -252,23 +265,47 @@ class JavaDevices:
             errors += yield from self._try(stop, *where)
         return errors
 
+    def _stop(self) -> Steps:
+        """Stop every camera that runs, and the sequences of this acquisition; gives what could not be stopped."""
+        errors: list[Exception] = []
+        cameras = yield self._core.call_core("getLoadedDevicesOfType", (pymmcore.CameraDevice,))
+        for label in cameras:
+            if (yield from self._asked("isSequenceRunning", label)) is not False:
+                errors += yield from self._try("stopSequenceAcquisition", label)
+        errors += yield from self.stop_sequences()
+        return errors
+
+    def leave(self, release: Steps, *, stop: bool) -> Steps:
+        """Do at the end of an acquisition what cannot wait for the end of the last one. Gives what could not be done.
+
+        Parameters
+        ----------
+        release
+            Releases shutters.
+        stop
+            Whether something may run.
+        """
+        errors: list[Exception] = []
+        try:
+            if stop:
+                errors += yield from self._stop()
+            yield from release
+            if (chosen := self.shared.chosen) is not None and (yield from self._asked("getCameraDevice")) == chosen[0]:
+                errors += yield from self._try("setCameraDevice", chosen[1])
+            self.shared.chosen = None
+        except AiommError as error:
+            errors.append(error)
+        return errors
+
     def restore(self) -> Steps:
         """Stop what runs, and leave the hardware as it was found; each step is tried. Gives what could not be done."""
-        errors: list[Exception] = []
-        if self.found is None:
-            return errors
-        _, found = self.found
-        if not self._running and (yield self._is_as(found)):
-            self._held = None
-            return errors
+        found = self.shared.found
+        if found is None or (not self._running and (yield self._is_as(found))):
+            return []
         try:
-            cameras = yield self._core.call_core("getLoadedDevicesOfType", (pymmcore.CameraDevice,))
-            for label in cameras:
-                if (yield from self._asked("isSequenceRunning", label)) is not False:
-                    errors += yield from self._try("stopSequenceAcquisition", label)
+            errors = yield from self._stop()
         except AiommError as error:
             return [error]
-        errors += yield from self.stop_sequences()
         if (yield from self._asked("getShutterDevice")) != found.shutter:
             errors += yield from self._try("setAutoShutter", False)
             errors += yield from self._try("setShutterDevice", found.shutter)
@@ -279,7 +316,6 @@ class JavaDevices:
             if (yield from self._asked(f"get{role}Device")) != label:
                 errors += yield from self._try(f"set{role}Device", label)
         errors += yield from self._try("setAutoShutter", found.auto_shutter)
-        self._held = None
         return errors
 
     async def _is_as(self, found: Found) -> bool:

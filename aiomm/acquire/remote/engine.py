@@ -98,7 +98,7 @@ class JavaEngine(Conductor):
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
         self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
         self._last_read: Submission | None = None
-        self._turns = EngineTurns(bridge_of(core), devices, self.signal)
+        self._turns = EngineTurns(bridge_of(core), devices, self.signal, self._owes)
 
     # ---- from the home's tasks ----------------------------------------------------------------------------------
 
@@ -116,6 +116,7 @@ class JavaEngine(Conductor):
             self._armed = True
         elif milestone == "acq_events_finished":
             self.events_over = True
+            self._turns.tell()
         self.signal.set()
 
     def ask(self, which: str, pipe: HookPipe, message: Any) -> None:
@@ -130,6 +131,12 @@ class JavaEngine(Conductor):
             self._owed -= 1
             if self._owed == 0:
                 self.signal.set()
+                self._turns.tell()
+
+    def look(self) -> None:
+        """Something has come, or has ended."""
+        super().look()
+        self._turns.tell()
 
     def take_expected(self, axes: Mapping[str, Any]) -> AskedFrame | None:
         """Give the frame that was asked for with these axes; see `Awaited.take`."""
@@ -159,7 +166,7 @@ class JavaEngine(Conductor):
             try:
                 if self.session.lost is None:
                     yield from self._end(aborted)
-                    failures = yield from self._turns.restore()
+                    failures = yield from self._turns.leave(lambda: self.session.lost is not None)
                     if log_was_debug is not None:
                         yield self._core.call_core("enableDebugLog", (log_was_debug,))
             except BridgeError:
@@ -234,6 +241,10 @@ class JavaEngine(Conductor):
         if "pre_hardware" in self._hooks:
             yield from self.calm()
 
+    def _release_shutter(self) -> Steps:
+        if not self._finishing:  # else it is released at the end, which follows
+            yield from self._in_turn(self._hardware.release_shutter())
+
     def _in_turn(self, steps: Steps) -> Steps:
         """Do what no other acquisition of this process may come between."""
         self._doing = "its turn to drive the hardware"
@@ -246,8 +257,6 @@ class JavaEngine(Conductor):
         ends = True
         try:
             result = yield from steps
-            if self._turns.wanted:
-                yield from self.calm()
             ends = False
         except (Stopped, SubmissionCancelled):
             ends = self._aborting
@@ -256,20 +265,23 @@ class JavaEngine(Conductor):
             if ends:
                 self._turns.keep(turn)
             else:
-                self._turns.give_back(turn)
+                yield from self._turns.give_back(turn)
         return result
 
     def calm(self) -> Steps:
-        """Wait until Java has read of all its images what goes with them: until then nothing here may change the hardware.
+        """Wait until Java has read of all images what goes with them: until then nothing here may change the hardware.
 
         Java says that it has taken a single image before it reads the state of the devices for its metadata.
         """
-        while self._owed > 0 and self.session.lost is None and not self.events_over:
+        while self._turns.owing and self.session.lost is None:
             self.signal.clear()
             if self._aborting:
                 raise Stopped
             self._doing = "the image that Micro-Manager has taken"
             yield Wait(self.signal)
+
+    def _owes(self) -> bool:
+        return self._owed > 0 and self.session.lost is None and not self.events_over
 
     # ---- one group ----------------------------------------------------------------------------------------------
 

@@ -6,12 +6,11 @@ here before an event, and the camera of a sequence, are nobody else's business u
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-from aiomm.core.turns import Turn, Turns
+from aiomm.acquire.remote.shared import server_of
+from aiomm.core.thread import Wait
+from aiomm.core.turns import Turn
 from aiomm.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineTurns", "refuse_held"]
 
-LEAVES_S = 0.5  # what whoever has the turn gets to end it when another acquisition ends
-
-_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], Turns]] = WeakKeyDictionary()
-
-
-def server_of(bridge: Bridge) -> tuple[str, int]:
-    """Say which Micro-Manager a bridge leads to."""
-    host = bridge.arguments["ip_address"]
-    return "127.0.0.1" if host == "localhost" else host, bridge.port
-
 
 class EngineTurns:
     """The turns of one acquisition; it is the owner of each.
@@ -41,11 +30,13 @@ class EngineTurns:
     Parameters
     ----------
     bridge
-        To the Micro-Manager: all bridges of a loop to the same one share its turns.
+        To the Micro-Manager.
     devices
         What the acquisition does to the hardware.
     signal
         Wakes its routine.
+    owes
+        Says whether Java has taken images of it, and has not read yet what goes with them.
 
     Attributes
     ----------
@@ -55,29 +46,41 @@ class EngineTurns:
         Which Micro-Manager it is.
     """
 
-    def __init__(self, bridge: Bridge, devices: JavaDevices, signal: Wakes) -> None:
+    def __init__(self, bridge: Bridge, devices: JavaDevices, signal: Wakes, owes: Callable[[], bool]) -> None:
         self.server = server_of(bridge)
-        self.devices = devices
         self.holding: Turn | None = None
+        self._devices = devices
         self._kept: Turn | None = None
-        self._signal = signal
-        self._loop = asyncio.get_running_loop()
-        self._turns = _TURNS.setdefault(self._loop, {}).setdefault(self.server, Turns())
+        self.signal = signal
+        self.owes = owes
+        self._shared = devices.shared
+        self._turns = self._shared.turns
 
     @property
-    def wanted(self) -> bool:
-        """Whether another acquisition waits for its turn."""
-        return self._turns.wanted
+    def owing(self) -> bool:
+        """Whether Java is to read of some image, of whichever acquisition, what goes with it."""
+        return any(one.owes() for one in self._shared.open.values())
 
     def take(self, give_up: Callable[[], bool]) -> Steps:
         """Wait for a turn, and give it; None if ``give_up()`` is true before. Whoever makes it true sets the signal."""
+        self._shared.open[self._devices] = self
+        turn = yield from self._take(give_up)
+        return turn
+
+    def _take(self, give_up: Callable[[], bool]) -> Steps:
         turn = Turn(self)
-        self._signal.set()  # what is true already counts too
-        got = yield from self._turns.take(turn, self._signal, give_up)
+        self.signal.set()  # what is true already counts too
+        got = yield from self._turns.take(turn, self.signal, give_up)
         return turn if got else None
 
-    def give_back(self, turn: Turn) -> None:
-        """Others may drive the hardware now."""
+    def give_back(self, turn: Turn) -> Steps:
+        """Others may drive the hardware now. What those held that have ended meanwhile is released before."""
+        try:
+            yield from self._release_ended()
+        finally:
+            self._give_back(turn)
+
+    def _give_back(self, turn: Turn) -> None:
         self._turns.last_owner = None  # else one that has ended would be kept
         self._turns.give_back(turn)
 
@@ -85,33 +88,57 @@ class EngineTurns:
         """The acquisition ends in the middle of this turn: what runs is stopped before others may drive the hardware."""
         self._kept = turn
 
+    def tell(self) -> None:
+        """Something has come of what this acquisition owed: whoever waits for that looks again."""
+        for other in self._shared.open.values():
+            if other is not self:
+                other.signal.set()
+
+    def _release_ended(self) -> Steps:
+        for ended in [one for one in self._shared.holding if one not in self._shared.open]:
+            yield from self._devices.release_shutter(ended)
+
+    # ---- the end ------------------------------------------------------------------------------------------------
+
+    def leave(self, lost: Callable[[], bool]) -> Steps:
+        """Leave the hardware, at the end; gives what could not be done.
+
+        The last one leaves it as the first had found it. Others stop and release what is their own; what is held while somebody else
+        drives the hardware is released by that one, when it gives back its turn.
+        """
+        shared = self._shared
+        if shared.open.pop(self._devices, None) is None:
+            return []
+        self.tell()
+        last = not shared.open  # whoever comes now comes behind this one
+        stop = self._kept is not None
+        if self._kept is None:
+            if not last and (not shared.leaves(self._devices) or self._turns.holder in shared.open.values()):
+                return []
+            self._kept = yield from self._take(lost)
+            if self._kept is None:
+                return []
+        if last:
+            try:
+                failures = yield from self._devices.restore()
+            finally:
+                shared.forget()
+            return failures
+        while self.owing and not lost():
+            self.signal.clear()
+            yield Wait(self.signal)
+        failures = yield from self._devices.leave(self._release_ended(), stop=stop)
+        return failures
+
     def end(self) -> None:
         """The acquisition has ended."""
+        if self._shared.open.pop(self._devices, None) is not None:  # without leaving: Java is gone
+            self.tell()
+            if not self._shared.open:
+                self._shared.forget()
         turn, self._kept = self._kept, None
         if turn is not None:
-            self.give_back(turn)
-
-    def restore(self) -> Steps:
-        """Leave the hardware as it was found, at the end; gives what could not be done.
-
-        While another acquisition drives it for longer, that one gets to know how it was found, and leaves it so at its own end.
-        """
-        if self.devices.found is None:
-            return []
-        if self._kept is None:
-            until = time.monotonic() + LEAVES_S
-            late = self._loop.call_later(LEAVES_S, self._signal.set)
-            try:
-                self._kept = yield from self.take(lambda: time.monotonic() >= until)
-            finally:
-                late.cancel()
-        other = self._turns.holder
-        if other is not self:
-            assert isinstance(other, EngineTurns)
-            other.devices.inherit(self.devices.found)
-            return []
-        failures = yield from self.devices.restore()
-        return failures
+            self._give_back(turn)
 
 
 def refuse_held(turn: Turn | None, bridge: Bridge) -> None:
