@@ -109,7 +109,7 @@ async def test_a_shutter_of_one_that_has_ended_closes_when_another_s_turn_ends(r
     b = await opened(rig)
     await b.acquire([{"axes": {"n": 0}}])
     a, held = await holding(rig)
-    rig.mmc.on("setPosition", delay=0.5)
+    rig.mmc.on("setPosition", delay=0.9)
     moving = b.acquire([{"z": 5.0}])
     await until(lambda: "setPosition" in b.status.waiting_for)
     await aborted(a, held)
@@ -150,7 +150,7 @@ async def test_two_that_end_at_once_leave_the_hardware_as_it_was_found(rig: Rig)
     b = await opened(rig)
     await b.acquire([{"axes": {"n": 0}}])
     await held
-    rig.mmc.on("getShutterDevice", delay=0.5)
+    rig.mmc.on("getShutterDevice", delay=0.9)
     async with asyncio.TaskGroup() as ends:
         ends.create_task(b.aclose())
         await asyncio.sleep(0.1)
