@@ -90,9 +90,9 @@ class EngineTurns:
 
     def tell(self) -> None:
         """Something has come of what this acquisition owed: whoever waits for that looks again."""
-        for other in self._shared.open.values():
-            if other is not self:
-                other.signal.set()
+        holder = self._turns.holder  # it may be at its end, and no more among the others
+        for other in {*self._shared.open.values(), *([holder] if isinstance(holder, EngineTurns) else [])} - {self}:
+            other.signal.set()
 
     def _release_ended(self) -> Steps:
         for ended in [one for one in self._shared.holding if one not in self._shared.open]:
