@@ -46,11 +46,6 @@ class Turns:
         """Who drives the hardware now."""
         return self._stack[-1].owner if self._stack else None
 
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits in the line."""
-        return bool(self._queue)
-
     def _may(self, turn: Turn) -> bool:
         return not self._stack or (turn.within is self._stack[-1] and turn.within.lent)
 

@@ -44,6 +44,8 @@ class EngineTurns:
         While Java's engine waits for a hook of this acquisition.
     server : (str, int)
         Which Micro-Manager it is.
+    signal, owes
+        As given, for the other acquisitions.
     """
 
     def __init__(self, bridge: Bridge, devices: JavaDevices, signal: Wakes, owes: Callable[[], bool]) -> None:
