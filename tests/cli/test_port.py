@@ -134,7 +134,7 @@ def long(cwd: Path, port: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-c", "from aiomm.cli import main; main()", "acquire", "out", "--port", str(port)),
-            *("-t", "100000", "--interval", "0.01", "--exposure", "2", "--no-preview"),
+            *("-t", "20000", "--interval", "0.01", "--exposure", "2", "--no-preview"),
         ],
         cwd=cwd,
         stdout=subprocess.PIPE,
@@ -155,7 +155,7 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen[bytes]) -> No
 
 def check_kept(said: str, cwd: Path) -> int:
     """What it says is kept is there, opens, and can be read; how many images that is."""
-    match = re.search(r"(\d+) of 100000 images are saved and kept in ([^\s;]+)", said)
+    match = re.search(r"(\d+) of 20000 images are saved and kept in ([^\s;]+)", said)
     assert match, said
     dataset = aiomm.Dataset(cwd / match[2])
     assert len(dataset) >= int(match[1]) > 0  # what Java wrote last may not have been told any more
