@@ -120,6 +120,13 @@ class Notebook:
                 pass
         return printed, error
 
+    async def look(self) -> dict[str, Any]:
+        """Run `LOOK`; gives what it saw."""
+        printed, error = await self.run(LOOK)
+        assert error == ""
+        seen: dict[str, Any] = json.loads(printed)
+        return seen
+
 
 @pytest.fixture
 async def notebook(tmp_path: Path) -> AsyncIterator[Notebook]:
@@ -152,7 +159,8 @@ LOOK = """
 running = await core.is_sequence_running()
 auto = await core.get_auto_shutter()
 tasks = [t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("aiomm")]
-print(json.dumps(dict(state=acq.status.state, running=running, auto=auto, tasks=tasks, path=str(acq.path), saved=acq.status.images_saved)))
+seen = dict(state=acq.status.state, running=running, auto=auto, tasks=tasks, path=str(acq.path), saved=acq.status.images_saved)
+print(json.dumps(seen), flush=True)  # so that it comes before the end of the cell does
 """
 
 NEXT = """
@@ -199,7 +207,7 @@ async def test_a_cell_that_waits_is_interrupted_and_the_acquisition_goes_on(note
     assert (printed, error) == ("running\n", "")
     assert (await notebook.run("acq.abort()\nawait acq.aclose()"))[1] == ""
     assert (await notebook.run("await submission"))[1] == "AcquisitionAborted"
-    seen = json.loads((await notebook.run(LOOK))[0])
+    seen = await notebook.look()
     assert seen == {**seen, "state": "aborted", "running": False, "auto": True, "tasks": []}
     with aiomm.Dataset(seen["path"]) as dataset:
         assert len(dataset) == seen["saved"] > 0
@@ -215,7 +223,7 @@ async def test_a_cell_that_blocks_in_a_sync_call_is_interrupted(notebook: Notebo
     _, error = await notebook.run('import time\nprint("there", flush=True)\ntime.sleep(60)', interrupt_at="there")
     assert error == "KeyboardInterrupt"
     assert (await notebook.run("acq.abort()\nawait acq.aclose()"))[1] == ""
-    seen = json.loads((await notebook.run(LOOK))[0])
+    seen = await notebook.look()
     assert seen["state"] == "aborted"
     with aiomm.Dataset(seen["path"]) as dataset:
         assert len(dataset) == seen["saved"] > 0
