@@ -98,7 +98,8 @@ class Notebook:
     async def run(self, code: str, *, interrupt_at: str | None = None, bound: float = 30) -> tuple[str, str]:
         """Run a cell; gives what it printed, and the name of its error (empty if none). Interrupts it when it has printed this."""
         printed = ""
-        message = self.client.execute(code)
+        # else the kernel may drop the next cell after one that raised, with no error and nothing printed
+        message = self.client.execute(code, stop_on_error=False)
         async with asyncio.timeout(bound):
             while True:
                 reply = await self.client.get_iopub_msg()
@@ -116,8 +117,9 @@ class Notebook:
                 elif kind == "status" and content["execution_state"] == "idle":
                     error = ""
                     break
-            while (await self.client.get_shell_msg())["parent_header"].get("msg_id") != message:
+            while (reply := await self.client.get_shell_msg())["parent_header"].get("msg_id") != message:
                 pass
+        assert reply["content"]["status"] != "aborted"
         return printed, error
 
     async def look(self) -> dict[str, Any]:
@@ -160,7 +162,7 @@ running = await core.is_sequence_running()
 auto = await core.get_auto_shutter()
 tasks = [t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("aiomm")]
 seen = dict(state=acq.status.state, running=running, auto=auto, tasks=tasks, path=str(acq.path), saved=acq.status.images_saved)
-print(json.dumps(seen), flush=True)  # so that it comes before the end of the cell does
+print(json.dumps(seen))
 """
 
 NEXT = """
