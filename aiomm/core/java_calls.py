@@ -5,7 +5,6 @@ Both follow from the types in `aiomm.core.methods`; a method that MMCoreJ has in
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from aiomm.core.api import parameters
 from aiomm.core.calls import NOT_IN_SEQUENCE
 from aiomm.core.methods import METHODS
 from aiomm.core.names import only_reads
+from aiomm.core.together import ask_all
 from aiomm.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -139,15 +139,12 @@ async def _tagged(core: JavaObject, method: str, args: tuple[Any, ...]) -> Tagge
 
 async def get_image(core: JavaObject, num_channel: int | None = None) -> NDArray[Any]:
     """Give the snapped image."""
-    # Java is asked for its size while it writes the image
-    sizes = [asyncio.ensure_future(core.call(name, ())) for name in ("getImageWidth", "getImageHeight")]
-    try:
-        pixels = await core.call("getImage", () if num_channel is None else (num_channel,))
-        return values.shaped(pixels, *[int(await size) for size in sizes])
-    finally:
-        for size in sizes:
-            size.cancel()
-        await asyncio.gather(*sizes, return_exceptions=True)
+    pixels, width, height = await ask_all(  # Java is asked for its size while it writes the image
+        core.call("getImage", () if num_channel is None else (num_channel,)),
+        core.call("getImageWidth", ()),
+        core.call("getImageHeight", ()),
+    )
+    return values.shaped(pixels, int(width), int(height))
 
 
 async def get_tagged_image(core: JavaObject, camera_channel_index: int = 0) -> TaggedImage:

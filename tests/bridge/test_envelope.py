@@ -12,11 +12,12 @@ import zmq
 
 from aiomm.bridge.envelope import Envelopes
 from aiomm.errors import AiommError
-from tests.bridge.asking import Askers, askers
 from tests.bridge.fake_server import GREETING, zmq_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.bridge.asking import Askers
 
 LONG = 10.0
 SPOILT: dict[str, Callable[[bytes, bytes], list[bytes]]] = {
@@ -92,12 +93,6 @@ def test_what_is_put_arrives(sockets: tuple[Any, Any], frames: list[Any]) -> Non
     server, client = sockets
     Envelopes(client).put(b"key", frames)
     assert server.recv_multipart() == [b"key", b"", *map(bytes, frames)]
-
-
-@pytest.fixture
-async def ports() -> AsyncIterator[Askers]:
-    async with askers() as made:
-        yield made
 
 
 @pytest.mark.parametrize("name", SPOILT)

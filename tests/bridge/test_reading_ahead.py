@@ -13,7 +13,7 @@ import zmq.asyncio
 
 import aiomm
 from aiomm.errors import BridgeTimeoutError, ClosedError, ProtocolError, ServerLostError
-from tests.bridge.asking import Asker, Askers, askers, until
+from tests.bridge.asking import Asker, Askers, until
 from tests.bridge.fake_server import GREETING
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from tests.jvm.host import JavaHost
 
 LONG = 10.0
-
-
-@pytest.fixture
-async def ports() -> AsyncIterator[Askers]:
-    async with askers() as made:
-        yield made
 
 
 class Silent:

@@ -26,19 +26,13 @@ from tests.bridge.fake_server import GREETING, free_port, greets, tcp_server, zm
 from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from tests.jvm.host import JavaHost
 
 ROOT = Path(__file__).parents[2]
 LONG = 10.0
 """Seconds in which a thing that must happen by itself happens even on a busy computer."""
-
-
-@pytest.fixture
-async def ports() -> AsyncIterator[Askers]:
-    async with askers() as made:
-        yield made
 
 
 class Desk:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiomm import errors
-from tests.hazards.test_turns import light, opened
+from tests.hazards.test_turns import dark, light, opened
 from tests.support.rigs import frames, snaps
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ pytestmark = pytest.mark.parametrize("home", ["java"], indirect=True)
 
 @pytest.fixture
 async def rig(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with home.demo(tmp_path) as made:
-        await made.core.set_exposure(5)
-        await made.core.set_shutter_open(False)
-        await made.core.set_auto_shutter(True)
+    async with dark(home, tmp_path) as made:
         yield made
 
 
@@ -188,3 +185,44 @@ async def test_a_shutter_is_released_only_when_another_s_sequence_has_ended(rig:
     await a.aclose()
     assert await light(rig) == (True, False)
     await b.aclose()
+
+
+async def stuck(rig: Rig) -> tuple[aiomm.Acquisition, asyncio.Event]:
+    """An acquisition whose images Java has taken and cannot hand over: its image processor does not return."""
+    go = asyncio.Event()
+
+    async def processor(image: Any, metadata: Any) -> Any:
+        await go.wait()
+        return image, metadata
+
+    b = await opened(rig, image_process_fn=processor, saving_queue_size=1)
+    b.acquire(frames(45))
+    await until(lambda: rig.mmc.calls_of("startSequenceAcquisition") and b.status.waiting_for == "events")
+    return b, go
+
+
+async def test_an_abort_does_not_wait_for_the_processor_of_another(rig: Rig) -> None:
+    a, held = await holding(rig)
+    b, go = await stuck(rig)
+    async with asyncio.timeout(10):
+        await aborted(a, held)
+    assert await light(rig) == (True, False)
+    go.set()
+    await b.aclose()
+    assert b.status.images_saved == 45
+
+
+async def test_a_submission_that_waits_for_the_processor_of_another_can_be_cancelled(rig: Rig) -> None:
+    a = await opened(rig)
+    await a.acquire(snaps(1))
+    b, go = await stuck(rig)
+    moving = a.acquire([{"z": 5.0}])
+    await until(lambda: "image that Micro-Manager has taken" in a.status.waiting_for)
+    moving.cancel()
+    with pytest.raises(errors.SubmissionCancelled):
+        async with asyncio.timeout(10):
+            await moving
+    go.set()
+    await b.aclose()
+    assert len(await a.acquire([{"axes": {"n": 9}}])) == 1
+    await a.aclose()

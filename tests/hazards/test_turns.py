@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,19 @@ if TYPE_CHECKING:
     from tests.support.rigs import Rig
 
 
-@pytest.fixture
-async def rig(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
+@contextlib.asynccontextmanager
+async def dark(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
+    """A microscope with its shutter closed, and autoshutter on."""
     async with home.demo(tmp_path) as made:
         await made.core.set_exposure(5)
         await made.core.set_shutter_open(False)
         await made.core.set_auto_shutter(True)
+        yield made
+
+
+@pytest.fixture
+async def rig(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with dark(home, tmp_path) as made:
         yield made
 
 
@@ -262,6 +270,15 @@ async def waits(acq: aiomm.Acquisition) -> None:
         await asyncio.sleep(0.005)
 
 
+async def one_behind(rig: Rig) -> tuple[aiomm.Acquisition, aiomm.Acquisition, aiomm.Submission, aiomm.Submission]:
+    """Two acquisitions and what they acquire: the second waits for the sequence of the first."""
+    a, b = await opened(rig), await opened(rig)
+    sequence = await runs(rig, a)
+    second = b.acquire(frames(3))
+    await waits(b)
+    return a, b, sequence, second
+
+
 @pytest.mark.parametrize("events", [frames(3), [{"axes": {"n": 0}, "z": 3.0}], [{"z": 3.0}]], ids=["sequence", "image", "move"])
 @pytest.mark.parametrize("early", [True, False])
 async def test_a_second_acquisition_waits_for_the_sequence_of_another(rig: Rig, events: list[Any], early: bool) -> None:
@@ -281,10 +298,7 @@ async def test_a_second_acquisition_waits_for_the_sequence_of_another(rig: Rig, 
 
 
 async def test_who_waits_for_its_turn_can_be_aborted(rig: Rig) -> None:
-    a, b = await opened(rig), await opened(rig)
-    sequence = await runs(rig, a)
-    second = b.acquire(frames(3))
-    await waits(b)
+    a, b, sequence, second = await one_behind(rig)
     b.abort()
     with pytest.raises(errors.AcquisitionAborted):
         await second
@@ -295,10 +309,7 @@ async def test_who_waits_for_its_turn_can_be_aborted(rig: Rig) -> None:
 
 
 async def test_who_waits_for_its_turn_can_be_cancelled(rig: Rig) -> None:
-    a, b = await opened(rig), await opened(rig)
-    sequence = await runs(rig, a)
-    second = b.acquire(frames(3))
-    await waits(b)
+    a, b, sequence, second = await one_behind(rig)
     second.cancel()
     with pytest.raises(errors.SubmissionCancelled):
         await second

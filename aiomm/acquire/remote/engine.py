@@ -275,7 +275,7 @@ class JavaEngine(Conductor):
         """
         while self._turns.owing and self.session.lost is None:
             self.signal.clear()
-            if self._aborting:
+            if self._is_stopping():
                 raise Stopped
             self._doing = "the image that Micro-Manager has taken"
             yield Wait(self.signal)

@@ -6,7 +6,8 @@ here before an event, and the camera of a sequence, are nobody else's business u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from aiomm.acquire.remote.shared import server_of
 from aiomm.core.thread import Wait
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from aiomm.core.thread import Wakes
 
 __all__ = ["EngineTurns", "refuse_held"]
+
+YIELDS_S: Final = 1.0
+"""How long who ends leaves the hardware as others' images were taken with; their image processors may take for ever."""
 
 
 class EngineTurns:
@@ -126,9 +130,11 @@ class EngineTurns:
             finally:
                 shared.forget()
             return failures
-        while self.owing and not lost():
+        until = time.monotonic() + YIELDS_S
+        while self.owing and not lost() and time.monotonic() < until:
             self.signal.clear()
-            yield Wait(self.signal)
+            yield Wait(self.signal, until=until)
+        self._devices.calm = None
         failures = yield from self._devices.leave(self._release_ended(), stop=stop)
         return failures
 
