@@ -31,6 +31,11 @@ class Found:
     xy_stage: str = ""
     slm: str = ""
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """The core's devices, the shutter aside, by their names in MMCore's methods."""
+        return {"Camera": self.camera, "Focus": self.focus, "XYStage": self.xy_stage, "SLM": self.slm}
+
 
 @dataclass(slots=True)
 class Sequences:
@@ -82,14 +87,9 @@ def restore(mmc: Any, found: Found, sequences: Sequences | None = None) -> list[
         steps += [("setAutoShutter", (False,)), ("setShutterDevice", (found.shutter,))]
     for label, was_open in found.shutter_open.items():
         steps.append(("setShutterOpen", (label, was_open)))
-    for method, now, then in (
-        ("setCameraDevice", _device(mmc, "getCameraDevice"), found.camera),
-        ("setFocusDevice", _device(mmc, "getFocusDevice"), found.focus),
-        ("setXYStageDevice", _device(mmc, "getXYStageDevice"), found.xy_stage),
-        ("setSLMDevice", _device(mmc, "getSLMDevice"), found.slm),
-    ):
-        if now != then:
-            steps.append((method, (then,)))
+    for role, label in found.roles.items():
+        if _device(mmc, f"get{role}Device") != label:
+            steps.append((f"set{role}Device", (label,)))
     steps.append(("setAutoShutter", (found.auto_shutter,)))
     for method, args in steps:
         if method == "setShutterOpen" and _is_open(mmc, args[0]) is args[1]:

@@ -26,6 +26,10 @@ LASTING = frozenset({"getLoadedDevices", "getDeviceType", "hasProperty", "getDev
 ROLES: tuple[Question, ...] = tuple((f"get{role}Device", ()) for role in ("Camera", "Focus", "XYStage", "SLM"))
 OF_ANY: tuple[Question, ...] = (*ROLES, ("getLoadedDevices", ()), ("getAvailableConfigGroups", ()))
 """What is asked for events of any kind."""
+OF_AN_IMAGE: tuple[Question, ...] = tuple(
+    (f"get{what}", ()) for what in ("NumberOfComponents", "BytesPerPixel", "NumberOfCameraChannels", "ImageBufferSize")
+)
+"""And for those with images."""
 
 
 class _NotAsked(BaseException):

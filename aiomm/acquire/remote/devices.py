@@ -312,7 +312,7 @@ class JavaDevices:
         for label, was_open in found.shutter_open.items():
             if (yield from self._asked("getShutterOpen", label)) is not was_open:
                 errors += yield from self._try("setShutterOpen", label, was_open)
-        for role, label in (("Camera", found.camera), ("Focus", found.focus), ("XYStage", found.xy_stage), ("SLM", found.slm)):
+        for role, label in found.roles.items():
             if (yield from self._asked(f"get{role}Device")) != label:
                 errors += yield from self._try(f"set{role}Device", label)
         errors += yield from self._try("setAutoShutter", found.auto_shutter)
@@ -324,10 +324,7 @@ class JavaDevices:
             ("getAutoShutter", (), found.auto_shutter),
             ("getShutterDevice", (), found.shutter),
             *[("getShutterOpen", (label,), was_open) for label, was_open in found.shutter_open.items()],
-            ("getCameraDevice", (), found.camera),
-            ("getFocusDevice", (), found.focus),
-            ("getXYStageDevice", (), found.xy_stage),
-            ("getSLMDevice", (), found.slm),
+            *[(f"get{role}Device", (), label) for role, label in found.roles.items()],
         ]
         ask = self._core.call_core
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
+from aiomm.acquire.remote.asking import OF_AN_IMAGE
 from aiomm.acquire.remote.awaited import AT_A_TIME, Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.ending import ended_by_java
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.capabilities import Capabilities, Needs
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.orders import Done, Window
-    from aiomm.acquire.remote.asking import Asking, Question
+    from aiomm.acquire.remote.asking import Asking
     from aiomm.acquire.remote.counting import AskedFrame
     from aiomm.acquire.remote.devices import JavaDevices
     from aiomm.acquire.remote.memory import EngineMemory
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from aiomm.core import BridgedCore
     from aiomm.dataset.storage import Axes
 
-OF_AN_IMAGE: tuple[Question, ...] = tuple(
-    (f"get{what}", ()) for what in ("NumberOfComponents", "BytesPerPixel", "NumberOfCameraChannels", "ImageBufferSize")
-)
 TAKEN = ("post_snap", "post_sequence_stopped")
 
 

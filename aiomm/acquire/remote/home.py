@@ -31,6 +31,7 @@ from aiomm.acquire.target import open_storage
 from aiomm.bridge import Bridge
 from aiomm.bridge.channels import channels_of
 from aiomm.core.turns import current_turn
+from aiomm.dataset.damage import repair_command
 from aiomm.dataset.ndtiff.folder import check_directory, check_name
 from aiomm.dataset.ndtiff.pyramid import complete_pyramid
 from aiomm.errors import AiommError, BridgeError, JavaException, ServerLostError, StorageError, UnsupportedError
@@ -326,7 +327,7 @@ class JavaHome:
         if not whole and run.error is None:
             raise StorageError(
                 f"Micro-Manager could not write the end of its file in {writer.path} (is its disk full?); all images that were reported "
-                "as saved are there, and `aiomm repair` makes the folder whole"
+                f"as saved are there, and {repair_command(writer.path)} makes the folder whole"
             )
 
     async def _all_data(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from aiomm.acquire.remote.counting import UNLABELLED, AskedFrame, Numbers, axes_in, take_out
 from aiomm.acquire.remote.pipes import write_image
+from aiomm.dataset.damage import repair_command
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import check_axes, check_pixels
 from aiomm.dataset.ndtiff import format as ndtiff
@@ -441,7 +442,7 @@ class JavaWriter:
             axes = ", ".join(str(store.index.axes_of(int(row))) for row in np.flatnonzero(torn))
             raise StorageError(
                 f"Micro-Manager has written only a part of images that it said were saved (is its disk full?): {axes}; "
-                "`aiomm repair --apply` makes the folder whole"
+                f"{repair_command(self.path)} makes the folder whole"
             )
 
     def finish(self) -> None:
