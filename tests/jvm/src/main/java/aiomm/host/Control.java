@@ -19,6 +19,7 @@ public final class Control {
   private static final Microscope MICROSCOPE = Microscope.INSTANCE;
   private static final Pattern CHANGING = Pattern.compile(
       "(set|start|stop|load|unload|snap|clear|prepare|define|delete|rename|reset|home|initialize|display|full|incremental|point|run).*");
+  private static final Map<String, Boolean> CHANGES = new ConcurrentHashMap<>();
   private static final List<String> JOURNAL = Collections.synchronizedList(new ArrayList<>());
   private static final Map<String, Integer> CALLS = new ConcurrentHashMap<>();
   private static final Map<String, String> FAILING = new ConcurrentHashMap<>();
@@ -141,7 +142,7 @@ public final class Control {
   /** A core method is about to run. */
   static void called(String name, Object[] arguments) {
     CALLS.merge(name, 1, Integer::sum);
-    if (CHANGING.matcher(name).matches()) {
+    if (CHANGES.computeIfAbsent(name, each -> CHANGING.matcher(each).matches())) {
       StringBuilder line = new StringBuilder(name);
       for (Object argument : arguments) {
         line.append(' ').append(argument instanceof Natives.Vector ? ((Natives.Vector) argument).items : argument);

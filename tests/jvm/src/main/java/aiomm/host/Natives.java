@@ -19,7 +19,54 @@ public final class Natives {
   private static final Map<String, Integer> CONSTANTS =
       Map.of("MM_CODE_ERR_get", 1, "DEVICE_ERR_get", 1, "Unimplemented_get", -2, "Misconfigured_get", -1, "CanCommunicate_get", 1);
 
+  // Looked up once: a real core's call through JNI costs about a microsecond, and what is measured over this one is to be the engine.
+  private static final Map<String, Name> NAMES = new ConcurrentHashMap<>();
+  private static final ClassValue<Map<String, List<Overload>>> METHODS = new ClassValue<>() {
+    @Override
+    protected Map<String, List<Overload>> computeValue(Class<?> type) {
+      Map<String, List<Overload>> methods = new HashMap<>();
+      for (Method method : type.getMethods()) {
+        if (method.getDeclaringClass() != Object.class) {
+          methods.computeIfAbsent(method.getName(), name -> new ArrayList<>()).add(new Overload(method));
+        }
+      }
+      return methods;
+    }
+  };
+
   private Natives() {}
+
+  /** The name of a native function: Class_method. */
+  private static final class Name {
+    final String plain;
+    final String type;
+    final String method;
+
+    Name(String function) {
+      plain = function.replaceFirst("__SWIG_\\d+$", "");
+      int split = plain.indexOf('_', plain.startsWith("pair_ss") ? 7 : 0);
+      type = plain.substring(0, Math.max(split, 0));
+      method = plain.substring(split + 1);
+    }
+  }
+
+  /** One public method. */
+  private static final class Overload {
+    final Method method;
+    private final Class<?>[] types;
+    private final Class<?>[] boxes;
+
+    Overload(Method method) {
+      method.setAccessible(true);
+      this.method = method;
+      types = method.getParameterTypes();
+      boxes = boxed(types);
+    }
+
+    boolean takes(Object[] arguments) {
+      return take(boxes, types, arguments);
+    }
+  }
 
   /** The object behind a pointer; listeners stay what they are. */
   public static Object pointed(long pointer, Object wrapper) {
@@ -41,8 +88,12 @@ public final class Natives {
     return pointer;
   }
 
-  public static Object call(String name, Object[] arguments) {
-    String plain = name.replaceFirst("__SWIG_\\d+$", "");
+  public static Object call(String function, Object[] arguments) {
+    Name name = NAMES.get(function);
+    if (name == null) {
+      name = NAMES.computeIfAbsent(function, Name::new);
+    }
+    String plain = name.plain;
     if (plain.startsWith("new_")) {
       return make(plain.substring(4), arguments);
     }
@@ -61,23 +112,21 @@ public final class Natives {
     if (plain.endsWith("_get") && arguments.length == 0) {
       return constant(plain);
     }
-    int split = plain.indexOf('_', plain.startsWith("pair_ss") ? 7 : 0);
     if (arguments.length == 0 || arguments[0] == null || arguments[0] instanceof String) {
-      throw missing(plain.substring(0, split), plain.substring(split + 1));
+      throw missing(name.type, name.method);
     }
     if (arguments[0] instanceof Microscope) {
-      return Calls.through(plain.substring(split + 1), tail(arguments));
+      return Calls.through(name.method, tail(arguments));
     }
-    return invoke(arguments[0], plain.substring(0, split), plain.substring(split + 1), tail(arguments));
+    return invoke(arguments[0], name.type, name.method, tail(arguments));
   }
 
   /** Call the public method with this name that takes these arguments. */
   static Object invoke(Object target, String type, String name, Object[] arguments) {
-    for (Method method : target.getClass().getMethods()) {
-      if (method.getName().equals(name) && takes(method.getParameterTypes(), arguments)) {
+    for (Overload overload : METHODS.get(target.getClass()).getOrDefault(name, List.of())) {
+      if (overload.takes(arguments)) {
         try {
-          method.setAccessible(true);
-          return method.invoke(target, arguments);
+          return overload.method.invoke(target, arguments);
         } catch (InvocationTargetException e) {
           throw Natives.<RuntimeException>unchecked(e.getCause());
         } catch (IllegalAccessException e) {
@@ -103,16 +152,23 @@ public final class Natives {
 
   /** Whether a method with these types can be called with these arguments. */
   static boolean takes(Class<?>[] types, Object[] arguments) {
+    return take(boxed(types), types, arguments);
+  }
+
+  private static boolean take(Class<?>[] boxes, Class<?>[] types, Object[] arguments) {
     if (types.length != arguments.length) {
       return false;
     }
     for (int i = 0; i < types.length; i++) {
-      Class<?> type = types[i].isPrimitive() ? java.lang.invoke.MethodType.methodType(types[i]).wrap().returnType() : types[i];
-      if (arguments[i] == null ? types[i].isPrimitive() : !type.isInstance(arguments[i])) {
+      if (arguments[i] == null ? types[i].isPrimitive() : !boxes[i].isInstance(arguments[i])) {
         return false;
       }
     }
     return true;
+  }
+
+  private static Class<?>[] boxed(Class<?>[] types) {
+    return java.lang.invoke.MethodType.methodType(void.class, types).wrap().parameterArray();
   }
 
   private static Object constant(String name) {
