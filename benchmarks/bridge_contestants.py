@@ -183,7 +183,8 @@ class Raw:
         for _ in range(n):
             before = time.perf_counter()
             socket.send(request)
-            json.loads(socket.recv_multipart(copy=False)[0].bytes.decode("latin-1"))
+            frames = socket.recv_multipart(copy=False)  # kept until the next ones are there, as who takes images keeps the last
+            json.loads(frames[0].bytes.decode("latin-1"))
             times.append(time.perf_counter() - before)
         return times
 
@@ -261,7 +262,8 @@ class Loop(Raw):
             self.waiting[i].append((request, future))
             if len(self.waiting[i]) == 1:
                 self._send(i)
-            json.loads((await future)[0].bytes.decode("latin-1"))
+            frames = await future
+            json.loads(frames[0].bytes.decode("latin-1"))
             times.append(time.perf_counter() - before)
         return times
 

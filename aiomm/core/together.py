@@ -21,16 +21,22 @@ async def ask_all(*questions: Coroutine[Any, Any, Any]) -> list[Any]:
     Exception
         The error of the first question that has one, once all are answered.
     """
-    if len(questions) < 2:
-        return [await question for question in questions]
-    asked = [asyncio.ensure_future(question) for question in questions]
+    if not questions:
+        return []
+    others = [asyncio.ensure_future(question) for question in questions[1:]]
+    errors: list[BaseException | None] = []
     try:
-        await asyncio.wait(asked)
+        try:
+            first = await questions[0]  # in this task, which costs least: the others go out as soon as it waits
+        except Exception as error:
+            errors.append(error)
+        if pending := [question for question in others if not question.done()]:
+            await asyncio.wait(pending)
     finally:
-        for question in asked:
-            question.cancel()
-        results = await asyncio.gather(*asked, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+        if sum(question.cancel() for question in others):
+            await asyncio.wait(others)
+        errors += [question.exception() for question in others if not question.cancelled()]
+    for failed in errors:
+        if failed is not None:
+            raise failed
+    return [first, *[question.result() for question in others]]

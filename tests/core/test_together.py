@@ -53,3 +53,26 @@ async def test_cancelled_none_is_under_way_any_more() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert asyncio.all_tasks() == before
+
+
+async def test_cancelled_while_the_first_is_answered_already() -> None:
+    asked: list[str] = []
+    before = asyncio.all_tasks()
+    asking = asyncio.create_task(ask_all(answer("a", asked), answer("!b", asked), answer("c", asked, asyncio.Event())))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_question_that_was_cancelled_is_no_answer() -> None:
+    async def cancelled() -> str:
+        raise asyncio.CancelledError
+
+    asked: list[str] = []
+    with pytest.raises(asyncio.CancelledError):
+        await ask_all(answer("a", asked), cancelled())
+    with pytest.raises(asyncio.CancelledError):
+        await ask_all(cancelled(), answer("a", asked))
