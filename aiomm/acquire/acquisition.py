@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.acquire import parameters as check
-from aiomm.acquire.calls import refuse_end
+from aiomm.acquire.calls import elsewhere, refuse_end
 from aiomm.acquire.capabilities import needs
 from aiomm.acquire.feeder import read_list
 from aiomm.acquire.opening import open_run, refuse
@@ -248,13 +248,18 @@ class Acquisition:
         refuse_end(run)
         run.finish()
         cancelled: asyncio.CancelledError | None = None
-        with run.finisher():
+        with run.finisher(), elsewhere(run) as refused:
             while not task.done():
+                if (error := refused()) is not None:
+                    raise error  # it ends by itself when the other one lets it
+                ring = asyncio.ensure_future(run.knot_bell.wait())
                 try:
-                    await asyncio.wait({task})
-                except asyncio.CancelledError as error:
-                    cancelled = error
+                    await asyncio.wait({task, ring}, return_when=asyncio.FIRST_COMPLETED)
+                except asyncio.CancelledError as cancellation:
+                    cancelled = cancellation
                     run.abort()
+                finally:
+                    ring.cancel()
         return cancelled
 
     async def _start(self) -> None:

@@ -44,6 +44,10 @@ class Audience:
                 return True
         return False
 
+    def is_read_by(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether the acquisition waits for a stream, and this task is to read it."""
+        return any(stream.full and stream.reader is task for reference in self._blocking if (stream := reference()) is not None)
+
     # ---- images -------------------------------------------------------------------------------------------------
 
     def add_stream(self, stream: ImageStream) -> ImageStream:

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.capabilities import Needs
     from aiomm.acquire.metadata import Clock
+    from aiomm.acquire.run import Run
     from aiomm.acquire.submission import Submission
     from aiomm.core.turns import Turn
 
 CHECK_CHUNK = 200
+NO_ROOM = "room for a frame: saving or processing is slower than the camera"
 
 
 class Stopped(Exception):
@@ -141,6 +143,10 @@ class Conductor:
 
     def lend(self, turn: Turn | None) -> None:
         """Events are submitted in a hook during this turn, and the hook may wait for them."""
+
+    def held_up_by(self) -> Iterable[Run]:
+        """Give the acquisitions whose images have to be taken by who is to take them before this one can go on."""
+        return ()
 
     # ---- what a home does its own way ---------------------------------------------------------------------------
 
@@ -314,13 +320,22 @@ class Conductor:
         submission = window.submission
         try:
             yield from self._wait_for_start(group.events[0], submission, idle=not window.feedback)
+            failure: Exception | None = None
             try:
                 yield from self._take_turn(window)
                 yield from self._with_hooks(group, window, caps, done)
-            except BaseException:
-                self._drop_turn()
+            except (SubmissionCancelled, Stopped):
                 raise
-            self._drop_turn()
+            except Exception as error:
+                failure = error
+            finally:
+                self._drop_turn()
+            yield from self._hand_on_kept(done)
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # its traceback refers to this frame
         except self._survive as error:
             done.errors.append(error)
             done.failed = done.events - done.skipped - done.taken
@@ -334,6 +349,20 @@ class Conductor:
             raise
         finally:
             self._outlet.post(("group", window, done), wake=not done.frames)
+
+    def _hand_on_kept(self, done: Done) -> Routine:
+        """Give the frames that were taken in a turn, and not handed on, to the next stage; the turn has ended."""
+        kept = done.kept
+        while kept:
+            self.signal.clear()
+            if self._outlet.try_put(kept[0]):
+                done.count(kept.popleft().token[1])
+                continue
+            if self._is_stopping():
+                raise Stopped
+            self._doing = NO_ROOM
+            yield Wait(self.signal)
+            self._doing = "work"
 
     def _unclaim_rest(self, done: Done) -> None:
         self._outlet.unclaim(event for event in done.claimed if id(event) not in done.imaged)

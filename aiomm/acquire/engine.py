@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.capabilities import Capabilities, read_capabilities
-from aiomm.acquire.conductor import Conductor, Stopped
+from aiomm.acquire.conductor import NO_ROOM, Conductor, Stopped
 from aiomm.acquire.hardware import Hardware
 from aiomm.acquire.imaging import Imaging
 from aiomm.acquire.metadata import pixel_type
 from aiomm.core.safety import Found, remember, restore
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.turns import Turn
-from aiomm.errors import HardwareError
+from aiomm.errors import BufferOverflowError, HardwareError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiomm.acquire.capabilities import Needs
     from aiomm.acquire.orders import Done, HookCall, Outlet, Window
     from aiomm.acquire.sequencing import Group
     from aiomm.core.local import LocalCore
     from aiomm.dataset.storage import Frame
+
+CAMERA_STEP_S = 0.02  # between two looks whether a camera runs still, while others wait for it
 
 
 class Engine(Conductor):
@@ -101,7 +106,7 @@ class Engine(Conductor):
 
     def _take_turn(self, window: Window) -> Routine:
         turns = self.core.turns
-        turn = Turn(self, window.turn)
+        turn = Turn(self, window.turn, self.signal)
 
         def give_up() -> bool:
             turn.within = window.turn or self._borrowed
@@ -206,22 +211,34 @@ class Engine(Conductor):
                     armed = (lambda: self._ask("post_camera", group, window)) if "post_camera" in self._hooks else None
                     due = None if first.min_start_time is None else self._due(first, submission)
                     yield from self._imaging.take(group, submission, done, due=due, armed=armed)
-        except BaseException:
+        except BaseException as ended:
             self._hardware.stop_sequences()
+            if isinstance(ended, BufferOverflowError) and (why := self._outlet.waits_elsewhere()):
+                raise BufferOverflowError(f"{ended}. {why}") from ended
             raise
         for error in self._hardware.stop_sequences():
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
         for part, part_caps in again or ():
             yield from self._expose(part, part_caps, window, done, hooks=False)
 
-    def _hand_on(self, frame: Frame) -> Routine:
-        """Give a frame to the next stage; while it has no room the camera's own buffer fills."""
+    def _hand_on(self, frame: Frame, done: Done, running: Callable[[], bool]) -> Routine:
+        """Give a frame to the next stage; while it has no room the camera's own buffer fills.
+
+        Whoever waits for the turn may be whom the next stage waits for. So once the camera stands, its frames are kept until the turn has
+        ended: no more than its buffer holds.
+        """
+        turns = self.core.turns
         while True:
             self.signal.clear()
-            if self._outlet.try_put(frame):
+            if not done.kept and self._outlet.try_put(frame):
+                done.count(frame.token[1])
                 return
             if self._is_stopping():
                 raise Stopped
-            self._doing = "room for a frame: saving or processing is slower than the camera"
-            yield Wait(self.signal)
+            runs = turns.wanted and running()
+            if turns.wanted and not runs:
+                done.kept.append(frame)
+                return
+            self._doing = NO_ROOM
+            yield Wait(self.signal, until=time.monotonic() + CAMERA_STEP_S if runs else None)
             self._doing = "work"

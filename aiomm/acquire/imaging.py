@@ -32,7 +32,7 @@ class Imaging:
     stopping
         Says whether to give up.
     hand_on
-        Takes each frame (a routine: it waits for room).
+        Takes each frame and counts it (a routine: it waits for room); asks whether the camera runs still.
     note
         Tells who listens of a milestone.
     """
@@ -42,7 +42,7 @@ class Imaging:
         core: LocalCore,
         hardware: Hardware,
         stopping: Callable[[], bool],
-        hand_on: Callable[[Frame], Routine],
+        hand_on: Callable[[Frame, Done, Callable[[], bool]], Routine],
         note: Callable[[str, Any], None],
     ) -> None:
         self._core = core
@@ -80,6 +80,7 @@ class Imaging:
         camera = first.camera or self._hardware.camera
         focus, xy_stage = self._hardware.focus, self._hardware.xy_stage
         facts: dict[str, Any] = {}
+        snapped = len(events) == 1 and armed is None
 
         def facts_of() -> CameraFacts:
             found = self._facts_of(camera)
@@ -88,8 +89,11 @@ class Imaging:
 
         began = time.monotonic()
         lateness = None if due is None else (began - due) * 1000
-        retries, taken = self._hardware.retries, done.taken
+        retries = self._hardware.retries
         shared = image_tags(first, self._hardware, focus, xy_stage) if len(events) == 1 else None
+
+        def running() -> bool:
+            return not snapped and bool(self._mmc.isSequenceRunning(camera))
 
         def take(pixels: Any, index: int, channel: str, raw: dict[str, str], moment: float) -> Routine:
             event = events[index]
@@ -116,12 +120,9 @@ class Imaging:
             if retries:
                 tags["Retries"] = retries
             frame = Frame(axes, pixels, tags, facts["BitDepth"], (submission, event, moment))
-            yield from self._hand_on(frame)
-            done.frames += 1
-            done.taken = max(done.taken, taken + index + 1)
-            done.imaged.add(id(event))
+            yield from self._hand_on(frame, done, running)
 
-        if len(events) == 1 and armed is None:
+        if snapped:
             self._note("pre_snap", group)
             yield from self._camera.snap(first.camera, facts_of, take)
             self._note("post_snap", group)

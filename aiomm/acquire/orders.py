@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,12 +38,22 @@ class Done:
     events: int = 0
     added: int = 0  # events that a hook has added
     frames: int = 0
-    taken: int = 0  # events of which a frame came
     skipped: int = 0
     failed: int = 0
     claimed: tuple[AcquisitionEvent, ...] = ()  # events whose axes are reserved
     imaged: set[int] = field(default_factory=set)  # ids of those of which a frame came
     errors: list[BaseException] = field(default_factory=list)
+    kept: deque[Frame] = field(default_factory=deque)  # taken, and not handed on yet
+
+    @property
+    def taken(self) -> int:
+        """Events of which a frame came."""
+        return len(self.imaged)
+
+    def count(self, event: AcquisitionEvent) -> None:
+        """One frame of an event is with the next stage."""
+        self.frames += 1
+        self.imaged.add(id(event))
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +90,9 @@ class Outlet(Protocol):
 
     def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
         """Give axes back: no image comes of these events."""
+
+    def waits_elsewhere(self) -> str:
+        """Say which function waits for another acquisition, and what to do; empty if none does."""
 
     def room_for(self, images: int, image_bytes: int) -> None:
         """Check the free disk; StorageError if these images cannot fit."""

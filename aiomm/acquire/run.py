@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from aiomm.acquire.calls import Call, Elsewhere
     from aiomm.acquire.conductor import Conductor
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.orders import Done, HookCall, Window
@@ -69,6 +70,7 @@ class Run:
         self.tiling: Tiling | None = None
         self.audience = Audience(self)
         self.bell = Bell()  # rings whenever something changed
+        self.knot_bell = Bell()  # rings when another acquisition holds this one up
         self.hook_bell = Bell()
         self.frame_bell = Bell()
         self.submissions: deque[Submission] = deque()  # in order, not fed yet
@@ -97,6 +99,8 @@ class Run:
         self.allow_duplicates = allow_duplicates
         self.claims = Claims(allow_duplicates=allow_duplicates)
         self._lock = threading.Lock()
+        self.calls: set[Call] = set()  # of its functions, under way
+        self.waits: dict[Call, Elsewhere] = {}  # those that wait for another acquisition
         self.finishers: set[asyncio.Task[Any]] = set()  # tasks that wait for the end
         self._body: asyncio.Task[Any] | None = None
         self._body_waits = 0
@@ -131,6 +135,12 @@ class Run:
     def unclaim(self, events: Iterable[AcquisitionEvent]) -> None:
         """Give the axes of events back: no image came of them. Any thread."""
         self.claims.release(events)
+
+    def waits_elsewhere(self) -> str:
+        """Say which function waits for another acquisition, and what to do; empty if none does. Any thread."""
+        for call, other in list(self.waits.items()):
+            return f"{call.label} waits for {other.run.title} meanwhile, which waits for this sequence to end: do not await it there"
+        return ""
 
     def room_for(self, images: int, image_bytes: int) -> None:
         """Check that so many images fit on the disk. Any thread."""
@@ -339,6 +349,17 @@ class Run:
         self.active.pop(submission, None)
         submission.bell.ring()
         self.bell.ring()
+
+    def held_up(self) -> None:
+        """Another acquisition holds this one up: who waits here may be whom the other waits for."""
+        self.knot_bell.ring()
+        for submission in self.active:
+            submission.bell.ring()
+
+    @property
+    def title(self) -> str:
+        """Say which acquisition it is."""
+        return f"the acquisition {self.folder.name!r}" if self.folder is not None else "an acquisition in memory"
 
     # ---- states -------------------------------------------------------------------------------------------------
 

@@ -50,10 +50,15 @@ class ImageStream(AsyncIterator["Image"]):
             task.add_done_callback(lambda _: room())
 
     @property
+    def reader(self) -> asyncio.Task[Any] | None:
+        """The task that has read it last."""
+        return None if self._reader is None else self._reader()
+
+    @property
     def _is_left(self) -> bool:
         """Whether its last reader waits for the end of the acquisition, or has ended: no wait of its own will come to this stream."""
         finishers = self._run.finishers
-        reader = None if self._reader is None else self._reader()
+        reader = self.reader
         return bool(finishers) and (reader is None or reader.done() or reader in finishers)
 
     @property

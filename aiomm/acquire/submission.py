@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.calls import cannot_end, own_call, refuse_wait
+from aiomm.acquire.calls import cannot_end, elsewhere, own_call, refuse_wait
 from aiomm.acquire.mailbox import Bell
 from aiomm.errors import SubmissionCancelled
 
@@ -140,7 +140,10 @@ class Submission:
         """Wait for its end, or for an image; a function of the acquisition's own for no longer than that can come."""
         call = own_call(self._run)
         if call is None:
-            await self._run.wait_until(ready, self.bell)
+            with elsewhere(self._run, self) as refused:
+                await self._run.wait_until(lambda: ready() or refused() is not None, self.bell)
+                if not ready() and (error := refused()) is not None:
+                    raise error
             return
         await self._run.wait_until(lambda: ready() or cannot_end(call, self, next_image=next_image))
         if not ready():

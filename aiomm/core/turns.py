@@ -17,13 +17,15 @@ class Turn:
 
     ``within`` is the turn in whose hook this one was asked for: an acquisition that a hook runs may drive the
     hardware while the outer one waits for the hook, or both would wait forever. ``lent`` says that it waits for one.
+    ``wanted`` is set when somebody begins to wait for its end.
     """
 
-    __slots__ = ("after", "lent", "owner", "within")
+    __slots__ = ("after", "lent", "owner", "wanted", "within")
 
-    def __init__(self, owner: object, within: Turn | None = None) -> None:
+    def __init__(self, owner: object, within: Turn | None = None, wanted: Wakes | None = None) -> None:
         self.owner = owner
         self.within = within
+        self.wanted = wanted
         self.after: object | None = None  # who had the turn before
         self.lent = False
 
@@ -46,6 +48,11 @@ class Turns:
         """Who drives the hardware now."""
         return self._stack[-1].owner if self._stack else None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a turn."""
+        return bool(self._queue)
+
     def _may(self, turn: Turn) -> bool:
         return not self._stack or (turn.within is self._stack[-1] and turn.within.lent)
 
@@ -60,6 +67,9 @@ class Turns:
             return True
         entry = (turn, signal)
         self._queue.append(entry)
+        for other in self._stack:
+            if other.wanted is not None:
+                other.wanted.set()
         try:
             while True:
                 yield Wait(signal)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiomm import errors
+from aiomm.acquire.remote import pipes
 from tests.hazards.test_turns import dark, light, opened
 from tests.support.rigs import frames, snaps
 
@@ -187,8 +188,9 @@ async def test_a_shutter_is_released_only_when_another_s_sequence_has_ended(rig:
     await b.aclose()
 
 
-async def stuck(rig: Rig) -> tuple[aiomm.Acquisition, asyncio.Event]:
+async def stuck(rig: Rig, patch: pytest.MonkeyPatch) -> tuple[aiomm.Acquisition, asyncio.Event]:
     """An acquisition whose images Java has taken and cannot hand over: its image processor does not return."""
+    patch.setattr(pipes, "WIDEST", (32, 2**23))  # no more room than there is usually
     go = asyncio.Event()
 
     async def processor(image: Any, metadata: Any) -> Any:
@@ -201,9 +203,9 @@ async def stuck(rig: Rig) -> tuple[aiomm.Acquisition, asyncio.Event]:
     return b, go
 
 
-async def test_an_abort_does_not_wait_for_the_processor_of_another(rig: Rig) -> None:
+async def test_an_abort_does_not_wait_for_the_processor_of_another(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     a, held = await holding(rig)
-    b, go = await stuck(rig)
+    b, go = await stuck(rig, monkeypatch)
     async with asyncio.timeout(10):
         await aborted(a, held)
     assert await light(rig) == (True, False)
@@ -212,10 +214,10 @@ async def test_an_abort_does_not_wait_for_the_processor_of_another(rig: Rig) -> 
     assert b.status.images_saved == 45
 
 
-async def test_a_submission_that_waits_for_the_processor_of_another_can_be_cancelled(rig: Rig) -> None:
+async def test_a_submission_that_waits_for_the_processor_of_another_can_be_cancelled(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     a = await opened(rig)
     await a.acquire(snaps(1))
-    b, go = await stuck(rig)
+    b, go = await stuck(rig, monkeypatch)
     moving = a.acquire([{"z": 5.0}])
     await until(lambda: "image that Micro-Manager has taken" in a.status.waiting_for)
     moving.cancel()

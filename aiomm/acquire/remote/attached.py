@@ -126,7 +126,7 @@ class AttachedEngine(Conductor):
         for frame in frames:
             if frame.token is None:
                 frame.token = (self.submission, AcquisitionEvent.from_dict({"axes": dict(frame.axes)}), time.monotonic())
-                self._run.post(("group", self._window, Done(events=1, added=1, frames=1, taken=1)))
+                self._run.post(("group", self._window, Done(events=1, added=1, frames=1)))
 
     def skipped(self, events: list[dict[str, Any]]) -> None:
         """A hook has returned None for these."""

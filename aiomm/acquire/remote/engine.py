@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.remote.asking import Asking
     from aiomm.acquire.remote.counting import AskedFrame
     from aiomm.acquire.remote.devices import JavaDevices
+    from aiomm.acquire.remote.inbox import Inbox
     from aiomm.acquire.remote.memory import EngineMemory
     from aiomm.acquire.remote.pipes import HookPipe
     from aiomm.acquire.remote.session import JavaSession
@@ -96,7 +97,7 @@ class JavaEngine(Conductor):
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
         self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
         self._last_read: Submission | None = None
-        self._turns = EngineTurns(bridge_of(core), devices, self.signal, self._owes)
+        self._turns = EngineTurns(bridge_of(core), devices, run, self.signal, self._owes, self._inbox)
 
     # ---- from the home's tasks ----------------------------------------------------------------------------------
 
@@ -186,7 +187,8 @@ class JavaEngine(Conductor):
         """Have Java's engine end, and wait until it has and all that it took has come."""
         self.ending = True
         yield self.session.abort() if aborted else self.session.send_end()
-        yield from self._answering(lambda: self.events_over and self.images_over, "Micro-Manager's engine to end")
+        with self._turns.waiting():
+            yield from self._answering(lambda: self.events_over and self.images_over, "Micro-Manager's engine to end")
 
     def _answering(self, ready: Callable[[], bool], doing: str) -> Steps:
         """Wait, and let go meanwhile what Java asks of hooks; a lost server ends it."""
@@ -271,12 +273,21 @@ class JavaEngine(Conductor):
 
         Java says that it has taken a single image before it reads the state of the devices for its metadata.
         """
-        while self._turns.owing and self.session.lost is None:
-            self.signal.clear()
-            if self._is_stopping():
-                raise Stopped
-            self._doing = "the image that Micro-Manager has taken"
-            yield Wait(self.signal)
+        if not self._turns.owing:
+            return
+        with self._turns.waiting():
+            while self._turns.owing and self.session.lost is None:
+                self.signal.clear()
+                if self._is_stopping():
+                    raise Stopped
+                self._doing = "the image that Micro-Manager has taken"
+                yield Wait(self.signal)
+
+    def held_up_by(self) -> list[Run]:
+        return self._turns.held_up_by()
+
+    def _inbox(self) -> Inbox[Any] | None:
+        return None if self.session.images is None else self.session.images.inbox
 
     def _owes(self) -> bool:
         return self._owed > 0 and self.session.lost is None and not self.events_over
@@ -329,7 +340,6 @@ class JavaEngine(Conductor):
         finally:
             taken = self._coming[: self._taken]
             done.frames += len(taken) * len(self._channels)
-            done.taken += len(taken)
             done.imaged.update(id(event) for event in taken)
         errors = yield from self._hardware.stop_sequences()
         for error in errors:

@@ -36,6 +36,13 @@ class Inbox(Generic[T]):
         Of the task.
     size, most
         How large a message is, and from which size of all that wait Java has to wait too.
+    widest
+        How many, and from which size, while it is `widen`-ed; if it can be.
+
+    Attributes
+    ----------
+    on_full
+        Called when Java has to wait although there is no more room to be had.
     """
 
     def __init__(
@@ -47,11 +54,14 @@ class Inbox(Generic[T]):
         name: str,
         size: Callable[[T], int] = lambda _: 0,
         most: float = math.inf,
+        widest: tuple[int, float] | None = None,
     ) -> None:
         self._pull = pull
         self._read = read
-        self._room = room
-        self._size, self._most, self._held = size, most, 0
+        self._usual = self._limits = (room, most)
+        self._widest = widest or self._usual
+        self._size, self._held = size, 0
+        self.on_full: Callable[[], None] = lambda: None
         self._items: deque[T] = deque()
         self._dropping = False
         self._error: BaseException | None = None
@@ -90,7 +100,21 @@ class Inbox(Generic[T]):
     @property
     def full(self) -> bool:
         """Whether Java has to wait."""
-        return len(self._items) >= self._room or self._held >= self._most
+        room, most = self._limits
+        return len(self._items) >= room or self._held >= most
+
+    @property
+    def overfull(self) -> bool:
+        """Whether Java has to wait although there is no more room to be had."""
+        return self._limits == self._widest and self.full
+
+    def widen(self, wide: bool) -> None:
+        """Give more room, or no longer: somebody waits for Java, which waits for room here."""
+        self._limits = self._widest if wide else self._usual
+        if not self.full:
+            _set(self._giver)
+        elif self.overfull:
+            self.on_full()
 
     def drop(self) -> None:
         """Nobody takes anything more: what waits and what comes is dropped, until the end."""
@@ -126,6 +150,8 @@ class Inbox(Generic[T]):
                     self._held += self._size(item)
                     _set(self._taker)
                     while self.full and not self._dropping:
+                        if self.overfull:
+                            self.on_full()
                         self._giver = asyncio.get_running_loop().create_future()
                         try:
                             await self._giver

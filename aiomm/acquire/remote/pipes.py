@@ -27,6 +27,7 @@ _FINAL: Final = frozenset({"acq_events_finished", "data_sink_finished"})
 _NOTICES: Final = 512  # that wait here; more wait in Java
 _AHEAD: Final = 32  # images that wait here
 _AHEAD_BYTES: Final = 2**23  # of their pixels; of larger ones the next waits in Java
+WIDEST: Final = (20_000, 2**28)  # both while another acquisition waits for Java
 _END: Final = wire.encode({"special": "acquisition-end"})
 _FINISHED: Final = wire.encode({"special": "finished"})
 _MARK: Final = '"aiomm:qoj":"@1_0",'
@@ -206,7 +207,7 @@ class ImagePipe:
         self._finished = False
         self._alone = False
         self.inbox: Inbox[dict[str, Any]] = Inbox(
-            pull, self._read, room=_AHEAD, name="images of Micro-Manager's engine", size=_size, most=_AHEAD_BYTES
+            pull, self._read, room=_AHEAD, name="images of Micro-Manager's engine", size=_size, most=_AHEAD_BYTES, widest=WIDEST
         )
 
     async def recv(self) -> tuple[np.ndarray, dict[str, Any]] | None:

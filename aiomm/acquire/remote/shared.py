@@ -26,6 +26,8 @@ class Shared:
         The devices of each acquisition that has asked for a turn and has not ended, with its turns.
     found : Found or None
         The hardware as the first of them has found it: the last one to end leaves it so.
+    waiting : set
+        Those that wait for the images of others to be out of Java's way, open or not.
     holding : dict
         By which devices which shutter is held open; some may have ended.
     chosen : (str, str) or None
@@ -33,6 +35,7 @@ class Shared:
     """
 
     def __init__(self) -> None:
+        self.waiting: set[EngineTurns] = set()
         self.turns = Turns()
         self.open: dict[JavaDevices, EngineTurns] = {}
         self.holding: dict[JavaDevices, str] = {}

@@ -7,7 +7,8 @@ here before an event, and the camera of a sequence, are nobody else's business u
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.acquire.remote.shared import server_of
 from aiomm.core.thread import Wait
@@ -15,10 +16,12 @@ from aiomm.core.turns import Turn
 from aiomm.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from aiomm.acquire.remote.devices import JavaDevices
     from aiomm.acquire.remote.drive import Steps
+    from aiomm.acquire.remote.inbox import Inbox
+    from aiomm.acquire.run import Run
     from aiomm.bridge import Bridge
     from aiomm.core.thread import Wakes
 
@@ -37,10 +40,14 @@ class EngineTurns:
         To the Micro-Manager.
     devices
         What the acquisition does to the hardware.
+    run
+        The acquisition.
     signal
         Wakes its routine.
     owes
         Says whether Java has taken images of it, and has not read yet what goes with them.
+    images
+        Gives where its images come, if they come here.
 
     Attributes
     ----------
@@ -48,15 +55,25 @@ class EngineTurns:
         While Java's engine waits for a hook of this acquisition.
     server : (str, int)
         Which Micro-Manager it is.
-    signal, owes
+    run, signal, owes, images
         As given, for the other acquisitions.
     """
 
-    def __init__(self, bridge: Bridge, devices: JavaDevices, signal: Wakes, owes: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        devices: JavaDevices,
+        run: Run,
+        signal: Wakes,
+        owes: Callable[[], bool],
+        images: Callable[[], Inbox[Any] | None],
+    ) -> None:
         self.server = server_of(bridge)
         self.holding: Turn | None = None
         self._devices = devices
         self._kept: Turn | None = None
+        self.run = run
+        self.images = images
         self.signal = signal
         self.owes = owes
         self._shared = devices.shared
@@ -76,7 +93,8 @@ class EngineTurns:
     def _take(self, give_up: Callable[[], bool]) -> Steps:
         turn = Turn(self)
         self.signal.set()  # what is true already counts too
-        got = yield from self._turns.take(turn, self.signal, give_up)
+        with self.waiting():
+            got = yield from self._turns.take(turn, self.signal, give_up)
         return turn if got else None
 
     def give_back(self, turn: Turn) -> Steps:
@@ -103,6 +121,37 @@ class EngineTurns:
     def _release_ended(self) -> Steps:
         for ended in [one for one in self._shared.holding if one not in self._shared.open]:
             yield from self._devices.release_shutter(ended)
+
+    # ---- who waits for whom -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Java has to be rid of the images of others meanwhile: who is to take them may be who waits for this."""
+        self._shared.waiting.add(self)
+        self._make_room()
+        try:
+            yield
+        finally:
+            self._shared.waiting.discard(self)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        waiting = self._shared.waiting
+        for one in list(self._shared.open.values()):
+            if (images := one.images()) is not None:
+                images.on_full = self._tell_waiting
+                images.widen(bool(waiting - {one}))
+
+    def _tell_waiting(self) -> None:
+        for one in list(self._shared.waiting):
+            one.run.held_up()
+
+    def held_up_by(self) -> list[Run]:
+        """Give the acquisitions whose images keep Java from going on, while this one waits for it."""
+        if self not in self._shared.waiting:
+            return []
+        others = [one for one in self._shared.open.values() if one is not self]
+        return [one.run for one in others if (images := one.images()) is not None and images.overfull]
 
     # ---- the end ------------------------------------------------------------------------------------------------
 
@@ -131,9 +180,10 @@ class EngineTurns:
                 shared.forget()
             return failures
         until = time.monotonic() + YIELDS_S
-        while self.owing and not lost() and time.monotonic() < until:
-            self.signal.clear()
-            yield Wait(self.signal, until=until)
+        with self.waiting():
+            while self.owing and not lost() and time.monotonic() < until:
+                self.signal.clear()
+                yield Wait(self.signal, until=until)
         self._devices.calm = None
         failures = yield from self._devices.leave(self._release_ended(), stop=stop)
         return failures
