@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from dataclasses import dataclass
@@ -409,6 +410,12 @@ def _convert_members(value: Any, target: str, java_type: str) -> Any:
 
 
 def _misfit(value: Any, target: str) -> str:
+    if inspect.isawaitable(value):
+        return f"{type(value).__name__} is no value yet: await it first"
     kind = value.java_class if isinstance(value, Handle) else type(value).__name__
     shown = f" {value!r}" if isinstance(value, bool | int | float | str) and len(repr(value)) < 40 else ""
-    return f"{kind}{shown} is no {short(target)}"
+    if target != _OBJECT:
+        return f"{kind}{shown} is no {short(target)}"
+    if isinstance(value, int | np.integer):
+        return f"int{shown} does not fit long"
+    return f"Java has nothing for a {kind}{shown}"

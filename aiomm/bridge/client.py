@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex, cast
 
 from aiomm.bridge.core_events import CoreChanges
 from aiomm.bridge.session import Session
@@ -98,6 +98,8 @@ class Bridge:
             raise ValueError(f"port is a number from 1 to 65535, not {port!r}")
         if not isinstance(ip_address, str) or not ip_address:
             raise ValueError(f"ip_address is the name or address of a computer, not {ip_address!r}")
+        if ip_address.count(":") == 1 or "/" in ip_address:
+            raise ValueError(f"ip_address is the name or address of a computer alone, not {ip_address!r}; its port is port={port!r}")
         for name, ms in (("timeout", timeout), ("call_timeout", call_timeout)):
             if ms is None and name == "call_timeout":
                 continue
@@ -145,6 +147,14 @@ class Bridge:
             await self.aclose()
             raise
         return self
+
+    if not TYPE_CHECKING:  # a type checker says it itself
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError("a Bridge is entered with `async with`, or opened with `await Bridge.open(...)`")
+
+        def __exit__(self, *_: object) -> None:
+            pass
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self.aclose()
@@ -253,6 +263,7 @@ class Bridge:
         session = self._open()
         if isinstance(new_socket, list | tuple):
             raise TypeError(f"new_socket is True or False, not {new_socket!r}; the constructor's arguments are args={list(new_socket)!r}")
+        _check_new_socket(new_socket)
         if isinstance(args, str | bytes) or not (args is None or isinstance(args, Iterable)):
             raise TypeError(f"args is a list of the constructor's arguments: args=[{args!r}]")
         return await session.construct(classpath, tuple(args or ()), new_port=new_socket)
@@ -272,6 +283,7 @@ class Bridge:
         JavaException
             There is no such class.
         """
+        _check_new_socket(new_socket)
         return await self._open().get_class(classpath, new_port=new_socket)
 
     async def get_core(self, new_socket: bool = False) -> BridgedCore:
@@ -341,7 +353,13 @@ class Bridge:
         return CoreChanges(self._open().core_changes, kinds, buffer)
 
     async def _existing(self, classpath: str, what: str, new_port: bool) -> JavaObject:
+        _check_new_socket(new_port)
         try:
             return await self._open().existing(classpath, new_port=new_port)
         except JavaException as error:
             raise UnsupportedError(f"this Micro-Manager has no {what}: {error}") from error
+
+
+def _check_new_socket(new_socket: object) -> None:
+    if not isinstance(new_socket, bool):
+        raise TypeError(f"new_socket is True or False, not {new_socket!r}")

@@ -6,6 +6,7 @@ into something else, that before variable arguments, that before one that narrow
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +168,8 @@ def _better(one: _Match, other: _Match) -> bool:
 def _none_takes(signatures: Sequence[Signature], args: Sequence[Any], what: str) -> OverloadError:
     candidates = list(dict.fromkeys(map(str, signatures)))
     same = [signature for signature in _unique(signatures) if len(signature.arguments) == len(args)]
-    reason = ""
-    if len(same) == 1:
+    reason = next((f" (argument {number}: await it first)" for number, value in enumerate(args, 1) if inspect.isawaitable(value)), "")
+    if len(same) == 1 and not reason:
         for number, (value, java_type) in enumerate(zip(args, same[0].arguments, strict=True), 1):
             if rank(value, java_type) is None:
                 try:
@@ -178,7 +179,7 @@ def _none_takes(signatures: Sequence[Signature], args: Sequence[Any], what: str)
                     text = str(error)
                 reason = f" (argument {number}: {text})"
                 break
-    elif not same:
+    elif not same and not reason:
         reason = f" ({len(args)} arguments)"
     return OverloadError(f"{what} does not take ({_kinds(args)}){reason}; there is {_listed(candidates)}", candidates=candidates)
 

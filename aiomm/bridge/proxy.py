@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from aiomm.bridge import fields, iteration, reflection, wire
 from aiomm.bridge.calls import Method, opening
@@ -251,6 +251,11 @@ class JavaObject(Handle):
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return iteration.items(self)
+
+    if not TYPE_CHECKING:  # a type checker says it itself
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(f"{self!r} is in Java: walk it with `async for`, or fetch it with `await obj.to_list()`")
 
     async def to_list(self) -> list[Any]:
         """Fetch the items of a List, Iterable or array, or the keys of a Map."""

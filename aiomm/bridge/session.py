@@ -35,6 +35,7 @@ log = logging.getLogger("aiomm.bridge")
 _PORTS_TRIED = 3
 _HERE = frozenset({"127.0.0.1", "localhost"})
 _CLOSES = 0.2  # s that a port may take to close
+_SHORT = 0.05  # s; a timeout below was perhaps meant in seconds
 _AGAIN = 0.002  # s between two looks at a port that is about to close
 
 _CLOSING: dict[tuple[str, int], set[int]] = {}
@@ -172,8 +173,10 @@ class Session:
         line = self.new_line(number, main=True)
         try:
             await self.connect(line.port)
-        except BaseException:
+        except BaseException as error:
             self.lines.discard(line)
+            if isinstance(error, ServerNotFoundError) and self.timeout < _SHORT:
+                raise ServerNotFoundError(f"{error}. Its time was {1000 * self.timeout:g} ms: timeout is in milliseconds") from None
             raise
         self._main = line
 

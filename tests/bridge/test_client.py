@@ -7,6 +7,7 @@ import inspect
 import logging
 import re
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,8 @@ def test_the_parameters_are_the_seeds_then_more() -> None:
         ({"time_out": 1}, "did you mean 'timeout'"),
         ({"ip_address": None}, "ip_address is the name or address of a computer, not None"),
         ({"ip_address": ""}, "ip_address is the name or address of a computer, not ''"),
+        ({"ip_address": "localhost:4828"}, "computer alone, not 'localhost:4828'; its port is port=4827"),
+        ({"ip_address": "tcp://[::1]"}, "computer alone, not 'tcp://[::1]'"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any], says: str) -> None:
@@ -74,6 +77,16 @@ async def test_open_and_close_without_a_context_manager(java_host: JavaHost) -> 
 async def test_a_host_that_there_is_not() -> None:
     with pytest.raises(errors.ServerNotFoundError, match=r"no-such-host\.invalid:4827: .*there may be no such name"):
         await aiomm.Bridge.open(ip_address="no-such-host.invalid")
+
+
+async def test_a_timeout_that_was_meant_in_seconds(java_host: JavaHost) -> None:
+    with pytest.raises(errors.ServerNotFoundError, match=r"Its time was 0\.001 ms: timeout is in milliseconds"):
+        await aiomm.Bridge.open(java_host.port, timeout=0.001)
+
+
+def test_a_plain_with_says_what_is_right() -> None:
+    with pytest.raises(TypeError, match="`async with`"), aiomm.Bridge():  # type: ignore[attr-defined]
+        pass
 
 
 async def test_a_bridge_that_is_open_cannot_be_entered_again(bridge: aiomm.Bridge) -> None:
@@ -235,6 +248,18 @@ async def test_constructors_are_chosen_as_java_does(bridge: aiomm.Bridge) -> Non
 async def test_arguments_of_a_constructor_are_a_list(wrong: tuple[Any, ...], says: str, bridge: aiomm.Bridge) -> None:
     with pytest.raises(TypeError, match=re.escape(says)):
         await bridge.construct_java_object("java.awt.Point", *wrong)
+
+
+async def test_new_socket_is_true_or_false(bridge: aiomm.Bridge) -> None:
+    for ask in (
+        bridge.get_core,
+        bridge.get_studio,
+        bridge.get_magellan,
+        partial(bridge.get_java_class, "java.lang.Math"),
+        partial(bridge.construct_java_object, "java.awt.Point"),
+    ):
+        with pytest.raises(TypeError, match="new_socket is True or False, not 4827"):
+            await ask(4827)
 
 
 async def test_a_constructor_that_the_server_does_not_find_by_itself(bridge: aiomm.Bridge) -> None:

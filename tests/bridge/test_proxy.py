@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import re
@@ -243,6 +244,22 @@ async def test_iterating_nested_and_endless_things(samples: aiomm.JavaObject) ->
         await (await samples.broken_iterable()).to_list()
 
 
+async def test_a_plain_for_says_what_is_right(bridge: aiomm.Bridge) -> None:
+    names = await bridge.construct_java_object("java.util.ArrayList")
+    for walk in (list, lambda it: [*it], enumerate):
+        with pytest.raises(TypeError, match="walk it with `async for`"):
+            walk(names)
+
+
+async def test_what_was_not_awaited_is_no_argument(bridge: aiomm.Bridge) -> None:
+    names = await bridge.construct_java_object("java.util.ArrayList")
+    size = names.size()
+    for wrong in (size, (await bridge.get_java_class("java.lang.Math")).PI):
+        with pytest.raises(errors.OverloadError, match=r"add does not take \(\w+\) \(argument 1: await it first\)"):
+            await names.add(wrong)
+    assert await size == 0
+
+
 async def test_what_cannot_be_iterated(samples: aiomm.JavaObject) -> None:
     with pytest.raises(TypeError, match=r"<aiomm.host.Samples on port .* cannot be iterated"):
         await samples.to_list()
@@ -393,8 +410,10 @@ async def test_fields_are_read_when_awaited_each_time_anew(bridge: aiomm.Bridge)
         number.real  # noqa: B018
     with pytest.raises(TypeError, match=re.escape("a field is read by awaiting it: (await obj.anInt)[0]")):
         number[0]
-    with pytest.raises(TypeError, match=re.escape("a field is read by awaiting it: await obj.anInt")):
-        np.asarray(number)
+    for use in (np.asarray, bool, list, float, int, len, lambda it: it == 5, lambda it: it < 5, lambda it: it + 1, lambda it: 1 / it):
+        with pytest.raises(TypeError, match=re.escape("a field is read by awaiting it: await obj.anInt")):
+            use(number)
+    assert await asyncio.gather(number, fields.anInt) == [-70000, -70000]
     assert await number == -70000
     await fields.set_field("anInt", 5)
     assert await number == await fields.an_int == await fields.get_field("an_int") == 5
