@@ -1,4 +1,4 @@
-"""Calls to Java: aiomm's bridge, pyjavaz and bare sockets, in turn on one JVM.
+"""Calls to Java: aiomm's bridge on asyncio's own loop and on uvloop, pyjavaz and bare sockets, in turn on one JVM.
 
 ``python -m benchmarks.bench_bridge``. The JVM is the host of ``tests/jvm`` with the real server in it; a JDK and Maven are
 needed. What is printed is the median over the rounds, and the median of the ratios taken within each round.
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CONTESTANTS = ("aiomm", "pyjavaz", "raw", "loop")
+CONTESTANTS = ("aiomm", "uvloop", "pyjavaz", "raw", "loop")
 CASES = {"sequential": (4000, "rate"), "concurrent": (8000, "rate"), "image": (100, "MB/s"), "idle": (5, "percent")}
 TARGETS = {"sequential": 1.3, "concurrent": 3.5, "image": 1.2}
 
@@ -124,7 +124,7 @@ def report(results: dict[str, dict[str, list[dict[str, float]]]]) -> None:
             if case != "idle" and name != "pyjavaz":
                 ratios = [r[key] / p[key] for r, p in zip(rounds, by_name["pyjavaz"], strict=True)]
                 line += f"   x pyjavaz {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-                if name == "aiomm":
+                if name in ("aiomm", "uvloop"):
                     line += f", target {TARGETS[case]}"
             print(line)
 

@@ -1,8 +1,8 @@
 """One client of the Java server, in a process of its own: runs the cases it is told on stdin, answers on stdout.
 
-``python bridge_contestants.py NAME PORT``. NAME is ``aiomm``, ``pyjavaz``, ``raw`` (a blocking ZMQ socket that sends a
-prepared request and parses no more than the reply's JSON: what the server and ZMQ alone can do) or ``loop`` (the same
-socket in an event loop: what asyncio with ZMQ can do).
+``python bridge_contestants.py NAME PORT``. NAME is ``aiomm``, ``uvloop`` (aiomm on that event loop), ``pyjavaz``, ``raw`` (a
+blocking ZMQ socket that sends a prepared request and parses no more than the reply's JSON: what the server and ZMQ alone can
+do) or ``loop`` (the same socket in an event loop: what asyncio with ZMQ can do).
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Result = dict[str, float]
 PORTS = 4
@@ -40,9 +43,9 @@ class Measure:
 class Aiomm:
     """``aiomm.Bridge`` and its typed core, on one event loop."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         self.port = port
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=loop_factory)
         self.runner.run(self._open())
 
     async def _open(self) -> None:
@@ -97,6 +100,15 @@ class Aiomm:
     def close(self) -> None:
         self.runner.run(self.bridge.aclose())
         self.runner.close()
+
+
+class Uvloop(Aiomm):
+    """The same on uvloop."""
+
+    def __init__(self, port: int) -> None:
+        import uvloop
+
+        super().__init__(port, uvloop.new_event_loop)
 
 
 class Pyjavaz:
@@ -289,7 +301,7 @@ _NO_ARGUMENTS: dict[str, Any] = {"argument-types": [], "argument-deserialization
 
 def main() -> None:
     name, port = sys.argv[1:]
-    contestant = {"aiomm": Aiomm, "pyjavaz": Pyjavaz, "raw": Raw, "loop": Loop}[name](int(port))
+    contestant = {"aiomm": Aiomm, "uvloop": Uvloop, "pyjavaz": Pyjavaz, "raw": Raw, "loop": Loop}[name](int(port))
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         case, n = json.loads(line)
