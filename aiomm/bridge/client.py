@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex, cast
 
 from aiomm.bridge.core_events import CoreChanges
 from aiomm.bridge.session import Session
-from aiomm.errors import ClosedError, JavaException, UnsupportedError
+from aiomm.errors import ClosedError, JavaException, ServerLostError, UnsupportedError
 from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
@@ -231,7 +231,12 @@ class Bridge:
         return self._open().loop
 
     def __repr__(self) -> str:
-        state = "new" if self._session is None else "closed" if self.closed else "open"
+        if self._session is None:
+            state = "new"
+        elif isinstance(self._session.error, ServerLostError):
+            state = "its server is gone"
+        else:
+            state = "closed" if self.closed else "open"
         return f"<Bridge to {self._host}:{self.port}, {state}>"
 
     def _open(self) -> Session:

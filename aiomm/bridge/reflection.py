@@ -32,6 +32,7 @@ Plan: TypeAlias = Generator[dict[str, Any], Any, Any]
 _ARRAY: Final = "java.lang.reflect.Array"
 _OBJECT: Final = "java.lang.Object"
 _SEPARATORS: Final = "\x1f\x1e\x1d\x1c\x02\x03"
+_MANY: Final = 100  # numbers, from which a stream that boxes them all takes fewer messages than adding each
 _MAKERS: Final = {"list": "java.util.ArrayList", "set": "java.util.LinkedHashSet", "map": "java.util.LinkedHashMap"}
 _FRAME_OF_SERVER: Final = "org.micromanager.pyjavaz.ZMQServer."
 
@@ -274,10 +275,32 @@ def _collection(needs: Needs) -> Plan:
     elif len(needs.value) > 2 and (separator := _separator(needs.value)) is not None:
         texts = yield from _split(needs.value, separator)
         yield from _static("java.util.Collections", "addAll", ("java.util.Collection", "java.lang.Object[]"), [made, texts])
+    elif len(needs.value) > _MANY and (numbers := _numbers(needs.value)) is not None:
+        boxes = yield from _boxes(numbers)
+        yield from _static("java.util.Collections", "addAll", ("java.util.Collection", "java.lang.Object[]"), [made, boxes])
     else:
         for item in needs.value:
             yield from _run(made, "add", (_OBJECT,), [(yield from _member_value(item))])
     return made
+
+
+def _numbers(items: Sequence[Any]) -> np.ndarray[Any, Any] | None:
+    """Numbers that are all Integers in Java, or all Doubles; None if they are not."""
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return np.array(items, np.float64)
+    return np.array(items, np.int32) if kinds == {int} and all(-(1 << 31) <= item < 1 << 31 for item in items) else None
+
+
+def _boxes(numbers: np.ndarray[Any, Any]) -> Plan:
+    """Make an Object[] of numbers, in a few messages however many they are. The streams' own classes are Java's: reflection it is."""
+    kind, element = ("java.util.stream.DoubleStream", "double[]") if numbers.dtype.kind == "f" else ("java.util.stream.IntStream", "int[]")
+    found = _handle((yield from _static(kind, "of", (element,), [numbers])))
+    nothing = yield from _array(_OBJECT, [])
+    for holder, name in ((kind, "boxed"), ("java.util.stream.Stream", "toArray")):
+        method = yield from _member((yield from _class(holder)), "getMethods", Signature(name, ()))
+        found = _handle((yield from _run(method, "invoke", (_OBJECT, "java.lang.Object[]"), [found, nothing])))
+    return found
 
 
 def _vector(needs: Needs) -> Plan:

@@ -94,7 +94,7 @@ class _Stream:
             self._waiter = None
 
     def _gone(self) -> ServerLostError:
-        return ServerLostError(f"the stream {self._where} broke: {self._lost}")
+        return ServerLostError(f"the stream {self._where} of the Micro-Manager server broke: {self._lost}")
 
 
 class PullSocket(_Stream):

@@ -233,6 +233,7 @@ async def unusable(bridge: aiomm.Bridge, *objects: Any) -> None:
             await use
         assert time.monotonic() - start < SOON
     assert bridge.closed
+    assert "its server is gone" in repr(bridge)
     start = time.monotonic()
     await bridge.aclose()
     assert time.monotonic() - start < SOON

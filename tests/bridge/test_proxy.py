@@ -175,6 +175,30 @@ async def test_lists_for_arrays_collections_and_maps(samples: aiomm.JavaObject) 
     assert await samples.show_map({"a": 1, "b": 0.5}) == "{a=1, b=0.5}"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "one", "other"),
+    [
+        ([*range(-5000, 5000)], 4999, 4999.0),
+        ([k / 2 for k in range(10000)], 4999.0, 4999),
+        ([*range(110), 2**31], 2**31, 2.0**31),
+        ([*range(110), 0.5], 0.5, "0.5"),
+    ],
+)
+async def test_many_numbers_as_a_collection(numbers: list[Any], one: Any, other: Any, bridge: aiomm.Bridge) -> None:
+    made = await bridge.construct_java_object("java.util.ArrayList", args=[numbers])
+    assert await made.size() == len(numbers)
+    assert [await made.get(k) for k in (0, 1, 99)] == [numbers[k] for k in (0, 1, 99)]
+    assert await made.index_of(one) == numbers.index(one)
+    assert not await made.contains(other)  # an Integer is no Double
+
+
+async def test_many_numbers_take_few_messages(java_host: JavaHost, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", "aiomm.bridge"):
+        async with aiomm.Bridge(java_host.port, timeout=5000, debug=True) as bridge:
+            await bridge.construct_java_object("java.util.ArrayList", args=[[*range(10_000)]])
+    assert sum(record.message.startswith("to port") for record in caplog.records) < 100
+
+
 async def test_text_with_an_at_sign_beside_binary_data(samples: aiomm.JavaObject) -> None:
     """Sent plainly it ends the server's thread."""
     assert await samples.tag_bytes("me@lab.org", np.zeros(5, np.uint8)) == "me@lab.org 5"

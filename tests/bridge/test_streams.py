@@ -129,7 +129,7 @@ async def test_all_that_a_dead_peer_sent_then_the_loss(context: Any, pushing: tu
     await asyncio.sleep(0.1)
     push.close(1000)
     seen = []
-    with pytest.raises(ServerLostError, match=f"127.0.0.1:{port}"):
+    with pytest.raises(ServerLostError, match=f"127.0.0.1:{port} of the Micro-Manager server broke"):
         async with asyncio.timeout(LONG):
             async for (frame,) in pull:
                 seen.append(frame.bytes)
