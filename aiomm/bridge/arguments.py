@@ -418,4 +418,4 @@ def _misfit(value: Any, target: str) -> str:
         return f"{kind}{shown} is no {short(target)}"
     if isinstance(value, int | np.integer):
         return f"int{shown} does not fit long"
-    return f"Java has nothing for a {kind}{shown}"
+    return f"Java has nothing like {kind}{shown}"

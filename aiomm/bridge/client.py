@@ -99,7 +99,9 @@ class Bridge:
         if not isinstance(ip_address, str) or not ip_address:
             raise ValueError(f"ip_address is the name or address of a computer, not {ip_address!r}")
         if ip_address.count(":") == 1 or "/" in ip_address:
-            raise ValueError(f"ip_address is the name or address of a computer alone, not {ip_address!r}; its port is port={port!r}")
+            raise ValueError(
+                f"ip_address is the name or address of a computer alone, not {ip_address!r}: the port is a parameter of its own"
+            )
         for name, ms in (("timeout", timeout), ("call_timeout", call_timeout)):
             if ms is None and name == "call_timeout":
                 continue

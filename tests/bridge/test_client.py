@@ -50,7 +50,7 @@ def test_the_parameters_are_the_seeds_then_more() -> None:
         ({"time_out": 1}, "did you mean 'timeout'"),
         ({"ip_address": None}, "ip_address is the name or address of a computer, not None"),
         ({"ip_address": ""}, "ip_address is the name or address of a computer, not ''"),
-        ({"ip_address": "localhost:4828"}, "computer alone, not 'localhost:4828'; its port is port=4827"),
+        ({"ip_address": "localhost:4828"}, "computer alone, not 'localhost:4828': the port is a parameter of its own"),
         ({"ip_address": "tcp://[::1]"}, "computer alone, not 'tcp://[::1]'"),
     ],
 )

@@ -163,7 +163,7 @@ def test_java_chooses_so(args: tuple[Any, ...], overloads: list[tuple[str, ...]]
         ((DOG,), [("a.Cat",)], r"a\.Dog is no Cat"),
         ((DOG,), [("int",)], r"a\.Dog is no int"),
         ((2**70,), [(OBJ,)], "int 1180591620717411303424 does not fit long"),
-        ((1j,), [(OBJ,)], "Java has nothing for a complex"),
+        ((1j,), [(OBJ,)], "Java has nothing like complex"),
         (("not a name",), [("a.Color",)], "is no Color"),
         (("x",), [(LIST,)], "is no List"),
         (([1, "x"],), [("int[]",)], r"list is no int\[\]"),
