@@ -8,19 +8,18 @@ import threading
 import uuid
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from aiomm.dataset.channels import ChannelNames
 from aiomm.dataset.follow import Wanted, Watch, check_timeout, first_row, wait_for
 from aiomm.dataset.following import Following, check_live
+from aiomm.dataset.images import Images
 from aiomm.dataset.opening import open_stores
 from aiomm.dataset.polling import open_live, open_live_async
 from aiomm.dataset.remote import RemoteFeed
-from aiomm.dataset.selection import find_row, spell
-from aiomm.dataset.views import Views
-from aiomm.errors import MissingImageError
+from aiomm.dataset.selection import spell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -35,7 +34,30 @@ _Value = int | str | None
 _OPENED: Final = ("_path", "_levels", "_store", "_channel_names", "_following")
 
 
-class Dataset(Views):
+class _Opened:
+    """An attribute that an opened dataset has.
+
+    One that came from another process opens when it is first asked for: pickles pass through processes that need not see the
+    folder. To what is opened it costs nothing, as ``__getattr__`` would: the dataset's own attribute comes first.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, dataset: Dataset | None, owner: type) -> Any:
+        if dataset is None:  # the class is asked
+            return self
+        name, its = self._name, dataset.__dict__
+        if "_sent" not in its:
+            raise AttributeError(f"'{owner.__name__}' object has no attribute '{name}'", name=name, obj=dataset)
+        with its["_opening"]:
+            if name not in its:
+                path, full_res_only, live, _ = its["_sent"]
+                dataset.__init__(path, full_res_only, live=live)  # type: ignore[misc]
+        return its[name]
+
+
+class Dataset(Images):
     """Images and their metadata, found by their axes.
 
     Reading is synchronous, thread-safe, and takes as long as the disk does; on an event loop use ``await Dataset.open(path)``
@@ -137,16 +159,7 @@ class Dataset(Views):
         return self._path.absolute(), full_res_only, full_res_only and self._following.grows, len(self)
 
     if not TYPE_CHECKING:  # which knows what attributes there are
-
-        def __getattr__(self, name: str) -> Any:
-            """Open what came from another process, where pickles pass through processes that need not see the folder."""
-            if name not in _OPENED or "_sent" not in self.__dict__:
-                raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
-            with self._opening:
-                if name not in self.__dict__:
-                    path, full_res_only, live, _ = self._sent
-                    self.__init__(path, full_res_only, live=live)
-            return self.__dict__[name]
+        _path, _levels, _store, _channel_names, _following = map(_Opened, _OPENED)
 
     def __dask_tokenize__(self) -> Any:
         """Tell dask whether it is the same as before: not if it has grown, so that what was computed is computed again."""
@@ -157,185 +170,6 @@ class Dataset(Views):
         else:
             path, full_res_only, rows = self._path.absolute(), len(self._levels) == 1, len(self)
         return type(self).__name__, str(path), full_res_only, rows
-
-    def read_row(self, row: int) -> tuple[Image, dict[str, Any]]:
-        """Read pixels and metadata of a row."""
-        if isinstance(row, bool) or not isinstance(row, int | np.integer):
-            raise TypeError(f"row is {row!r}: it must be a number, 0 or more")
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row}: the dataset has {len(self)} rows")
-        return self._store.read(row), self._store.metadata(row)
-
-    # ---- one image ----------------------------------------------------------------------------------------------
-
-    def has_image(
-        self,
-        channel: _Value = None,
-        z: _Value = None,
-        time: _Value = None,
-        position: _Value = None,
-        channel_name: str | None = None,
-        resolution_level: int = 0,
-        row: _Value = None,
-        col: _Value = None,
-        **axes: Any,
-    ) -> bool:
-        """Whether there is such an image. Wrong axes and values are plainly no."""
-        try:
-            store = self._level(resolution_level)
-        except MissingImageError:
-            return False
-        given = self._given(store, channel, z, time, position, channel_name, row, col, axes)
-        try:
-            find_row(store.index, given, self.get_channel_names)
-        except (MissingImageError, TypeError, ValueError):
-            return False
-        return True
-
-    @overload
-    def read_image(
-        self,
-        channel: _Value = None,
-        z: _Value = None,
-        time: _Value = None,
-        position: _Value = None,
-        row: _Value = None,
-        col: _Value = None,
-        channel_name: str | None = None,
-        resolution_level: int = 0,
-        memmapped: bool = False,
-        read_metadata: Literal[False] = False,
-        **axes: Any,
-    ) -> Image: ...
-    @overload
-    def read_image(
-        self,
-        channel: _Value = None,
-        z: _Value = None,
-        time: _Value = None,
-        position: _Value = None,
-        row: _Value = None,
-        col: _Value = None,
-        channel_name: str | None = None,
-        resolution_level: int = 0,
-        memmapped: bool = False,
-        *,
-        read_metadata: Literal[True],
-        **axes: Any,
-    ) -> tuple[Image, dict[str, Any]]: ...
-
-    def read_image(
-        self,
-        channel: _Value = None,
-        z: _Value = None,
-        time: _Value = None,
-        position: _Value = None,
-        row: _Value = None,
-        col: _Value = None,
-        channel_name: str | None = None,
-        resolution_level: int = 0,
-        memmapped: bool = False,
-        read_metadata: bool = False,
-        **axes: Any,
-    ) -> Image | tuple[Image, dict[str, Any]]:
-        """Read one image.
-
-        Parameters
-        ----------
-        channel, z, time, position, row, col, **axes : int or str
-            Where the image belongs; a mapping as ``axes`` has axes of any name.
-        channel_name : str
-            The channel by name; counts more than ``channel``.
-        resolution_level : int
-            0 is full resolution, n is reduced 2**n times.
-        memmapped : bool
-            Give a read-only view of the file instead of a copy: only what is looked at is read.
-        read_metadata : bool
-            Give (image, metadata).
-
-        Returns
-        -------
-        numpy.ndarray
-            (y, x), or (y, x, 3) for RGB; or a tuple with the metadata.
-
-        Raises
-        ------
-        MissingImageError
-            There is no such image; the message names the nearest.
-        """
-        store = self._store
-        if channel_name is None and resolution_level == 0 and not axes:  # most often, and then as quick as can be
-            if not read_metadata:
-                image = store.quick(channel, z, time, position, row, col, memmapped)
-                if image is not None:
-                    return image
-            found = store.index.finder.find_usual(channel, z, time, position, row, col)
-        else:
-            found = -1
-        if found < 0:
-            store, found = self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
-        image = store.view(found) if memmapped else store.read(found)
-        return (image, store.metadata(found)) if read_metadata else image
-
-    def read_metadata(
-        self,
-        channel: _Value = None,
-        z: _Value = None,
-        time: _Value = None,
-        position: _Value = None,
-        channel_name: str | None = None,
-        row: _Value = None,
-        col: _Value = None,
-        resolution_level: int = 0,
-        **axes: Any,
-    ) -> dict[str, Any]:
-        """Read one image's metadata; see `read_image`."""
-        store, found = self._find(channel, z, time, position, channel_name, resolution_level, row, col, axes)
-        return store.metadata(found)
-
-    async def read_image_async(self, *args: Any, **axes: Any) -> Any:
-        """Read one image without blocking the event loop; see `read_image`."""
-        return await asyncio.to_thread(self.read_image, *args, **axes)
-
-    async def read_metadata_async(self, *args: Any, **axes: Any) -> dict[str, Any]:
-        """Read one image's metadata without blocking the event loop; see `read_metadata`."""
-        return await asyncio.to_thread(self.read_metadata, *args, **axes)
-
-    async def read_row_async(self, row: int) -> tuple[Image, dict[str, Any]]:
-        """Read a row without blocking the event loop; see `read_row`."""
-        return await asyncio.to_thread(self.read_row, row)
-
-    def _find(
-        self,
-        channel: _Value,
-        z: _Value,
-        time: _Value,
-        position: _Value,
-        channel_name: str | None,
-        level: int,
-        row: _Value,
-        col: _Value,
-        others: dict[str, Any],
-    ) -> tuple[Store, int]:
-        store = self._level(level)
-        given = self._given(store, channel, z, time, position, channel_name, row, col, others)
-        return store, find_row(store.index, given, self.get_channel_names)
-
-    def _given(
-        self,
-        store: Store,
-        channel: _Value,
-        z: _Value,
-        time: _Value,
-        position: _Value,
-        channel_name: str | None,
-        row: _Value,
-        col: _Value,
-        others: dict[str, Any],
-    ) -> dict[str, Any]:
-        if channel_name is not None:
-            channel = channel_name
-        return spell(store.index, {"channel": channel, "z": z, "time": time, "position": position, "row": row, "col": col, **others})
 
     # ---- as it grows --------------------------------------------------------------------------------------------
 

@@ -110,7 +110,6 @@ class Grid:
 
     def __init__(self, steps: Sequence[dict[Any, int]], rows: np.ndarray) -> None:
         self.times, self.zs, self.channels, self.tiles = steps
-        self.no_tile: Any = self.tiles.get((None, None, None))
         self.counted = len(self.times) if all(type(time) is int and time == step for time, step in self.times.items()) else 0
         """How many times there are, if each is a number, and its step that number."""
         self.rows = rows
@@ -123,10 +122,15 @@ class Grid:
     def find_usual(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
         """As of `Keys`."""
         try:
-            place = self.times[time] + self.zs[z] + self.channels[channel] + self.tiles[position, row, column]
+            return int(self.rows[self.place_of(channel, z, time, position, row, column)])
         except (KeyError, TypeError):
             return -1
-        return int(self.rows[place]) if PLAIN.issuperset(map(type, (channel, z, time, position, row, column))) else -1
+
+    def place_of(self, channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any) -> int:
+        """Place of these values; KeyError or TypeError if they are not on the grid."""
+        if not PLAIN.issuperset(map(type, (channel, z, time, position, row, column))):
+            raise TypeError
+        return self.times[time] + self.zs[z] + self.channels[channel] + self.tiles[position, row, column]
 
     def winners(self, count: int) -> np.ndarray:
         """As of `Keys`."""

@@ -11,13 +11,12 @@ from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import as_mapping, encode_json, encode_metadata
 from aiomm.dataset.index import Index
 from aiomm.dataset.queueing import Intake
-from aiomm.dataset.storage import Quick, not_quick
 from aiomm.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiomm.dataset.storage import Frame, OnFailed, OnSaved
+    from aiomm.dataset.storage import Frame, OnFailed, OnSaved, Quick
 
 
 class MemoryStore:
@@ -28,7 +27,7 @@ class MemoryStore:
     def __init__(self, summary: dict[str, Any]) -> None:
         self.summary = summary
         self.index = Index()
-        self.quick: Quick = not_quick
+        self.quick: Quick | None = None
         self.sizes: dict[str, float] | None = None
         self._images: list[np.ndarray] = []
         self._depths: list[int] = []

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aiomm.dataset.dataset import Dataset
+    from aiomm.dataset.finders import Grid
     from aiomm.dataset.index import Index
 
 Axes = dict[str, int | str]
@@ -100,12 +101,16 @@ class BlockReader(Protocol):
         ...
 
 
-Quick = Callable[[Any, Any, Any, Any, Any, Any, bool], "np.ndarray | None"]
+Quick = tuple[
+    "Grid", int, dict[Any, int], dict[Any, int], Any, Callable[..., int],
+    int, int, tuple[int, ...], "np.dtype[Any]", Callable[[int], "np.ndarray"],
+]  # fmt: skip
+"""What it takes to find and read an image that is like most, as a plain tuple, which is unpacked at once.
 
-
-def not_quick(channel: Any, z: Any, time: Any, position: Any, row: Any, column: Any, mapped: bool) -> np.ndarray | None:
-    """As `Store.quick`, of a store that has no quick way."""
-    return None
+The grid; of images without a tile, how many times are counted, and the steps of z and channel; where in the file the image at each
+place of the grid begins, 0 for one that is not like most; what finds any place. The file, which is open as long as the tuple is held;
+bytes of such an image, 0 if they are too many to be quick; its shape and type; what maps the image that begins somewhere. It holds for
+as long as the index has this grid."""
 
 
 class Store(Protocol):
@@ -113,9 +118,8 @@ class Store(Protocol):
 
     index: Index
     summary: dict[str, Any]
-    quick: Quick
-    """Find and read, or map, the image with exactly these values, which may be anything; None for no such axis. It gives None
-    where another way may find it. Another one comes as the dataset is used, so take it anew each time."""
+    quick: Quick | None
+    """The quick way to most images, if there is one. Another one comes as the dataset is used, so take it anew each time."""
     sizes: dict[str, float] | None
     """Sizes of a pixel along y and x in µm, of a store that says those of its level itself, as far as known; None if the summary
     metadata have those of full resolution."""

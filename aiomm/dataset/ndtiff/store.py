@@ -13,13 +13,13 @@ from aiomm.dataset.ndtiff.blocks import FolderBlocks
 from aiomm.dataset.ndtiff.files import InputFile, InputFiles, tiffs_in
 from aiomm.dataset.ndtiff.quick import make_quick
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
-from aiomm.dataset.storage import Quick, not_quick
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aiomm.dataset.index import Index
+    from aiomm.dataset.storage import Quick
 
 
 def decode_metadata(data: bytes, where: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class FolderStore:
         self.version = version
         self._inputs = InputFiles(folder, files)
         self._finished = False
-        self.quick: Quick = not_quick
+        self.quick: Quick | None = None
         self.sizes: dict[str, float] | None = None
         self._quick_of: Finder | None = None
         self._closed = False
@@ -131,9 +131,9 @@ class FolderStore:
         finder = self.index.finder
         if finder is not self._quick_of:
             self._quick_of = finder
-            self.quick = make_quick(self.index, finder, self.table, row, file) if isinstance(finder, Grid) else not_quick
+            self.quick = make_quick(finder, self.table, row, file) if isinstance(finder, Grid) else None
             if self._closed:  # meanwhile
-                self.quick = not_quick
+                self.quick = None
 
     def metadata(self, row: int) -> dict[str, Any]:
         place = self.table.row(row)
@@ -164,4 +164,4 @@ class FolderStore:
     def close(self) -> None:
         self._closed = True
         self._inputs.close()
-        self.quick = not_quick
+        self.quick = None

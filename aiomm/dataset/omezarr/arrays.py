@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from aiomm.dataset.boxes import place_in
-from aiomm.dataset.storage import not_quick
 from aiomm.errors import ClosedError, DatasetFormatError
 
 if TYPE_CHECKING:
@@ -205,7 +204,7 @@ class ZarrStore:
         self.path: Path = root
         self.summary = summary
         self.index = index
-        self.quick: Quick = not_quick
+        self.quick: Quick | None = None
         self._arrays = Arrays(root, sources)
         self._places = places
         self._frames = frames

@@ -16,7 +16,6 @@ from aiomm.dataset.ndtiff.format import load_json
 from aiomm.dataset.ndtiff.store import decode_metadata
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.frames import BITS, FRAMES_NAME, IMAGE, INDEX_NAME, LENGTH, METADATA, OFFSET, SHARD, parse_log
-from aiomm.dataset.storage import not_quick
 from aiomm.errors import ClosedError, DatasetFormatError
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ class ShardStore:
         self.path: Path = root
         self.summary = summary
         self.index = index
-        self.quick: Quick = not_quick
+        self.quick: Quick | None = None
         self.sizes: dict[str, float] | None = None
         self.images = images
         self.shards = shards
