@@ -10,6 +10,7 @@ message                            meaning
 ``("window", window, error)``      a window has ended; the error, if any, ends its submission only. Not sent for a
                                    window that the end of the acquisition cuts short
 ``("group", window, done)``        a group has ended: how many frames it gave, events skipped and failed
+``("left", frames)``               frames that were taken are given up: the acquisition ends
 ``("note", milestone, payload)``   a notification, sent only while somebody listens
 =================================  ====================================================================
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.run import Run
     from aiomm.acquire.submission import Submission
     from aiomm.core.turns import Turn
+    from aiomm.dataset.storage import Frame
 
 CHECK_CHUNK = 200
 NO_ROOM = "room for a frame: saving or processing is slower than the camera"
@@ -359,10 +361,16 @@ class Conductor:
                 done.count(kept.popleft().token[1])
                 continue
             if self._is_stopping():
+                self._give_up_on(kept)
                 raise Stopped
             self._doing = NO_ROOM
             yield Wait(self.signal)
             self._doing = "work"
+
+    def _give_up_on(self, frames: Iterable[Frame]) -> None:
+        """Frames for which there was no room are given up; those of a cancelled submission are not missed."""
+        if self._aborting:
+            self._outlet.post(("left", list(frames)))
 
     def _unclaim_rest(self, done: Done) -> None:
         self._outlet.unclaim(event for event in done.claimed if id(event) not in done.imaged)

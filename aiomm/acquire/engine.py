@@ -234,6 +234,7 @@ class Engine(Conductor):
                 done.count(frame.token[1])
                 return
             if self._is_stopping():
+                self._give_up_on([frame])
                 raise Stopped
             runs = turns.wanted and running()
             if turns.wanted and not runs:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiomm.acquire.target import Target
     from aiomm.bridge import Bridge
     from aiomm.core import Core
+    from aiomm.dataset.storage import Frame
 
 logger = logging.getLogger("aiomm")
 
@@ -72,6 +73,9 @@ class Home(Protocol):
 
     def finish_writing(self, run: Run) -> asyncio.Future[None]:
         """Have everything saved that is to be saved, and the dataset closed."""
+
+    def lost(self, run: Run) -> Sequence[Frame]:
+        """Give what was under way at the end, and is not saved, beside what the run knows of."""
 
     def abandon(self) -> None:
         """Wait no longer for the device call in progress."""
@@ -131,6 +135,9 @@ class LocalHome:
 
     def finish_writing(self, run: Run) -> asyncio.Future[None]:
         return in_thread(run.writer.finish)
+
+    def lost(self, run: Run) -> Sequence[Frame]:
+        return () if run.processing is None else run.processing.frames
 
     def abandon(self) -> None:
         self.owner.abandon()  # the engine's clean-up goes on when the device call in progress returns

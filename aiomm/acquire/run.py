@@ -7,6 +7,7 @@ The engine, the writer and worker threads post messages (`Mailbox`); everything 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import threading
 import time
@@ -19,7 +20,7 @@ from aiomm.acquire.audience import Audience
 from aiomm.acquire.claims import Claims
 from aiomm.acquire.mailbox import Bell, Mailbox
 from aiomm.acquire.sources import open_source
-from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, StorageError, SubmissionCancelled
+from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, ServerLostError, StorageError, SubmissionCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,16 +35,23 @@ if TYPE_CHECKING:
     from aiomm.acquire.submission import Submission
     from aiomm.acquire.tiling import Tiling
     from aiomm.dataset import Dataset
-    from aiomm.dataset.storage import Frame, Writer
+    from aiomm.dataset.storage import Axes, Frame, Writer
 
 FEEDBACK_LIMIT = 1000
 CANCEL_GRACE_S = 0.4  # what the last frames of a cancelled submission get to be processed and saved
 METADATA_BYTES = 8192
+LOST_SHOWN = 20
 
 
 def size(count: int) -> str:
     """Say so many bytes in words."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
+def named(axes: Sequence[Axes]) -> str:
+    """List the axes of images, the first ones of many."""
+    more = f" and {len(axes) - LOST_SHOWN} more" if len(axes) > LOST_SHOWN else ""
+    return ", ".join(str(one) for one in axes[:LOST_SHOWN]) + more
 
 
 current_submission: ContextVar[Submission | None] = ContextVar("aiomm_current_submission", default=None)
@@ -88,6 +96,8 @@ class Run:
         self.stopping = False  # no stage goes on: aborted or failed
         self.ended = False
         self.error: BaseException | None = None
+        self.lost: dict[Any, Axes] = {}  # images, each once, whoever tells of it
+        self.left: list[Axes] = []  # for which there was no room, as it ended; all others that are lost come before them
         self.notes: deque[str] = deque(maxlen=100)
         self.last_frame: float | None = None
         self.saved = 0  # rows, in the order saved
@@ -212,10 +222,13 @@ class Run:
                 self.hook_bell.ring()
             case ("lost", error, frames):
                 self.counts["failed"] += len(frames)
+                self.lose(frame.axes for frame in frames)
                 if self.aborted:  # the writer was told to give up
                     self.notes.append(f"{len(frames)} images were not saved: {error}")
                 else:
                     self.fail(error)
+            case ("left", frames):
+                self.left += [frame.axes for frame in frames]
             case ("note", milestone, payload):
                 self.note(milestone, payload)
             case ("frame",) | ("room",):
@@ -223,6 +236,21 @@ class Run:
 
     def _after(self) -> None:
         self.bell.ring()
+
+    def lose(self, images: Iterable[Axes]) -> None:
+        """Images with these axes were under way, and will not be saved: the acquisition ends."""
+        self.lost.update((frozenset(axes.items()), dict(axes)) for axes in images)
+
+    def tell_lost(self) -> None:
+        """Have the error that has ended it say which images were lost."""
+        error, lost = self.error, list(self.lost.values())
+        if error is None or not (lost or isinstance(error, ServerLostError)):
+            return
+        with contextlib.suppress(AttributeError):  # an exception may have slots
+            error.lost_images = lost  # type: ignore[attr-defined]
+        if hasattr(error, "add_note"):
+            told = f"{len(lost)} that were under way are lost: {named(lost)}" if lost else "none was under way"
+            error.add_note(f"{self.saved} images were saved; {told}")
 
     def _saved(self, frames: list[Frame]) -> None:
         touched: dict[Submission, None] = {}

@@ -109,7 +109,10 @@ class Supervisor:
             if not self._writing_ends:
                 await self._finish_writing()
             await self._outlast(asyncio.ensure_future(self._close_functions()))
+            run.lose(frame.axes for frame in self._home.lost(run))
+            run.lose(run.left)
             await self._outlast(asyncio.ensure_future(self._home.aclose()))
+            run.tell_lost()
             run.end()
 
     # ---- stages -------------------------------------------------------------------------------------------------

@@ -47,14 +47,13 @@ if TYPE_CHECKING:
     from aiomm.acquire.target import Target
     from aiomm.bridge import JavaObject
     from aiomm.core import BridgedCore, Core
-    from aiomm.dataset.storage import Axes, Frame
+    from aiomm.dataset.storage import Frame
 
 IN_JAVA = frozenset({"post_hardware", "post_camera"})
 """The hooks that Java's engine has to call: aiomm calls the others itself before it sends anything."""
 TOLD = {"post_hardware", "pre_snap", "post_snap", "pre_sequence_started", "post_sequence_stopped"}
 """What is passed on as Java tells it: the same as on a core in this process. ``pre_hardware`` is told here, before its hook."""
 NO_FOLDER = re.compile("make acquisition directory|initialize storage")
-LOST_SHOWN = 20
 SILENT_S = 0.5
 """After this long without a word from Java at its end, its storage is looked at: most need a hundredth of it."""
 
@@ -258,6 +257,7 @@ class JavaHome:
             while (item := await pipe.recv()) is not None:
                 engine.moved_on(here=True)  # Java's engine may have waited for room here
                 if run.stopping and run.error is not None:
+                    run.left.append(item[1].get("Axes", {}))
                     continue
                 try:
                     await self._hand_on(run, engine, *item)
@@ -286,9 +286,9 @@ class JavaHome:
                 self._in_hand = None
                 return
             if run.stopping:
-                if run.aborted and run.error is None:
-                    return  # as those that wait here: whoever waits for it hears of the abort
-                raise StorageError(f"the image {axes} was not saved: the acquisition ended while it waited to be processed or saved")
+                run.left.append(frame.axes)
+                self._in_hand = None
+                return
             await engine.room.wait()
 
     # ---- the ends -----------------------------------------------------------------------------------------------
@@ -307,14 +307,12 @@ class JavaHome:
         if not run.stopping:
             lost = ServerLostError(f"Micro-Manager is gone: {error}")
             run.fail(lost)
-            self._tell_lost(run)
 
     async def _finish_files(self, run: Run) -> None:
         session, writer = self.session, self._writer
         whole = session.lost is not None or await self._all_data()
         if writer is None:
             await asyncio.shield(in_thread(run.writer.finish))
-            self._tell_lost(run)
             return
         try:
             await writer.settle()
@@ -322,7 +320,6 @@ class JavaHome:
             writer.finish()
         if self._tiled and len(writer.dataset) and not run.stopping:
             await asyncio.shield(in_thread(lambda: complete_pyramid(writer.path, self._levels)))
-        self._tell_lost(run)
         await asyncio.shield(in_thread(writer.check_whole))
         if not whole and run.error is None:
             raise StorageError(
@@ -344,7 +341,9 @@ class JavaHome:
         return whole
 
     async def _no_more_images(self) -> None:
-        if self.session.images is not None:
+        if self._writer is not None and self.session.images is not None:
+            self._writer.end()  # it says so when it has sent what was put: Java may not have connected for it until now
+        elif self.session.images is not None:
             await quietly(self.session.images.finish())
 
     async def _storage_failed(self) -> bool:
@@ -354,23 +353,16 @@ class JavaHome:
             logger.debug("Micro-Manager does not say how its storage fares: %s", error)
             return False
 
-    def _tell_lost(self, run: Run) -> None:
-        """Say which images were under way when the server went, or could not write any more."""
-        error = run.error
-        if not isinstance(error, ServerLostError | StorageError):
-            return
-        engine = self._ready()
-        frames: list[Frame] = [] if self._writer is None else self._writer.outstanding
+    def lost(self, run: Run) -> Sequence[Frame]:
+        all_asked = isinstance(run.error, ServerLostError | StorageError)  # else what Java has not taken yet is not lost
+        frames: list[Frame] = []
+        if self._writer is not None and (all_asked or run.processing is not None):
+            frames += self._writer.outstanding
         if run.processing is not None:
             frames += run.processing.frames
         if self._in_hand is not None:
             frames.append(self._in_hand)
-        frames += engine.outstanding
-        lost = [dict(frame.axes) for frame in frames]
-        if isinstance(error, ServerLostError):
-            error.lost_images = lost
-        told = f"{len(lost)} that were under way are lost: {named(lost)}" if lost else "none was under way"
-        error.add_note(f"{run.saved} images were saved; {told}")
+        return [*frames, *self._ready().outstanding] if all_asked else frames
 
     def abandon(self) -> None:
         if self._routine is not None:
@@ -401,9 +393,3 @@ class JavaHome:
             logger.debug("closing the acquisition in Micro-Manager: %s", error)
         if cancelled is not None:
             raise cancelled
-
-
-def named(axes: Sequence[Axes]) -> str:
-    """List the axes of images, the first ones of many."""
-    more = f" and {len(axes) - LOST_SHOWN} more" if len(axes) > LOST_SHOWN else ""
-    return ", ".join(str(one) for one in axes[:LOST_SHOWN]) + more
