@@ -185,7 +185,9 @@ def test_reading_while_one_thread_appends() -> None:
             count = len(index)
             if count:
                 row = rng.randrange(count)
-                if index.axes_of(row) != rows[row] or index.find(rows[row]) != row:
+                if index.axes_of(row) != rows[row]:
+                    wrong.append(row)
+                if row < count - 1 and index.find(rows[row]) != row:  # the last one may be counted just before it is found
                     wrong.append(row)
                 index.values("time")
                 index.strings("channel")
