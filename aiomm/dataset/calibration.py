@@ -90,12 +90,18 @@ def shift(store: Store, level: int) -> float:
     return (1 - 0.5**level) / 2 if store.sizes is None else 0.0
 
 
+def told(store: Store, name: str) -> float | None:
+    """Step of an axis as the summary says it; a stack that was taken from the top down has a negative one."""
+    known = _number(store.summary, _STEPS[name][0])
+    return known if known is not None and (known > 0 or (name == "z" and known < 0)) else None
+
+
 def step(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int) -> float | None:
     """Distance of neighbours along ``z`` in µm or ``time`` in s, taken from two images or the summary; None where unknown."""
-    keys, factor = _STEPS[name]
-    known = _number(store.summary, keys)
-    if known is not None and known > 0:
-        return known * factor
+    factor = _STEPS[name][1]
+    known = told(store, name)
+    if known is not None:
+        return abs(known) * factor
     ends = [0, len(values) - 1] if len(values) > 1 else [0]
     at = positions(store, name, [values[i] for i in ends], np.take(grid, ends, axis), axis)
     if at is None or len(at) < 2 or at[-1] == at[0]:
@@ -106,12 +112,13 @@ def step(store: Store, name: str, values: list[Any], grid: np.ndarray, axis: int
 def counted(store: Store, name: str, values: list[Any], grid: np.ndarray) -> float | None:
     """Distance along ``z`` in µm or ``time`` in s by which the integers of the axis count, from where the images begin.
 
+    It is negative where a stack goes down.
     None where the images have positions or times of their own, see `positions`, and where the summary metadata say no step.
     """
-    step_keys, factor = _STEPS[name]
-    known = _number(store.summary, step_keys)
+    factor = _STEPS[name][1]
+    known = told(store, name)
     some = grid[grid >= 0]
-    if known is None or known <= 0 or not values or not isinstance(values[0], int) or not len(some):
+    if known is None or not values or not isinstance(values[0], int) or not len(some):
         return None
     return None if _metadata(store, int(some[0])).keys() & set(_KEYS[name][0]) else known * factor
 

@@ -176,8 +176,8 @@ def _ome(store: Store, one: Series, row: int) -> dict[str, Any]:
         names = [str(listed[i]) if 0 <= i < len(listed) else str(i) for i in one.values[1]]
     if names:
         ome["Channel"] = {"Name": names}
-    for key, units in (("PixelSize_um", ("X", "Y")), ("PixelSizeUm", ("X", "Y")), ("z-step_um", ("Z",))):
-        size = finite(summary.get(key))
+    pixel, step = finite(summary.get("PixelSize_um", summary.get("PixelSizeUm"))), calibration.step(store, "z", one.values[2], one.grid, 2)
+    for units, size in (("XY", pixel), ("Z", step)):
         if size:
             for unit in units:
                 ome[f"PhysicalSize{unit}"], ome[f"PhysicalSize{unit}Unit"] = abs(size), "µm"
@@ -191,19 +191,29 @@ def _ome(store: Store, one: Series, row: int) -> dict[str, Any]:
 def _planes(store: Store, one: Series, ome: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Where each plane is, if the images say where they begin; there is one value for each plane, also where there is no image."""
     begins = calibration.origins(store, int(one.grid[one.grid >= 0][0]))
+    along: dict[str, list[float] | None] = {axis: [begins[axis]] for axis in "xy" if axis in begins}
+    if "PhysicalSizeZ" in ome:
+        along["z"] = _heights(store, one, begins.get("z"), ome["PhysicalSizeZ"])
     planes: dict[str, list[Any]] = {}
-    for axis, at in begins.items():
-        if axis == "time" or f"PhysicalSize{axis.upper()}" not in ome:
-            continue
-        along = [at] * one.grid.size
-        if axis == "z":
-            numbers = [0 if value is None else value for value in one.values[2]]
-            if any(isinstance(value, str) for value in numbers):  # names of planes say no heights
-                continue
-            heights = [at + value * ome["PhysicalSizeZ"] for value in numbers]
-            along = heights * (one.grid.size // len(heights))
-        planes[f"Position{axis.upper()}"], planes[f"Position{axis.upper()}Unit"] = along, ["µm"] * one.grid.size
+    for axis, places in along.items():
+        if places and f"PhysicalSize{axis.upper()}" in ome:
+            planes[f"Position{axis.upper()}"] = places * (one.grid.size // len(places))
+            planes[f"Position{axis.upper()}Unit"] = ["µm"] * one.grid.size
     return planes
+
+
+def _heights(store: Store, one: Series, begin: float | None, size: float) -> list[float] | None:
+    """Where the planes of a stack are, if it says where it begins, or if it goes down, which no size can say."""
+    values = one.values[2]
+    if values == [None]:
+        return None if begin is None else [begin]
+    if any(isinstance(value, str) for value in values):  # names of planes say no heights
+        return None
+    step = calibration.counted(store, "z", values, one.grid)
+    found = None if step is not None else calibration.positions(store, "z", values, one.grid, 2)
+    if found is not None and (begin is not None or found[-1] < found[0]):
+        return found
+    return None if begin is None else [begin + value * (step or size) for value in values]
 
 
 def _lines(store: Store, found: list[Series]) -> Iterator[bytes]:

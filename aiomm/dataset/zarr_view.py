@@ -333,7 +333,8 @@ class _Describer:
         begins = {_OURS.get(name, name): at for name, at in calibration.origins(self._store, int(rows[rows >= 0][0])).items()}
         for name, short in _OURS.items():  # the first ones may be missing
             if short in begins and isinstance(first := self._lengths.get(name, [0])[0], int):
-                begins[short] += first * (scales.get(short) or 0.0)
+                down = (calibration.told(self._store, name) or 0.0) < 0 if short == "z" else False
+                begins[short] += first * (scales.get(short) or 0.0) * (-1 if down else 1)
         return begins
 
     def _multiscales(self, name: str, scales: Mapping[str, float | None], begins: Mapping[str, float]) -> dict[str, Any]:

@@ -41,9 +41,10 @@ class Scales:
     def from_summary(cls, summary: Mapping[str, Any]) -> Scales:
         """Take what a summary says, in the words of Micro-Manager."""
         interval = positive(summary.get("Interval_ms"))
+        z = finite(summary.get("z-step_um", summary.get("z_step_um")))
         return cls(
             pixel=positive(summary.get("PixelSize_um", summary.get("PixelSizeUm"))),
-            z=positive(summary.get("z-step_um", summary.get("z_step_um"))),
+            z=positive(abs(z)) if z is not None else None,  # a stack that goes down has a negative one
             time=None if interval is None else interval / 1000,
         )
 
