@@ -102,7 +102,7 @@ def plan_grid(
         raise ValueError(
             f"{len(rows)} images lie so far apart that an array of them would have {math.prod(shape)} ({shape}); fix some axes"
         )
-    grid = np.full(shape, -1, dtype=np.int64)
+    grid = np.full(shape, -1, dtype=np.int32)
     grid[tuple(points)] = rows if names else rows[-1]
     return values, grid
 

@@ -210,7 +210,12 @@ def make_store(levels: Sequence[Images], axes: Sequence[str] | None, slices: Map
         except ValueError:
             break  # its tiles cannot be joined
         try:
-            made.append(_level(store, lengths, tiled, overlap, slices, channels, made[0] if made else None, 2**i))
+            names = [*lengths, *(("row", "column") if tiled else ())]
+            if i:
+                places, rows = plan_grid(store.index, names, slices, channels)
+            else:  # as it is laid out already, but for the order
+                places, rows = {name: values[name] for name in names}, grid.transpose([*map(list(values).index, names)])
+            made.append(_level(store, lengths, places, rows, overlap, made[0] if made else None, 2**i))
         except MissingImageError:
             break  # a level that has nothing of this yet, and so have those above
     return _Describer(full, made, lengths, others, values, grid, channels).store()
@@ -219,20 +224,18 @@ def make_store(levels: Sequence[Images], axes: Sequence[str] | None, slices: Map
 def _level(
     store: Images,
     lengths: Mapping[str, list[Any]],
-    tiled: bool,
+    values: Mapping[str, list[Any]],
+    grid: np.ndarray,
     overlap: tuple[int, int],
-    slices: Any,
-    channels: ChannelNames,
     full: Level | None,
     scale: int,
 ) -> Level:
     """Lay a level's images out on the values of full resolution, tiles from the first row and column on; show what that shows."""
-    names = [*lengths, *(("row", "column") if tiled else ())]
-    values, grid = plan_grid(store.index, names, slices, channels)
     first = (0, 0)
+    tiled = len(values) > len(lengths)  # rows and columns are no axes of their own then
     targets: list[list[int]] = []
     shape: list[int] = []
-    for name in names:
+    for name in values:
         if name in ("row", "column") and name not in lengths:
             low = values[name][0]
             targets.append([value - low for value in values[name]])
@@ -241,29 +244,34 @@ def _level(
         else:
             at = {value: i for i, value in enumerate(lengths[name])}
             known = [i for i, value in enumerate(values[name]) if value in at]  # a level may have grown since
-            grid = np.take(grid, known, axis=len(targets))
+            if len(known) < grid.shape[len(targets)]:
+                grid = np.take(grid, known, axis=len(targets))
             targets.append([at[values[name][i]] for i in known])
             shape.append(len(at))
     if math.prod(shape) > MOST_PLACES:
         raise ValueError(f"the tiles lie too far apart to be one image: {shape[-2]} rows and {shape[-1]} columns")
-    rows = np.full(shape, -1, dtype=np.int64)
-    rows[np.ix_(*targets)] = grid
+    rows = grid
+    if any(target != [*range(length)] for target, length in zip(targets, shape, strict=True)):  # there are gaps
+        rows = np.full(shape, -1, grid.dtype)
+        rows[np.ix_(*targets)] = grid
     others = [name for name in lengths if name not in _OURS]
     wide = [len(lengths[name]) for name in others] + [len(lengths.get(name, [0])) for name in _OURS] + (shape[-2:] if tiled else [1, 1])
-    source = TileSource(*reader_of(store, rows.reshape(wide)), overlap)
+    rows = rows.reshape(wide)
+    source = TileSource(*reader_of(store, rows), overlap)
     begin = (first[0] * source.tile[0], first[1] * source.tile[1])
     if full is None:
         crop, size = (0, 0), (wide[-2] * source.tile[0], wide[-1] * source.tile[1])
     else:
         (top, height), (left, width) = (shown(full.begin[k], full.size[k], begin[k], scale) for k in (0, 1))
         crop, size = (top, left), (height, width)
-    there = rows.reshape(wide) >= 0
+    there = rows >= 0
     for k, axis in enumerate((-2, -1)):  # a chunk that is cropped has parts of two tiles
         begins = np.arange(0, size[k], source.tile[k])
         ends = np.minimum(begins + source.tile[k], size[k])
         last = there.shape[axis] - 1
         one, other = ((at // source.tile[k]).clip(max=last) for at in (begins + crop[k], ends + crop[k] - 1))
-        there = there.take(one, axis) | there.take(other, axis)
+        if not (np.array_equal(one, other) and np.array_equal(one, np.arange(last + 1))):
+            there = there.take(one, axis) | there.take(other, axis)
     return Level(source, begin, crop, size, there)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -254,3 +255,20 @@ def test_a_view_of_a_live_dataset_is_a_snapshot(tmp_path: Path) -> None:
         array: Any = writer.dataset.as_zarr()["0"]
         writer.put(Frame({"time": 1}, image(1), {}))
     assert same(array[:], [image(0)])
+
+
+def test_ten_million_places_are_a_few_numbers_each() -> None:
+    count = 3100
+    with MemoryWriter() as writer:
+        for i in range(count):
+            writer.put(Frame({"time": i, "z": i}, image(1, (2, 2)), {}))
+    writer.dataset.zarr_store()  # what is set up once
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        store = writer.dataset.zarr_store()
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * count**2
+    assert repr(store) == "<DatasetStore: 1 arrays>"
