@@ -10,8 +10,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from aiomm.dataset.channels import ChannelNames
 from aiomm.dataset.follow import Wanted, Watch, check_timeout, first_row, wait_for
 from aiomm.dataset.following import Following, check_live
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from aiomm.dataset.remote import Record
     from aiomm.dataset.storage import Axes, Store
 
-Image = np.ndarray
-_Value = int | str | None
 _OPENED: Final = ("_path", "_levels", "_store", "_channel_names", "_following")
 
 
