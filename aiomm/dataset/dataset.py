@@ -34,7 +34,7 @@ class _Opened:
     """An attribute that an opened dataset has.
 
     One that came from another process opens when it is first asked for: pickles pass through processes that need not see the
-    folder. To what is opened it costs nothing, as ``__getattr__`` would: the dataset's own attribute comes first.
+    folder. Once it is open the dataset's own attribute comes first; ``__getattr__`` would make every look at an attribute slower.
     """
 
     def __init__(self, name: str) -> None:
