@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aiomm.acquire.remote.counting import AskedFrame, CameraCount
 from aiomm.acquire.remote.events import axes_key
+from aiomm.acquire.remote.waiting import Waiting
 from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ class Awaited:
 
     def __init__(self) -> None:
         self.writer: JavaWriter | None = None
-        self._expected: dict[Any, deque[AskedFrame]] = {}
+        self._expected: Waiting[AskedFrame] = Waiting()
         self._left: set[Any] = set()  # of sequences that were left: some may come yet
         self._settled: set[Any] = set()  # their coming says nothing any more
 
     def expect(self, group: Group, channels: tuple[str, ...], submission: Submission) -> Steps:
-        """Say which images are to come of a group, one of each camera channel; gives them by the id of their event. A routine."""
-        frames: dict[int, list[AskedFrame]] = {}
+        """Say which images are to come of a group, one of each camera channel; gives them. A routine."""
+        frames: list[AskedFrame] = []
         events = group.events
         count = CameraCount([event.axes for event in events], several=len(channels) > 1) if len(events) > 1 else None
         for number, event in enumerate(events):
@@ -53,13 +53,13 @@ class Awaited:
                 frame = AskedFrame(
                     axes, NOTHING, {}, None, (submission, event, time.monotonic()), count=count, place=number, exposure=exposure
                 )
-                frames.setdefault(id(event), []).append(frame)
+                frames.append(frame)
                 if self._settled:
                     self._settled.discard(axes_key(axes))
                 if self.writer is not None:
                     self.writer.expect(frame)
                 else:
-                    self._expected.setdefault(axes_key(axes), deque()).append(frame)
+                    self._expected.add(axes_key(axes), frame)
             if number % AT_A_TIME == AT_A_TIME - 1:
                 yield None
         return frames
@@ -73,14 +73,9 @@ class Awaited:
             None was asked for.
         """
         key = axes_key(axes)
-        waiting = self._expected.get(key)
-        if not waiting:
-            if key in self._left:
-                return None
+        frame = self._expected.pop(key)
+        if frame is None and key not in self._left:
             raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
-        frame = waiting.popleft()
-        if not waiting:
-            del self._expected[key]
         return frame
 
     def settle(self) -> None:
@@ -94,7 +89,7 @@ class Awaited:
 
     def is_due(self, frame: AskedFrame) -> bool:
         """Whether an image is yet to come."""
-        return self.writer.is_expected(frame) if self.writer is not None else frame in self._expected.get(axes_key(frame.axes), ())
+        return self.writer.is_expected(frame) if self.writer is not None else self._expected.has(axes_key(frame.axes), frame)
 
     def drop(self, frames: Iterable[AskedFrame], *, may_come: bool = False) -> None:
         """Expect these no more: they will not come, or it does not matter whether they do."""
@@ -103,13 +98,11 @@ class Awaited:
                 self.writer.expect_no_more(frame, may_come=may_come)
                 continue
             key = axes_key(frame.axes)
-            self._expected[key].remove(frame)
-            if not self._expected[key]:
-                del self._expected[key]
+            self._expected.remove(key, frame)
             if may_come:
                 self._left.add(key)
 
     @property
     def frames(self) -> list[AskedFrame]:
         """What is yet to come here."""
-        return [frame for waiting in self._expected.values() for frame in waiting]
+        return list(self._expected)

@@ -371,7 +371,7 @@ class JavaEngine(Conductor):
         window: Window,
         done: Done,
         encoded: list[dict[str, Any]],
-        frames: dict[int, list[AskedFrame]],
+        frames: list[AskedFrame],
         *,
         hooks: bool,
     ) -> Steps:
@@ -424,7 +424,7 @@ class JavaEngine(Conductor):
             else:
                 raise FrameTimeoutError(f"no frame for {timeout:g} ms: {self._taken} of {count} were taken (a missed trigger?)")
 
-    def _leave(self, group: Group, frames: dict[int, list[AskedFrame]]) -> Steps:
+    def _leave(self, group: Group, frames: list[AskedFrame]) -> Steps:
         """Have Java leave a sequence that it has begun, stop the camera, and see which images have come."""
         leaving = asyncio.ensure_future(leave_sequence(self.session.acquisition, lambda: self._aborting))
         leaving.add_done_callback(lambda _: self.signal.set())
@@ -447,7 +447,7 @@ class JavaEngine(Conductor):
         yield from self._hardware.stop_camera(group.events[0].camera)
         if self.direct:
             yield self._writer.caught_up()
-        rest = [frame for theirs in frames.values() for frame in theirs if self._awaited.is_due(frame)]
+        rest = [frame for frame in frames if self._awaited.is_due(frame)]
         left = {id(frame.token[1]) for frame in rest}
         self._owed, self._begun = 0, False  # Java's engine stands, and has read what goes with all that it took
         self._awaited.settle()
@@ -483,7 +483,7 @@ class JavaEngine(Conductor):
         window: Window,
         done: Done,
         encoded: list[dict[str, Any]],
-        frames: dict[int, list[AskedFrame]],
+        frames: list[AskedFrame],
         *,
         ask: bool,
         skip: bool,
@@ -516,7 +516,7 @@ class JavaEngine(Conductor):
         if changed is None:
             gone = {id(event) for event in part.events}
             self._coming = [event for event in self._coming if id(event) not in gone]
-            self._awaited.drop(frame for number in gone for frame in frames[number])
+            self._awaited.drop(frame for frame in frames if id(frame.token[1]) in gone)
         yield from self._let_through(None if changed is None else answers)
         return again, cancelled
 

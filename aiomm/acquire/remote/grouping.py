@@ -67,10 +67,11 @@ def _presets(events: tuple[AcquisitionEvent, ...], caps: Capabilities, why: str)
 
 
 def in_full(encoded: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Complete the events of a merged sequence, as Java reads them, with what those before them have set."""
+    """Complete the events of a merged sequence, as Java reads them, with what those before them have set: these same dicts."""
     force: dict[str, Any] = {}
-    whole: list[dict[str, Any]] = []
     for event in encoded:
-        force.update((key, event[key]) for key in CARRIED if key in event)
-        whole.append({**event, **force})
-    return whole
+        for key in CARRIED:
+            if key in event:
+                force[key] = event[key]
+        event.update(force)
+    return encoded

@@ -12,6 +12,7 @@ import numpy as np
 
 from aiomm.acquire.remote.counting import UNLABELLED, AskedFrame, Numbers, axes_in, take_out
 from aiomm.acquire.remote.pipes import write_image
+from aiomm.acquire.remote.waiting import Waiting
 from aiomm.dataset.damage import repair_command
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import check_axes, check_pixels
@@ -83,7 +84,7 @@ class JavaWriter:
         self._allow_duplicates = allow_duplicates
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
-        self._expected: dict[_Key, deque[Frame]] = {}
+        self._expected: Waiting[Frame] = Waiting()
         self._need_not: dict[_Key, Frame] = {}
         self._count = 0  # frames in it
         self._put = 0  # of them, those that were put
@@ -112,14 +113,14 @@ class JavaWriter:
     def is_expected(self, frame: Frame) -> bool:
         """Whether the image of this frame is yet to come."""
         with self._lock:
-            return frame in self._expected.get(frozenset(frame.axes.items()), ())
+            return self._expected.has(frozenset(frame.axes.items()), frame)
 
     def expect_no_more(self, frame: Frame, *, may_come: bool = False) -> None:
         """The image of a frame that is expected will not come; or it may, and is this one then."""
         with self._lock:
             key = frozenset(frame.axes.items())
-            self._expected[key].remove(frame)
-            self._forget(key, frame)
+            self._expected.remove(key, frame)
+            self._forget(frame)
             if may_come:
                 self._need_not[key] = frame
 
@@ -177,7 +178,7 @@ class JavaWriter:
                 raise TimeoutError(f"no room for an image: {self._limit} are put and not yet saved")
 
     def _enter(self, frame: Frame) -> None:
-        self._expected.setdefault(frozenset(frame.axes.items()), deque()).append(frame)
+        self._expected.add(frozenset(frame.axes.items()), frame)
         self._count += 1
         self._counted += isinstance(frame, AskedFrame) and frame.count is not None
 
@@ -185,7 +186,7 @@ class JavaWriter:
     def outstanding(self) -> list[Frame]:
         """Frames that are expected or put, and not saved yet."""
         with self._lock:
-            return [frame for frames in self._expected.values() for frame in frames]
+            return list(self._expected)
 
     def __len__(self) -> int:
         return self._count
@@ -371,16 +372,13 @@ class JavaWriter:
 
     def _leave(self, axes: Axes) -> Frame | None:
         key = frozenset(axes.items())
-        waiting = self._expected.get(key)
-        if not waiting:
+        frame = self._expected.pop(key)
+        if frame is None:
             return self._need_not.pop(key, None)
-        frame = waiting.popleft()
-        self._forget(key, frame)
+        self._forget(frame)
         return frame
 
-    def _forget(self, key: _Key, frame: Frame) -> None:
-        if not self._expected[key]:
-            del self._expected[key]
+    def _forget(self, frame: Frame) -> None:
         self._count -= 1
         self._counted -= isinstance(frame, AskedFrame) and frame.count is not None
         if id(frame) in self._were_put:
