@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aiomm.errors import DatasetError
+from aiomm.dataset.locking import FolderLock
+from aiomm.errors import DatasetError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +93,26 @@ def who_writes(folder: Path) -> str | None:
                         if flags is not None and int(flags[1], 8) & (os.O_WRONLY | os.O_RDWR):
                             return process.name
     return None
+
+
+@contextlib.contextmanager
+def alone(base: Path, doing: str) -> Iterator[None]:
+    """Keep a dataset for oneself; what is done is said to whoever writes to it.
+
+    Raises
+    ------
+    StorageError
+        Somebody writes to it.
+    """
+    writer = who_writes(base)
+    lock = FolderLock(base, alone=True)
+    try:
+        if writer is not None or lock.refused:
+            who = f"process {writer}" if writer is not None else "another process of this machine"
+            raise StorageError(f"{base} is being written to, by {who}; {doing} it when the writer has ended")
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self
 
 from aiomm.dataset.committing import Commit, S
 from aiomm.dataset.encode import encode_metadata
+from aiomm.dataset.locking import FolderLock
 from aiomm.errors import StorageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiomm.dataset.queueing import Intake
     from aiomm.dataset.storage import Frame
 
@@ -43,8 +46,10 @@ _FLUSH: Final = _Token()
 class PackingWriter(Generic[S]):
     """The threads of a writer, and the methods that every writer to a disk has; see `aiomm.dataset.storage.Writer`.
 
-    A format gives `_pack` and `_new_slab`, and calls `_begin` when all it needs is there.
+    A format gives `path`, `_pack` and `_new_slab`, and calls `_begin` when all it needs is there.
     """
+
+    path: Path
 
     def _begin(self, intake: Intake, store: Ending, commit: Commit[S, Any], slabs: list[S], *, batch: int, name: str) -> None:
         """Start the packer.
@@ -71,6 +76,7 @@ class PackingWriter(Generic[S]):
         self._batch = batch
         self._handed = self._done = 0  # buffers given to the second thread, and done by it
         self._second: threading.Thread | None = None
+        self._lock = FolderLock(self.path, alone=False)
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
@@ -181,7 +187,10 @@ class PackingWriter(Generic[S]):
                 self._intake.fail(as_storage_error(error))
             finally:
                 self._store_end()
-            self._ended()
+            try:
+                self._ended()
+            finally:
+                self._lock.release()
 
     def _pack_all(self) -> None:
         commit, inbox = self._commit, self._inbox

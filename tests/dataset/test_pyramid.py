@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -217,7 +218,7 @@ def test_a_disk_that_is_full_for_levels(tmp_path: Path, monkeypatch: pytest.Monk
     with Dataset(writer.path, full_res_only=False) as dataset:
         assert len(dataset) == len(GRID)
         assert dataset.finished
-    assert repair(writer.path).actions == ["resolution levels: made again from full resolution, because they could not be written"]
+    assert repair(writer.path).actions == ["resolution levels: made again from full resolution, because they were not finished"]
     if at_once:
         assert rebuild_pyramid(writer.path) == 2
     else:
@@ -389,3 +390,11 @@ def test_a_level_is_there_from_its_first_tile_on(tmp_path: Path, monkeypatch: py
     path = write(tmp_path, [(0, 0), (0, 7)])
     assert list(seen.values()) == [False] * 3
     assert check_levels(path) == 3
+
+
+@pytest.mark.parametrize("most", [-1, "x", 1.5, True])
+def test_numbers_of_levels_that_make_no_sense(tmp_path: Path, most: Any) -> None:
+    path = write(tmp_path, GRID)
+    with pytest.raises(ValueError, match=re.escape(f"max_multi_res_index is {most!r}: it must be the number of the coarsest level")):
+        rebuild_pyramid(path, most)
+    assert check_levels(path) == 2

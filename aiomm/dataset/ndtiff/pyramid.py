@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import json
+import re
 import shutil
 import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aiomm.dataset.damage import repair_command
+from aiomm.dataset.damage import alone, gone_on_error, repair_command
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import as_mapping, check_axes, check_pixels
+from aiomm.dataset.locking import FolderLock
 from aiomm.dataset.ndtiff import display
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.level import unshown
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Frame, OnSaved
 
 MISSING: Final = ".levels-missing"
-"""A file, for other readers open every folder: the levels were to be there, and could not be written."""
+"""A file, for other readers open every folder: there from before levels are made until they are whole. It says how many are wanted."""
 
 
 class PyramidWriter:
@@ -82,9 +86,7 @@ class PyramidWriter:
             if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 0:
                 raise ValueError(f"overlap is {overlap!r}: it must be a number of pixels, or two (x, y), 0 or more")
         self._overlap = (down, across)
-        most = max_multi_res_index
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
-            raise ValueError(f"max_multi_res_index is {most!r}: it must be the number of the coarsest level, 0 or more, or None")
+        check_most(max_multi_res_index)
         self._user_on_saved = on_saved
         self._sync = options.get("durability", "none") != "none"
         self._lock = threading.Lock()
@@ -98,7 +100,16 @@ class PyramidWriter:
         self.path: Path = self._full.path
         self.dataset: Dataset = self._full.dataset
         """The live dataset on what is saved, at full resolution."""
-        self._builder = LevelsBuilder(self.path, name, self.dataset, most)
+        try:
+            if max_multi_res_index != 0:
+                note_levels(self.path, max_multi_res_index)
+            self._builder = LevelsBuilder(self.path, name, self.dataset, max_multi_res_index)
+            self._held = FolderLock(self.path, alone=False)  # until the levels have ended as well
+        except BaseException as error:
+            self._full.finish()
+            if not isinstance(error, OSError):
+                raise
+            raise StorageError(f"cannot make a dataset {name!r} in {directory}: {error.strerror or error}") from error
         self._thread = threading.Thread(target=self._build, name=f"aiomm-pyramid-{self.path.name}", daemon=True)
         self._thread.start()
 
@@ -185,13 +196,19 @@ class PyramidWriter:
             self._builder.flush()
             self._builder.close(sync=self._sync)
             move_settings(self.path)
+            forget_levels(self.path)
         except BaseException as error:  # also a bug: levels are never worth an image
             self._drop()
             way = "rebuild_pyramid() makes them again"
-            if self._noted():
+            if self._stopped:  # nobody misses those of what was given up
+                with contextlib.suppress(OSError):
+                    forget_levels(self.path)
+            else:
                 way = f"{repair_command(self.path)} or {way}"
             self._error = StorageError(f"{self.path}: every tile is saved, but the resolution levels are not: {error}; {way}")
             self._error.__cause__ = error
+        finally:
+            self._held.release()
 
     def _follow(self) -> None:
         """Take in what is saved, as it is saved, until the end."""
@@ -220,15 +237,60 @@ class PyramidWriter:
         for folder in level_folders(self.path):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _noted(self) -> bool:
-        """Note, for repair, that the levels were to be there; say whether it could be. Nobody misses those of what was given up."""
-        if self._stopped:
-            return False
-        try:
-            (self.path / MISSING).touch()
-        except OSError:
-            return False
-        return True
+
+def check_most(most: object) -> None:
+    """Refuse what is no number of levels.
+
+    Raises
+    ------
+    ValueError
+        It says what would be right.
+    """
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+        raise ValueError(f"max_multi_res_index is {most!r}: it must be the number of the coarsest level, 0 or more, or None")
+
+
+def note_levels(path: Path, most: int | None) -> None:
+    """Note how many levels a dataset is to have, so that repair makes them if whoever begins now does not come to it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    note = path / MISSING
+    with contextlib.nullcontext() if note.exists() else gone_on_error(note):
+        note.write_text(json.dumps(most))
+
+
+def noted_levels(path: Path) -> int | None:
+    """How many levels a note asks for; None if it does not say."""
+    try:
+        most = json.loads((path / MISSING).read_text())
+        check_most(most)
+    except (OSError, ValueError, RecursionError):
+        return None
+    found: int | None = most
+    return found
+
+
+def forget_levels(path: Path) -> None:
+    """Take the note away: the levels are whole."""
+    (path / MISSING).unlink(missing_ok=True)
+
+
+def left_over(path: Path) -> list[Path]:
+    """Folders beside a dataset in which its levels were being made, by somebody who was killed."""
+    name = re.compile(re.escape(_workplace(path)) + r"[a-z0-9_]{8}")  # as tempfile names them
+    try:
+        found = list(path.parent.glob(glob.escape(_workplace(path)) + "*"))
+    except OSError:
+        return []
+    return sorted(entry for entry in found if name.fullmatch(entry.name) and entry.is_dir())
+
+
+def _workplace(path: Path) -> str:
+    return f".{path.name}-levels-"
 
 
 def level_folders(path: Path) -> list[Path]:
@@ -250,6 +312,7 @@ def complete_pyramid(path: Path, max_multi_res_index: int | None) -> None:
     NDTiffStorage has taken no notice of the number of levels since it makes them as its viewer asks for them.
     """
     if max_multi_res_index != 0 and not level_folders(path):
+        note_levels(path, max_multi_res_index)
         rebuild_pyramid(path, max_multi_res_index)
 
 
@@ -272,19 +335,36 @@ def rebuild_pyramid(path: str | os.PathLike[str], max_multi_res_index: int | Non
 
     Raises
     ------
+    ValueError
+        ``max_multi_res_index`` is no number of levels.
     DatasetFormatError
         It is not a tiled NDTiff dataset.
     UnsupportedError
         It is one of version 2, which aiomm only reads.
     StorageError
-        The levels cannot be written. The old ones are still there.
+        The levels cannot be written, and the old ones are still there; or somebody writes to the dataset.
     """
+    check_most(max_multi_res_index)
     base = Path(path).absolute()
+    if not (base / ndtiff.FULL_RESOLUTION).is_dir():
+        raise not_tiled(base)
+    with alone(base, "rebuild"):
+        for folder in left_over(base):
+            shutil.rmtree(folder, ignore_errors=True)
+        return make_levels(base, max_multi_res_index)
+
+
+def not_tiled(base: Path) -> DatasetFormatError:
+    """Make the error for a dataset without levels."""
+    return DatasetFormatError(f"{base}: there is no folder {ndtiff.FULL_RESOLUTION!r} in it, so it is not a tiled NDTiff dataset")
+
+
+def make_levels(base: Path, most: int | None) -> int:
+    """Make the levels again of a dataset that is kept for oneself; see `rebuild_pyramid`."""
     full = base / ndtiff.FULL_RESOLUTION
-    if not full.is_dir():
-        raise DatasetFormatError(f"{base}: there is no folder {ndtiff.FULL_RESOLUTION!r} in it, so it is not a tiled NDTiff dataset")
     store = open_folder(full)
     if store.version is None:
+        forget_levels(base)
         return 0  # Java has made no file: there never was an image
     if store.version[0] < 3:
         raise UnsupportedError(f"{base} is NDTiff {store.version[0]}.{store.version[1]}: levels are made for version 3 only")
@@ -292,8 +372,8 @@ def rebuild_pyramid(path: str | os.PathLike[str], max_multi_res_index: int | Non
     prefix = store.files[0].rpartition("_NDTiffStack")[0] if store.files else base.name
     with dataset:
         try:
-            with tempfile.TemporaryDirectory(prefix=f".{base.name}-levels-", dir=base.parent, ignore_cleanup_errors=True) as folder:
-                return _make_levels(base, Path(folder), prefix, dataset, store.index.winners().tolist(), max_multi_res_index)
+            with tempfile.TemporaryDirectory(prefix=_workplace(base), dir=base.parent, ignore_cleanup_errors=True) as folder:
+                return _make_levels(base, Path(folder), prefix, dataset, store.index.winners().tolist(), most)
         except OSError as error:
             raise StorageError(f"cannot write the resolution levels of {base}: {error}") from error
 
@@ -310,9 +390,23 @@ def _make_levels(base: Path, work: Path, prefix: str, dataset: Dataset, rows: li
         raise DatasetFormatError(f"{base}: {error}") from None
     finally:
         builder.close(sync=True)
-    for number, old in enumerate(level_folders(base)):
-        old.rename(work / f"old-{number}")
+    note_levels(base, most)
     for number in range(1, count + 1):
-        level_folder(work, number).rename(level_folder(base, number))
-    (base / MISSING).unlink(missing_ok=True)
+        _swap(level_folder(work, number), level_folder(base, number), work / f"old-{number}")
+    kept = {level_folder(base, number) for number in range(1, count + 1)}
+    for number, old in enumerate(folder for folder in level_folders(base) if folder not in kept):
+        old.rename(work / f"spare-{number}")
+    forget_levels(base)
     return count
+
+
+def _swap(new: Path, place: Path, aside: Path) -> None:
+    """Put a new folder in the place of another one, if there is one; that goes aside, or stays if this fails."""
+    try:
+        if place.exists():
+            place.rename(aside)
+        new.rename(place)
+    except BaseException:
+        if aside.exists() and not place.exists():
+            aside.rename(place)
+        raise

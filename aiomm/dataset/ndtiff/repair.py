@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from aiomm.dataset.damage import KEPT, RepairReport, gone_on_error, keep, who_writes
+from aiomm.dataset.damage import KEPT, RepairReport, alone, gone_on_error, keep
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.aside import records_aside
 from aiomm.dataset.ndtiff.levels import levels_for
 from aiomm.dataset.ndtiff.output import UNNAMED, write_at
-from aiomm.dataset.ndtiff.pyramid import MISSING, level_folders, rebuild_pyramid
+from aiomm.dataset.ndtiff.pyramid import MISSING, left_over, level_folders, make_levels, note_levels, noted_levels
 from aiomm.dataset.ndtiff.reader import level_folder, open_folder
 from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.salvage import Image, Record, Tiff, axes_of, records_in
@@ -34,18 +35,23 @@ def repair_ndtiff(base: Path, *, dry_run: bool) -> RepairReport:
     full = base / ndtiff.FULL_RESOLUTION
     tiled = full.is_dir()
     report = RepairReport(base)
-    writer = who_writes(full if tiled else base)
-    if writer is not None:
-        raise StorageError(f"{base} is being written to, by process {writer}; repair it when the writer has ended")
-    folder = _Folder(full if tiled else base)
-    folder.examine(report)
-    rebuild = tiled and _levels_need_it(base, folder, report)
-    if dry_run or not report.needed:
-        return report
-    folder.apply()
-    if rebuild:
-        rebuild_pyramid(base, _levels_wanted(base))
-    report.applied = True
+    with alone(base, "repair"):
+        folder = _Folder(full if tiled else base)
+        folder.examine(report)
+        rebuild = tiled and _levels_need_it(base, folder, report)
+        leftover = left_over(base) if tiled else []
+        report.actions += [f"../{work.name}: removed, an interrupted repair has left it" for work in leftover]
+        if dry_run or not report.needed:
+            return report
+        if rebuild:
+            note_levels(base, noted_levels(base))  # before the index is whole: from then on nothing else tells that they are not
+            sync_folder(base)
+        folder.apply()
+        for work in leftover:
+            shutil.rmtree(work)
+        if rebuild:
+            make_levels(base, _levels_wanted(base))
+        report.applied = True
     return report
 
 
@@ -243,7 +249,7 @@ def _levels_need_it(base: Path, full: _Folder, report: RepairReport) -> bool:
     missing = (base / MISSING).is_file()
     if not levels and not missing:
         return False
-    why = "full resolution was repaired" if report.needed else "they could not be written" if missing else ""
+    why = "full resolution was repaired" if report.needed else "they were not finished" if missing else ""
     for number in range(1, len(levels) + 1):
         folder = level_folder(base, number)
         if not folder.is_dir():
@@ -264,7 +270,10 @@ def _levels_need_it(base: Path, full: _Folder, report: RepairReport) -> bool:
 
 
 def _levels_wanted(base: Path) -> int | None:
-    """How many levels to make: at least as many as there are."""
+    """How many levels to make: what was asked for; if nobody says, at least as many as there are."""
+    noted = noted_levels(base)
+    if noted is not None:
+        return noted
     index = open_folder(base / ndtiff.FULL_RESOLUTION).index
     if not {"row", "column"} <= index.types.keys():
         return None
