@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 SUMMARY = {"PixelSize_um": 0.5, "Prefix": "x"}
 CHANNELS = ["DAPI", "FITC", "Cy5"]
+WHO_WRITES = damage.who_writes
 
 
 @pytest.fixture(autouse=True)
 def nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking at all processes takes longer than all the rest."""
-    monkeypatch.setattr(module, "who_writes", lambda _: None)
+    monkeypatch.setattr(damage, "who_writes", lambda _: None)
 
 
 def place(kind: str, i: int) -> dict[str, Any]:
@@ -449,7 +450,7 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path, monkeyp
 
 
 def test_a_dataset_whose_writer_lives_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "who_writes", damage.who_writes)
+    monkeypatch.setattr(damage, "who_writes", WHO_WRITES)
     with OmeZarrWriter(tmp_path, "x") as writer:
         writer.put(frame("plain", 0))
         with pytest.raises(StorageError, match=f"by process {os.getpid()}"):
@@ -514,3 +515,19 @@ def test_fuzzed(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_fuzzed_at_length(tmp_path: Path, kind: str) -> None:
     fuzz(tmp_path, kind, random.Random(100 + KINDS.index(kind)), 1000)
+
+
+@pytest.mark.parametrize("place", ["[true]", "[1.0]"])
+def test_a_place_that_is_no_integer_is_damage(tmp_path: Path, place: str) -> None:
+    """It passes for one, and would be written again as Python says it."""
+    with OmeZarrWriter(tmp_path, "x", {}) as writer:
+        for t in range(4):
+            writer.put(Frame({"time": t}, image(t), {}))
+    log = writer.path / "index.ndjson"
+    log.write_text(log.read_text().replace('"index":[1]', f'"index":{place}').rsplit("\n", 3)[0] + "\n")
+    with pytest.raises(DatasetFormatError, match="line 3 is no record"):
+        Dataset(writer.path)
+    assert repair(writer.path, dry_run=False).images == 4
+    with Dataset(writer.path) as dataset:
+        assert [same(dataset.read_image(time=t), image(t)) for t in range(4)] == [True] * 4
+    assert not repair(writer.path).needed

@@ -158,18 +158,22 @@ def test_what_an_interrupted_rebuild_has_left_is_told_and_removed(tmp_path: Path
 
 
 KILLED = """
-import os, sys
+import os, sys, threading
 import numpy as np
 from aiomm.dataset import Frame, PyramidWriter
 from aiomm.dataset.ndtiff.levels import LevelsBuilder
 LevelsBuilder.add = lambda self, row: None  # it has not come to the levels
 most = None if sys.argv[2] == "None" else int(sys.argv[2])
-writer = PyramidWriter(sys.argv[1], "x", {}, max_multi_res_index=most)
+count, done = 0, threading.Event()
+def saved(frames):
+    global count
+    count += len(frames)
+    if count == 16:
+        done.set()
+writer = PyramidWriter(sys.argv[1], "x", {}, max_multi_res_index=most, on_saved=saved)
 for i in range(16):
     writer.put(Frame({"row": i // 4, "column": i % 4}, np.full((16, 24), i, np.uint16), {}))
-writer.dataset.read_row(0)
-while len(writer.dataset) < 16:
-    pass
+done.wait()
 os._exit(9)
 """
 

@@ -164,7 +164,7 @@ class Log:
 
     def _places(self, frames: list[Any]) -> np.ndarray:
         rows = [(frame["image"], 0, frame["offset"], *frame["metadata"], frame["bits"]) for frame in frames]
-        if set(map(type, chain.from_iterable(rows))) != {int}:
+        if set(map(type, chain(chain.from_iterable(rows), chain.from_iterable([frame["index"] for frame in frames])))) != {int}:
             raise ValueError("a place that is no number")
         table = np.array(rows, dtype=np.int64).reshape(len(rows), 6)
         if (table < 0).any():

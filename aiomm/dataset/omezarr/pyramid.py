@@ -24,7 +24,7 @@ from aiomm.dataset.whole import replace_json
 from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from aiomm.dataset.omezarr.layout import ImagePlan
@@ -227,6 +227,20 @@ def list_levels(group: Path, count: int, *, sync: bool) -> None:
     else:
         multiscale.pop("type", None)
     replace_json(group / ome.FILE, ome.group(attributes), sync=sync)
+
+
+def unlist_levels(path: Path, plans: Iterable[ImagePlan]) -> None:
+    """Have every image that can be read list full resolution alone: its levels are about to be wrong.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    for group in (path / plan.path for plan in plans):
+        if len(listed_levels(group)) > 1:
+            with contextlib.suppress(DatasetFormatError):
+                list_levels(group, 0, sync=True)
 
 
 def _want_levels(path: Path, count: int | None) -> None:

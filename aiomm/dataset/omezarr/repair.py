@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.dataset.damage import RepairReport, gone_on_error, keep, who_writes
+from aiomm.dataset.damage import RepairReport, alone, gone_on_error, keep
 from aiomm.dataset.ndtiff.output import UNNAMED
 from aiomm.dataset.omezarr import metadata as ome
 from aiomm.dataset.omezarr.checking import levels_in, levels_lack, levels_of, says, summary_in, too_long
 from aiomm.dataset.omezarr.documents import documents
 from aiomm.dataset.omezarr.frames import END, FRAMES_NAME, INDEX_NAME, pack_frame, pack_image
-from aiomm.dataset.omezarr.pyramid import build_levels, level_shapes
+from aiomm.dataset.omezarr.pyramid import build_levels, level_shapes, unlist_levels
 from aiomm.dataset.omezarr.salvage import Salvage
 from aiomm.dataset.omezarr.shard import PAGE, pack_index
 from aiomm.dataset.omezarr.store import open_log
@@ -31,18 +31,16 @@ PART = ".part"
 
 def repair_omezarr(base: Path, *, dry_run: bool) -> RepairReport:
     """Repair an OME-Zarr dataset that aiomm wrote; see `aiomm.dataset.repair`."""
-    writer = who_writes(base)
-    if writer is not None:
-        raise StorageError(f"{base} is being written to, by process {writer}; repair it when the writer has ended")
     report = RepairReport(base)
-    before = _state(base)
-    work = _Repair(base, report)
-    if _state(base) != before:
-        raise StorageError(f"{base} is being written to; repair it when the writer has ended")
-    if dry_run or not report.needed:
-        return report
-    work.apply()
-    report.applied = True
+    with alone(base, "repair"):
+        before = _state(base)
+        work = _Repair(base, report)
+        if _state(base) != before:
+            raise StorageError(f"{base} is being written to; repair it when the writer has ended")
+        if dry_run or not report.needed:
+            return report
+        work.apply()
+        report.applied = True
     return report
 
 
@@ -153,6 +151,8 @@ class _Repair:
 
     def apply(self) -> None:
         """Write in the order of a writer, so that at every moment nothing says more than there is."""
+        if self._build:  # before what they are made from changes: from then on this alone tells that they are not whole
+            unlist_levels(self._base, [plan for plan in self._found.plans if plan.path not in self._documents])
         for shard, page in self._shards:
             with shard.path.open("r+b") as file:
                 keep(shard.path, file.read(PAGE))
