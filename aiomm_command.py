@@ -28,7 +28,18 @@ def main() -> None:
                 _usual.append((number, signal.signal(number, leave)))
         from aiomm.cli import main as command
 
-        command()
+        code = 1
+        try:
+            command()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+            raise
+        except KeyboardInterrupt:
+            code = 130
+            raise
+        finally:
+            ended(code)
     except KeyboardInterrupt:
         say("aiomm: stopped\n")
         sys.exit(130)
@@ -40,6 +51,16 @@ def begun() -> None:
 
     while _usual:
         signal.signal(*_usual.pop())
+
+
+def ended(code: int) -> None:
+    """From here on there is nothing to interrupt: a signal ends what is left of the process, with the exit code that it has earned."""
+    import signal
+
+    begun()
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is handler:
+            signal.signal(number, lambda *_: os._exit(code))
 
 
 def leave(number: int, frame: FrameType | None) -> None:

@@ -124,19 +124,19 @@ def acquire(
 
 @app.command(epilog=EPILOG)
 def info(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a dataset.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Folder of a dataset.")],
     debug: Debug = False,
 ) -> None:
     """Say what is in a dataset: axes, sizes, pixel type, channels, and whether it was finished."""
     from aiomm.cli.info import describe
 
     with errors_as_sentences(debug):
-        typer.echo(describe(dataset))
+        typer.echo(describe(arguments.path("DATASET", dataset)))
 
 
 @app.command("repair", epilog=EPILOG)
 def repair_command(
-    dataset: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a dataset, NDTiff or OME-Zarr, that nobody writes to.")],
+    dataset: Annotated[str, typer.Argument(metavar="PATH", help="Folder of a dataset, NDTiff or OME-Zarr, that nobody writes to.")],
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, it is only said what would be done.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -147,7 +147,7 @@ def repair_command(
     from aiomm.cli.repair import repair_dataset
 
     with errors_as_sentences(debug):
-        text, whole = repair_dataset(dataset, apply)
+        text, whole = repair_dataset(arguments.path("PATH", dataset), apply)
         typer.echo(text)
     if not whole:
         raise typer.Exit(Exit.FAILED)
@@ -155,8 +155,8 @@ def repair_command(
 
 @app.command("convert", epilog=EPILOG)
 def convert_command(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of a dataset.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The new dataset; there must be nothing of this name.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="Folder of a dataset.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The new dataset; there must be nothing of this name.")],
     to: Annotated[
         Literal["ndtiff", "ome-zarr", "ome-tiff"] | None,
         typer.Option(help="What to make; if not given, OUT says it: .zarr, .ome.tif, otherwise NDTiff."),
@@ -171,7 +171,8 @@ def convert_command(
     from aiomm.cli.convert import convert_dataset
 
     with errors_as_sentences(debug):
-        typer.echo(convert_dataset(source, target, to, verify, Console(stderr=True)))
+        old, new = arguments.path("IN", source), arguments.path("OUT", target)
+        convert_dataset(old, new, to, verify, Console(stderr=True), typer.echo)
 
 
 @app.command("doctor", epilog=EPILOG)

@@ -18,6 +18,13 @@ def folder(text: str) -> Path:
     return path
 
 
+def path(name: str, text: str) -> Path:
+    """Read the path of a dataset, which is an argument of this name."""
+    if not text.strip():
+        raise UsageError(f"{name} is empty: it is the path of a dataset; . is the folder you are in")
+    return Path(text)
+
+
 def microscope(config: str | None, port: int | None) -> str | int:
     """Read which microscope it is: a configuration to load in this process, or the port of a running Micro-Manager."""
     if port is None:

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aiomm.cli.exits import Interrupted, UsageError
 from aiomm.cli.progress import REFRESH, RateColumn
-from aiomm.dataset import convert
+from aiomm.dataset.apart import Stop, Stopped
+from aiomm.dataset.convert import convert_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,16 +23,18 @@ if TYPE_CHECKING:
     from aiomm.dataset.convert import Conversion, Target
 
 
-def convert_dataset(source: Path, target: Path, to: Target | None, verify: bool, console: Console) -> str:
-    """Convert; give the text to print."""
-    try:
-        with interruptible(), progress_bar(console) as told:
-            done = convert(source, target, to, verify=verify, progress=told)
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"{target} was not made; {source} is as it was", terminated=isinstance(error, Terminated)) from None
-    except (ValueError, ImportError) as error:
-        raise UsageError(str(error)) from error
-    return said(done)
+def convert_dataset(source: Path, target: Path, to: Target | None, verify: bool, console: Console, say: Callable[[str], None]) -> None:
+    """Convert, and say what was made. A signal that comes when it is whole changes nothing of that."""
+    stop = Stop()
+    with interruptible(stop) as came:
+        try:
+            with progress_bar(console) as told:
+                done = convert_until(stop, source, target, to, verify, told)
+        except Stopped:
+            raise Interrupted(f"{target} was not made; {source} is as it was", terminated=came[0] == signal.SIGTERM) from None
+        except (ValueError, ImportError) as error:
+            raise UsageError(str(error)) from error
+        say(said(done))
 
 
 def said(done: Conversion) -> str:
@@ -40,22 +43,22 @@ def said(done: Conversion) -> str:
     return f"{done.path}: {images} as {done.format}{', verified' if done.verified else ''}"
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
-
-
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does: nothing half done stays."""
+def interruptible(stop: Stop) -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM ask to stop, wherever they come; the body gets those that came. Those that are ignored stay so."""
+    came: list[int] = []
 
-    def stop(*_: Any) -> None:
-        raise Terminated
+    def ask(number: int, _: object) -> None:
+        came.append(number)
+        stop.set()
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, ask) for number in numbers}
     try:
-        yield
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 @contextlib.contextmanager

@@ -92,5 +92,8 @@ def apart(work: Callable[[], T], stop: Stop, name: str) -> T:
         raise
     thread.join()
     if errors:
-        raise errors[0]
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()
     return results[0]

@@ -9,17 +9,16 @@ import os
 import re
 import secrets
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 import numpy as np
 
 from aiomm.dataset import ometiff
+from aiomm.dataset.apart import Stop, apart
 from aiomm.dataset.encode import encode_metadata
-from aiomm.dataset.kinds import require_dataset
+from aiomm.dataset.kinds import given_path, require_dataset
 from aiomm.dataset.ndtiff.levels import overlap_of
 from aiomm.dataset.ndtiff.pyramid import PyramidWriter
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
@@ -29,6 +28,8 @@ from aiomm.dataset.storage import Frame
 from aiomm.errors import DatasetFormatError, StorageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiomm.dataset.storage import Store, Writer
 
 Target = Literal["ndtiff", "ome-zarr", "ome-tiff"]
@@ -61,10 +62,6 @@ class Conversion:
     verified: bool
 
 
-class Stopped(Exception):
-    """The conversion was asked to stop."""
-
-
 def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -76,7 +73,7 @@ def convert(
     """Convert a dataset.
 
     The new dataset gets its name when it is whole, and has been compared if ``verify``; until then it is in a hidden
-    folder beside it. An error or an interrupt leaves nothing. The source is only read.
+    folder beside it. An error or an interrupt leaves nothing, unless the new dataset was whole already. The source is only read.
 
     Pixels, axes, image metadata, summary metadata and bit depths are carried over; of an image saved twice, the last copy.
     Resolution levels of tiled datasets are built anew. OME-TIFF has a series for each position, tile and the like;
@@ -93,7 +90,7 @@ def convert(
     verify : bool
         Read every image back and compare pixels, axes and metadata.
     progress : callable, optional
-        ``progress(stage, done, total)`` after each image; the stage is "converting" or "verifying".
+        ``progress(stage, done, total)`` after each image, on a thread of the conversion; the stage is "converting" or "verifying".
 
     Raises
     ------
@@ -104,7 +101,32 @@ def convert(
     ImportError
         OME-TIFF needs tifffile: ``pip install aiomm[ome-tiff]``.
     """
-    return _convert(Path(source).absolute(), Path(target).absolute(), to, verify, progress or _silent)
+    return convert_until(Stop(), source, target, to, verify, progress)
+
+
+def convert_until(
+    stop: Stop,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    to: Target | None,
+    verify: bool,
+    progress: Progress | None,
+) -> Conversion:
+    """Convert a dataset unless asked to stop before it is whole; see `convert`.
+
+    Raises
+    ------
+    Stopped
+        It was asked to; nothing is left.
+    """
+
+    def told(stage: str, done: int, total: int) -> None:
+        stop.check()
+        if progress is not None:
+            progress(stage, done, total)
+
+    old, new = given_path("source", source), given_path("target", target)
+    return apart(lambda: _convert(old, new, to, verify, told, stop), stop, "aiomm-convert")
 
 
 async def convert_async(
@@ -119,29 +141,18 @@ async def convert_async(
 
     Cancelling it ends the conversion at the next image and leaves nothing. ``progress`` is called on a thread.
     """
-    stop = threading.Event()
-
-    def report(stage: str, done: int, total: int) -> None:
-        if stop.is_set():
-            raise Stopped
-        if progress is not None:
-            progress(stage, done, total)
-
-    work = asyncio.ensure_future(asyncio.to_thread(convert, source, target, to, verify=verify, progress=report))
+    stop = Stop()
+    work = asyncio.ensure_future(asyncio.to_thread(convert_until, stop, source, target, to, verify, progress))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        stop.set()
-        while not work.done():
+        asked = asyncio.ensure_future(asyncio.to_thread(stop.set))
+        while not (work.done() and asked.done()):
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
+                await asyncio.wait([work, asked])
         if work.exception() is None and not work.cancelled():  # it was done before it heard of it
             _remove(work.result().path)
         raise
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass
 
 
 def format_of(target: Path, to: str | None) -> Target:
@@ -156,8 +167,9 @@ def format_of(target: Path, to: str | None) -> Target:
     return cast("Target", to)
 
 
-def _convert(source: Path, target: Path, to: str | None, verify: bool, progress: Progress) -> Conversion:
+def _convert(source: Path, target: Path, to: str | None, verify: bool, progress: Progress, stop: Stop) -> Conversion:
     kind = format_of(target, to)
+    _name_of(target)
     _check_target(source, target)
     with contextlib.ExitStack() as stack:
         store = open_stores(source, full_res_only=True)[0]
@@ -176,10 +188,11 @@ def _convert(source: Path, target: Path, to: str | None, verify: bool, progress:
             made = sorted(work.iterdir(), reverse=True)
             names = [target.parent / part.name for part in made]
         else:
-            made = [_write(store, rows, work, target, kind, progress)]
+            made = [_write(store, rows, work, target, kind, progress, stop)]
             names = [target]
             if verify:
                 _compare(store, rows, made[0], progress)
+        stop.check()
         _give_names(made, names)
     return Conversion(target, kind, len(rows), verify)
 
@@ -208,8 +221,9 @@ def _check_target(source: Path, target: Path) -> None:
         raise StorageError(f"{target} cannot be made: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target, progress: Progress) -> Path:
+def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target, progress: Progress, stop: Stop) -> Path:
     writer = _writer(store, rows, work, target, kind)
+    stop.then(writer.give_up)
     try:
         for done, row in enumerate(rows, 1):
             metadata = store.metadata(row)
@@ -220,12 +234,13 @@ def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target
             except (TypeError, ValueError) as error:
                 raise DatasetFormatError(f"image {frame.axes} cannot be written as {kind}: {error}") from error
             progress("converting", done, len(rows))
+        writer.finish()
     except BaseException:
         writer.give_up()
         with contextlib.suppress(StorageError):
             writer.finish()
+        stop.check()
         raise
-    writer.finish()
     return cast("Path", cast("Any", writer).path)
 
 
@@ -233,10 +248,7 @@ def _writer(store: Store, rows: list[int], work: Path, target: Path, kind: Targe
     """Make a writer for a new dataset somewhere in ``work``."""
     summary = dict(store.summary)
     tiled = bool(summary.pop("TiledImageStorage", False))
-    name = target.name
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    name = _NUMBER.sub("", name) or name
+    name = _name_of(target)
     shape, dtype = store.shape_of(rows[0]) if rows else ((1, 1), np.dtype(np.uint8))
     size = int(np.prod(shape)) * dtype.itemsize
     room = int(min(500, max(8, 64 * 2**20 // size)))  # frames on their way
@@ -249,6 +261,22 @@ def _writer(store: Store, rows: list[int], work: Path, target: Path, kind: Targe
             raise DatasetFormatError(f"{store.path}: {error}") from None
         return PyramidWriter(work, name, summary, overlap=(across, down), queue_size=room)
     return NDTiffWriter(work, name, summary, queue_size=room)
+
+
+def _name_of(target: Path) -> str:
+    """Name of a dataset in a folder of this name.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    name = target.name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    if not name:
+        raise ValueError(f"target is {str(target)!r}: there is no name before {target.name}; cells{target.name} has one")
+    return _NUMBER.sub("", name) or name
 
 
 def _compare(store: Store, rows: list[int], made: Path, progress: Progress) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum, auto
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiomm.dataset.damage import repair_command
@@ -15,9 +17,23 @@ from aiomm.errors import DatasetFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _MOST_NAMED: Final = 12
+
+
+def given_path(name: str, value: object) -> Path:
+    """Make a path of what was given as one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none, or says nothing; the message has its name.
+    """
+    if not isinstance(value, (str, os.PathLike)) or isinstance(path := os.fspath(value), bytes):
+        raise TypeError(f"{name} is {value!r}: it must be a path, as a string or a pathlib.Path is")
+    if not path:
+        raise ValueError(f"{name} is empty: it must be the path of a dataset; '.' is the folder you are in")
+    return Path(path).absolute()
 
 
 class Kind(Enum):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiomm.dataset.kinds import Kind, kind_of, no_dataset
+from aiomm.dataset.kinds import Kind, given_path, kind_of, no_dataset
 from aiomm.dataset.ndtiff.repair import repair_ndtiff
 from aiomm.dataset.omezarr.repair import repair_omezarr
 from aiomm.dataset.opening import reading
@@ -41,7 +40,7 @@ def repair(path: str | os.PathLike[str], dry_run: bool = True) -> RepairReport:
     StorageError
         The dataset is being written to, or a file cannot be read or changed.
     """
-    base = Path(path).absolute()
+    base = given_path("path", path)
     with reading(base):
         kind = kind_of(base)
     try:

@@ -117,3 +117,11 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     assert b"was not made" in screen
     assert screen.rindex(b"\x1b[?25h") > screen.rfind(b"\x1b[?25l")  # the cursor is back
     assert [p.name for p in tmp_path.iterdir()] == ["cells_1"]
+
+
+@pytest.mark.parametrize("arguments", [("info", ""), ("repair", ""), ("convert", "", "x"), ("convert", "x", ""), ("repair", " ")])
+def test_an_empty_path_is_refused(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write(tmp_path))
+    result = CliRunner().invoke(app, list(arguments))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert " is empty: it is the path of a dataset" in result.stderr

@@ -50,7 +50,7 @@ def test_a_writer_that_lives(tmp_path: Path, make: str, end: str) -> None:
             with pytest.raises(StorageError, match="being written to, by another process of this machine; repair it when"):
                 repair(tmp_path / "x_1", dry_run=dry_run)
         if make == "PyramidWriter":
-            with pytest.raises(StorageError, match="being written to.*rebuild it when"):
+            with pytest.raises(StorageError, match=r"being written to.*rebuild it when"):
                 rebuild_pyramid(tmp_path / "x_1")
         process.stdin.write(b"\n")
         process.stdin.flush()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zarr
 
-import aiomm.dataset.omezarr.repair as module
 from aiomm.dataset import Dataset, Frame, OmeZarrWriter, RepairReport, damage, repair
 from aiomm.dataset.omezarr.pyramid import build_levels
 from aiomm.errors import DatasetFormatError, StorageError, UnsupportedError

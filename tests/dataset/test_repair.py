@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import aiomm.dataset.ndtiff.repair as module
-from aiomm.dataset import Dataset, Frame, NDTiffWriter, PyramidWriter, repair
+from aiomm.dataset import Dataset, Frame, NDTiffWriter, PyramidWriter, rebuild_pyramid, repair
 from aiomm.errors import DatasetFormatError, StorageError, UnsupportedError
 from tests.dataset.support import image, ndstorage_dataset, samples
 
@@ -468,3 +468,10 @@ def test_records_of_what_has_moved_are_taken_out(tmp_path: Path) -> None:
         assert len(dataset) == 21
         for i in range(20):
             assert np.array_equal(dataset.read_image(**frame(i).axes), frame(i).pixels)
+
+
+@pytest.mark.parametrize("given", [None, 3, b"x", ""])
+def test_what_is_no_path(given: Any) -> None:
+    for work in (repair, rebuild_pyramid):
+        with pytest.raises((TypeError, ValueError), match=r"^path is (empty|.*: it must be a path)"):
+            work(given)

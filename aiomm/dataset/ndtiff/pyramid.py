@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiomm.dataset.damage import alone, gone_on_error, repair_command
 from aiomm.dataset.dataset import Dataset
 from aiomm.dataset.encode import as_mapping, check_axes, check_pixels
+from aiomm.dataset.kinds import given_path
 from aiomm.dataset.locking import FolderLock
 from aiomm.dataset.ndtiff import display
 from aiomm.dataset.ndtiff import format as ndtiff
@@ -345,7 +346,7 @@ def rebuild_pyramid(path: str | os.PathLike[str], max_multi_res_index: int | Non
         The levels cannot be written, and the old ones are still there; or somebody writes to the dataset.
     """
     check_most(max_multi_res_index)
-    base = Path(path).absolute()
+    base = given_path("path", path)
     if not (base / ndtiff.FULL_RESOLUTION).is_dir():
         raise not_tiled(base)
     with alone(base, "rebuild"):
