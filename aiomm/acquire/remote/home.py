@@ -22,6 +22,7 @@ from aiomm.acquire.remote.drive import drive
 from aiomm.acquire.remote.ending import end_failed_storage, ended_by_java, quietly, writing_failure
 from aiomm.acquire.remote.engine import JavaEngine
 from aiomm.acquire.remote.events import restore_text
+from aiomm.acquire.remote.folders import choosing_folder
 from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
 from aiomm.acquire.remote.session import JavaSession, Wanted
@@ -160,7 +161,8 @@ class JavaHome:
         engine.direct = not wanted.images
         engine.images_over = not wanted.images
         if not java_saves:
-            await open_storage(run, target, session.summary, processed=processed)
+            async with choosing_folder(self.owner):
+                await open_storage(run, target, session.summary, processed=processed)
             return
         assert session.path is not None
         self._writer = writer = JavaWriter(

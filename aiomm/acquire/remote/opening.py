@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.acquire.remote.ending import close_unused, end_mute, quietly
 from aiomm.acquire.remote.events import excuse
+from aiomm.acquire.remote.folders import choosing_folder
 from aiomm.acquire.remote.gate import Gate
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
 from aiomm.bridge import wire
@@ -227,8 +228,10 @@ class Opening:
         if wanted.tiling is not None:
             x, y, level = wanted.tiling
             method, arguments = "createTiledAcquisition", [*arguments, True, x, y, -1 if level is None else level]
+        alone = contextlib.nullcontext() if wanted.directory is None else choosing_folder(bridge)
         try:
-            self._acquisition = self._made.acquisition = await factory.call(method, [*arguments, wanted.queue_size, wanted.debug])
+            async with alone:
+                self._acquisition = self._made.acquisition = await factory.call(method, [*arguments, wanted.queue_size, wanted.debug])
         except JavaException:
             await self._end_half()
             raise
