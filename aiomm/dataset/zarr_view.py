@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,7 @@ from aiomm.dataset.tiles import TileSource, overlap_at, shown
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -29,6 +31,31 @@ FILE: Final = "zarr.json"
 MOST_PLACES: Final = 50_000_000
 _OURS: Final = {"time": "t", "channel": "c", "z": "z"}
 _TYPES: Final = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+class _Readers:
+    """Threads that read the chunks of all views.
+
+    Such a read may wait for zarr-python, which reads in the threads of its own loop: in those of the loop that asked for the
+    chunk, which may be the same one, there would be none left for what is waited for.
+    """
+
+    def __init__(self) -> None:
+        self._pool = self._new()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)  # threads are not forked
+
+    def _new(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4), thread_name_prefix="aiomm-view")
+
+    def _renew(self) -> None:
+        self._pool = self._new()
+
+    async def run(self, read: Callable[[], bytes]) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+
+
+_readers: Final = _Readers()
 
 
 @dataclass
@@ -112,16 +139,14 @@ class DatasetStore(Store):
             return None
         return level, where
 
-    def _read(self, level: Level, where: tuple[int, ...]) -> bytes:
-        return level.read(where).tobytes()
-
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         data = self._documents.get(key)
         if data is None:
             chunk = self._chunk(key)
             if chunk is None:
                 return None
-            data = await asyncio.to_thread(self._read, *chunk)
+            level, where = chunk
+            data = await _readers.run(lambda: level.read(where).tobytes())
         if isinstance(byte_range, RangeByteRequest):
             data = data[byte_range.start : byte_range.end]
         elif isinstance(byte_range, OffsetByteRequest):

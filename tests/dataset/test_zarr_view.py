@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import subprocess
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -272,3 +274,38 @@ def test_ten_million_places_are_a_few_numbers_each() -> None:
         tracemalloc.stop()
     assert peak < 12 * count**2
     assert repr(store) == "<DatasetStore: 1 arrays>"
+
+
+_MANY_AT_ONCE = """
+import os, sys
+os.cpu_count = lambda: 1  # as few threads as there can be
+import dask, dask.array as da, numpy as np
+from aiomm.dataset import Dataset, Frame, OmeZarrWriter
+
+which, folder = sys.argv[1:]
+tile = {} if which == "foreign" else {"row": 0, "column": 0}
+overlap = {"GridPixelOverlapX": 0, "GridPixelOverlapY": 0}
+with OmeZarrWriter(folder, "x", overlap, levels=1) as writer:
+    for t in range(40):
+        writer.put(Frame({"time": t, **tile}, np.full((8, 8), t, np.uint16), {}))
+if which == "foreign":
+    os.remove(writer.path / "index.ndjson")
+array = Dataset(writer.path, full_res_only=which == "foreign").as_zarr()["0" if which == "foreign" else "1"]
+whole = array[...]
+assert np.unique(whole).tolist() == list(range(40))
+if hasattr(os, "fork"):
+    import warnings
+    warnings.simplefilter("ignore")  # of forks where there are threads: it is what is tried
+    if not (child := os.fork()):
+        os._exit(int(not np.array_equal(array[...], whole)))
+    assert os.waitpid(child, 0)[1] == 0
+with dask.config.set(num_workers=16):
+    assert np.array_equal(da.from_zarr(array, chunks=(20, *array.shape[1:])).compute(), whole)
+print("read")
+"""
+
+
+@pytest.mark.parametrize("which", ["foreign", "level"])
+def test_many_chunks_of_zarr_arrays_are_read_at_once(tmp_path: Path, which: str) -> None:
+    found = subprocess.run([sys.executable, "-c", _MANY_AT_ONCE, which, tmp_path], capture_output=True, text=True, timeout=25, check=False)
+    assert (found.stderr, found.stdout, found.returncode) == ("", "read\n", 0)
