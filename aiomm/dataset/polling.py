@@ -73,20 +73,18 @@ class Follower:
     def __init__(self, path: Path, tail: Tail, ended: bool) -> None:
         self.path = path
         self.store = tail.store
-        self._tail = tail
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="aiomm-follow", daemon=True)
         if ended:
             self.store.finish()
         else:
-            self._thread.start()
+            threading.Thread(target=self._run, args=(tail,), name="aiomm-follow", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more. Returns at once; the thread ends with its sleep."""
+        """Look no more. Returns at once; the thread ends with its sleep, and lets go of the file that it looks into."""
         self._stopped = True
 
-    def _run(self) -> None:
-        growth, tail, pace = self.store.index.growth, self._tail, Pace(time.monotonic())
+    def _run(self, tail: Tail) -> None:
+        growth, pace = self.store.index.growth, Pace(time.monotonic())
         try:
             while not self._stopped:
                 time.sleep(QUICK if tail.pending else pace.delay(time.monotonic()))
@@ -136,17 +134,37 @@ def open_live(path: Path, wait: float, given_up: threading.Event | None = None) 
 
 
 async def open_live_async(path: Path, wait: float) -> Follower:
-    """Open without blocking the event loop; see `open_live`."""
+    """Open without blocking the event loop, nor a thread of its executor, which others need; see `open_live`."""
     given_up = threading.Event()
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[Follower] = loop.create_future()
 
-    def opened() -> Follower:
-        follower = open_live(path, wait, given_up)
-        if given_up.is_set():  # cancelled meanwhile: nobody takes it
-            follower.stop()
-        return follower
+    def tell(follower: Follower | None, error: BaseException | None) -> None:
+        if opened.done():  # cancelled meanwhile: nobody takes it
+            if follower is not None:
+                follower.stop()
+        elif follower is not None:
+            opened.set_result(follower)
+        else:
+            opened.set_exception(error or RuntimeError("nothing was opened"))
 
+    def run() -> None:
+        follower: Follower | None = None
+        failure: BaseException | None = None
+        try:
+            follower = open_live(path, wait, given_up)
+        except BaseException as error:
+            failure = error
+        try:
+            loop.call_soon_threadsafe(tell, follower, failure)
+        except RuntimeError:  # that loop was closed, and who waited with it
+            if follower is not None:
+                follower.stop()
+        finally:
+            failure = None  # which holds this frame
+
+    threading.Thread(target=run, name="aiomm-open", daemon=True).start()
     try:
-        return await asyncio.to_thread(opened)
-    except BaseException:
+        return await opened
+    finally:
         given_up.set()
-        raise

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,8 @@ async def waiting(dataset: Dataset, count: int = 1) -> None:
     await until(lambda: dataset._store.index.growth.waiting == count)
 
 
-def followers() -> int:
-    return sum(thread.name == "aiomm-follow" for thread in threading.enumerate())
+def followers(name: str = "aiomm-follow") -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
 
 
 @asynccontextmanager
@@ -505,7 +506,7 @@ async def test_a_damaged_record_is_an_error_after_a_while(tmp_path: Path, source
             await waiting(dataset, 2)
             os.pwrite(replay.fd, b"\x07\0\0\0garbage, and more of it" * 10, replay.at)
             for task in watches:
-                with pytest.raises(DatasetFormatError, match="the index is damaged there"):
+                with pytest.raises(DatasetFormatError, match=f"byte {replay.at}: .* the index is damaged there"):
                     await task
             assert same(dataset.read_row(0)[0], image_of(0))
         with pytest.raises(DatasetFormatError, match="damaged"):
@@ -590,18 +591,54 @@ async def test_waiting_for_a_folder_ends(tmp_path: Path) -> None:
         await Dataset.open(path, live=True)
     with pytest.raises(DatasetFormatError, match=r"there is no such folder \(waited 0.03 s\)"):
         await Dataset.open(path, live=True, wait=0.03)
-    threads = threading.active_count()
-    task = asyncio.create_task(Dataset.open(path, live=True, wait=math.inf))
-    await asyncio.sleep(0.05)
-    path.mkdir()
-    await asyncio.sleep(0.05)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await asyncio.to_thread(lambda: True)  # the pool has a thread that is free
-    assert threading.active_count() <= threads + 2
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as pool:
+        loop.set_default_executor(pool)
+        tasks = [asyncio.create_task(Dataset.open(path, live=True, wait=math.inf)) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        path.mkdir()
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            assert await asyncio.to_thread(lambda: True), "who waits holds no thread that others may need"
+        assert followers("aiomm-open") == 5
+        for task in tasks:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await until(lambda: followers("aiomm-open") == 0)
     with pytest.raises(DatasetFormatError, match=r"no NDTiff.index"):
         await Dataset.open(path, live=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the files that a process has open")
+@pytest.mark.parametrize("make", [NDTiffWriter, OmeZarrWriter])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_closed_dataset_has_no_file_open(tmp_path: Path, make: Any, finished: bool) -> None:
+    def held() -> list[str]:
+        return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+
+    def files() -> list[str]:
+        return [path for path in held() if path.startswith(str(writer.path))]
+
+    gc.collect()
+    with make(tmp_path, "x") as writer:
+        if finished:
+            writer.put(frame(1))
+            writer.finish()
+        before = len(files())
+        gc.disable()
+        try:
+            dataset = Dataset(writer.path, live=True, wait=5)
+            assert len(files()) > before - finished
+            if finished:
+                dataset.read_image(time=1)
+                dataset.close()
+                assert len(files()) == before
+            else:
+                dataset.close()
+                asyncio.run(until(lambda: len(files()) == before))
+        finally:
+            gc.enable()
 
 
 async def test_an_index_alone_is_a_dataset_that_has_not_begun(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,8 +83,10 @@ class FollowedStore(FolderStore):
         self.path, self.summary, self.version = folder, summary, version
         self._inputs = InputFiles(folder, self.files)
 
-    def add(self, data: bytes) -> int:
+    def add(self, data: bytes, position: int = 0) -> int:
         """Add the whole records at the beginning of ``data``; say how many bytes they are. Tells nobody.
+
+        ``position`` is the byte of the index at which ``data`` begins, for messages.
 
         Raises
         ------
@@ -95,7 +97,7 @@ class FollowedStore(FolderStore):
             raise self._damage
         end = 0
         try:
-            for batch in batches(data, self._names, self._where, first=len(self.index)):
+            for batch in batches(data, self._names, self._where, first=len(self.index), skipped=position):
                 self.table.extend(batch.table)
                 try:
                     add_to(self.index, batch, self._where)

@@ -95,8 +95,10 @@ def add_to(index: Index, batch: Batch, where: str) -> None:
         raise DatasetFormatError(f"{where}: {error}") from None
 
 
-def batches(data: bytes, files: FileNames, where: str, position: int = 0, first: int = 0) -> Iterator[Batch]:
-    """Parse the records from a byte on; ``first`` is the number of the first, for messages.
+def batches(data: bytes, files: FileNames, where: str, position: int = 0, first: int = 0, skipped: int = 0) -> Iterator[Batch]:
+    """Parse the records from a byte on.
+
+    For messages, ``first`` is the number of the first, and ``skipped`` how many bytes of the index come before ``data``.
 
     A record cut short at the end, as a killed writer leaves it, and zeros after the end, as Java leaves them, are passed over.
 
@@ -109,7 +111,7 @@ def batches(data: bytes, files: FileNames, where: str, position: int = 0, first:
     while more and position < len(data):
         stop = min(position + WINDOW, len(data))
         begins, ends, table, position = _alike(data, position, stop, files)
-        more_begins, more_ends, more_table, position, more = _one_by_one(data, position, stop, files, where)
+        more_begins, more_ends, more_table, position, more = _one_by_one(data, position, stop, files, where, skipped)
         table = np.concatenate((table, more_table))
         if len(table):
             _check_places(table, where, first)
@@ -169,9 +171,9 @@ def _alike(data: bytes, position: int, stop: int, files: FileNames) -> Parsed:
 
 
 def _one_by_one(
-    data: bytes, position: int, stop: int, files: FileNames, where: str
+    data: bytes, position: int, stop: int, files: FileNames, where: str, skipped: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, bool]:
-    """Parse the records that begin before ``stop``; see `_alike`; the last value says whether more may follow."""
+    """Parse the records that begin before ``stop``; see `_alike`, `batches`; the last value says whether more may follow."""
     begins: list[int] = []
     ends: list[int] = []
     numbers: list[int] = []
@@ -189,13 +191,13 @@ def _one_by_one(
             more = False
         elif end + 4 > size:
             if data[begin : begin + 1] != b"{" and begin != size:
-                raise DatasetFormatError(f"{where}: byte {position}: {length} is no length of axes; the index is damaged there")
+                raise DatasetFormatError(f"{where}: byte {skipped + position}: {length} is no length of axes; the index is damaged there")
             more = False  # cut short
         else:
             name_length = unpack(data, end)[0]
             after = end + 4 + name_length + _PLACE
             if data[begin] != 0x7B or data[end - 1] != 0x7D or not 0 < name_length < _NAME_LIMIT:
-                raise DatasetFormatError(f"{where}: byte {position}: no axes and file name; the index is damaged there")
+                raise DatasetFormatError(f"{where}: byte {skipped + position}: no axes and file name; the index is damaged there")
             if after > size:
                 more = False  # cut short
             else:

@@ -141,12 +141,12 @@ class IndexTail:
         before, whole = _whole(data)
         if not whole or data[whole : whole + 4] != _ZERO:
             self._seen = b""
-            return self.store.add(data[:whole] if whole else data)
+            return self.store.add(data[:whole] if whole else data, self._position)
         if _ZERO in (data[whole - 12 : whole - 8], data[whole - 8 : whole - 4]):  # where its metadata is: not written yet
             whole = before
         agreed = len(self._seen) if data.startswith(self._seen) else 0
         self._seen = data[agreed:whole]
-        return self.store.add(data[:agreed]) if agreed else 0
+        return self.store.add(data[:agreed], self._position) if agreed else 0
 
     # ---- the end ------------------------------------------------------------------------------------------------
 
