@@ -10,7 +10,7 @@ from aiomm.acquire.conductor import NO_ROOM, Conductor, Stopped
 from aiomm.acquire.hardware import Hardware
 from aiomm.acquire.imaging import Imaging
 from aiomm.acquire.metadata import pixel_type
-from aiomm.core.safety import Found, remember, restore
+from aiomm.acquire.shared import shared_on
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.turns import Turn
 from aiomm.errors import BufferOverflowError, HardwareError
@@ -53,9 +53,8 @@ class Engine(Conductor):
         self.clock = self._imaging.clock
         self._turn: Turn | None = None
         self._epoch = -1
-        self.left: dict[str, Any] | None = None  # what was in force when somebody else's turn began
-        self._found: Found | None = None  # the hardware as it was at the first turn
-        self._over = False
+        self._shared = shared_on(core)
+        self._left: dict[str, Any] | None = None  # what was in force when somebody else's turn began
         self._borrowed: Turn | None = None
 
     @property
@@ -81,10 +80,7 @@ class Engine(Conductor):
             pass
         finally:
             self._hardware.stop_sequences()
-            self._over = True
-            turns = self.core.turns
-            if self._found is not None and turns.last_owner is self and turns.holder in (None, self):  # else it was handed over
-                failures = restore(mmc, self._found)
+            failures = self._shared.leave(self)
             self._drop_turn()
             mmc.enableDebugLog(log_was_debug)
             self._doing = "nothing: ended"
@@ -118,37 +114,43 @@ class Engine(Conductor):
             raise Stopped
         self._doing = "work"
         self._turn = turn
-        yield from self._settle_in(turn.after)
-        if self._found is None:
-            self._found = remember(self._mmc)
+        yield from self._settle_in()
 
-    def _settle_in(self, before: object | None) -> Routine:
-        """After somebody else's turn: have them leave the hardware as they found it, and bring back what was in force here."""
-        if before is self and self.left is None:
+    def _settle_in(self) -> Routine:
+        """After somebody else's turn: have the hardware left as it was found, and bring back what was in force here."""
+        shared = self._shared
+        shared.enter(self)
+        before = shared.in_force
+        if before is self and self._left is None:
             if self.core.epoch != self._epoch:
                 self._hardware.forget()
         else:  # also after a turn of its own that could not bring everything back
-            another = before if isinstance(before, Engine) and before is not self else None
-            if another is not None:
-                yield from another.hand_over()
-            theirs = None if another is None else another.left
-            if self.left is not None:
-                yield from self._hardware.take_over(self.left, set() if theirs is None else theirs["by_hand"])
-                self.left = None
+            theirs = None
+            if before is not None and before is not self:
+                theirs = yield from before.hand_over(self._is_stopping)
+            shared.in_force = self
+            if self._left is not None:
+                yield from self._hardware.take_over(self._left, set() if theirs is None else theirs["by_hand"])
+                self._left = None
             else:
                 self._hardware.forget()
             if theirs is not None:
                 self._hardware.meet(theirs)
         self._epoch = self.core.epoch
 
-    def hand_over(self) -> Routine:
-        """Leave the hardware to another acquisition, whose routine runs this: as it was found, and noted how it was."""
-        if self._over or self.left is not None:
-            return
-        self.left = yield from self._hardware.hand_over(alone=self.core.epoch == self._epoch)
-        if self._found is not None:
-            for failure in restore(self._mmc, self._found):
-                raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
+    def hand_over(self, stopping: Callable[[], bool]) -> Routine:
+        """Leave the hardware, as it was found, to another acquisition, whose routine runs this and says whether to give up.
+
+        Gives how it was, noted for the next turn here; None if this one has ended, or had not brought back what was noted before.
+        """
+        noted = None
+        with self._hardware.driven_by(stopping):
+            yield from self._hardware.release_shutter()
+            if self in self._shared.open and self._left is None:
+                noted = self._left = yield from self._hardware.note(alone=self.core.epoch == self._epoch)
+        for failure in self._shared.restore(self.core):
+            raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
+        return noted
 
     def lend(self, turn: Turn | None) -> None:
         """Events are submitted in a hook during this turn, and the hook may wait for them: what stands before them may go too."""
@@ -175,9 +177,8 @@ class Engine(Conductor):
             turn.lent = False
         if not (yield from turns.take_back(turn, self._turn_signal, self._is_stopping)):
             raise Stopped
-        if turns.last_owner is not self:  # the hook has run another acquisition
-            another, turns.last_owner = turns.last_owner, self
-            yield from self._settle_in(another)
+        if self._shared.in_force is not self:  # the hook has run another acquisition
+            yield from self._settle_in()
         elif self.core.epoch != self._epoch:  # the hook has used the hardware
             self._epoch = self.core.epoch
             yield from self._hardware.look_again()

@@ -16,12 +16,13 @@ import numpy as np
 
 from aiomm.acquire.capabilities import same_number
 from aiomm.acquire.conductor import Stopped
+from aiomm.core.safety import attempt
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.translate import core_error
 from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from aiomm.acquire.capabilities import Capabilities
     from aiomm.acquire.events import AcquisitionEvent
@@ -338,19 +339,28 @@ class Hardware:
         if self._held is not None:
             try:
                 yield from self.attempt("setShutterOpen", self._held, False)
-            finally:
-                self._mmc.setAutoShutter(True)
+            except BaseException:  # it says more than what comes now
+                attempt(self._mmc, "setAutoShutter", True)
+                raise
+            yield from self.attempt("setAutoShutter", True)
             self._held = None
 
     # ---- turns --------------------------------------------------------------------------------------------------
 
-    def hand_over(self, *, alone: bool) -> Routine:
-        """Before another's turn: close a held shutter, and note what is in force here.
+    @contextlib.contextmanager
+    def driven_by(self, stopping: Callable[[], bool]) -> Iterator[None]:
+        """Another acquisition's routine makes calls here: it is that one which may give up."""
+        own, self._stopping = self._stopping, stopping
+        try:
+            yield
+        finally:
+            self._stopping = own
+
+    def note(self, *, alone: bool) -> Routine:
+        """Before another's turn: note what is in force here.
 
         Unless `alone`, others have made calls since: what they have changed is theirs, and not brought back later.
         """
-        mmc = self._mmc
-        yield from self.release_shutter()
         camera = self.camera
         by_hand = yield from self._moved_by_hand()
         stages, xy = {}, {}
@@ -360,7 +370,7 @@ class Hardware:
             xy[label] = yield from self.attempt("getXYPosition", label)
         return {
             "settings": {key: value for key, value in self._settings.items() if alone or self._still(key, value)},
-            "exposure": (camera, mmc.getExposure(camera)) if camera else None,
+            "exposure": (camera, (yield from self.attempt("getExposure", camera))) if camera else None,
             "stages": stages,
             "xy": xy,
             "asked": (self._stages.copy(), self._xy.copy()),
@@ -401,6 +411,7 @@ class Hardware:
         A stage that somebody has moved by hand since that turn stays where it is.
         """
         self.forget()
+        left["by_hand"].clear()  # whoever comes before this is done
         touched = []
         asked, asked_xy = left["asked"]
         for (label, name), value in left["settings"].items():

@@ -20,13 +20,12 @@ class Turn:
     ``wanted`` is set when somebody begins to wait for its end.
     """
 
-    __slots__ = ("after", "lent", "owner", "wanted", "within")
+    __slots__ = ("lent", "owner", "wanted", "within")
 
     def __init__(self, owner: object, within: Turn | None = None, wanted: Wakes | None = None) -> None:
         self.owner = owner
         self.within = within
         self.wanted = wanted
-        self.after: object | None = None  # who had the turn before
         self.lent = False
 
 
@@ -41,7 +40,7 @@ class Turns:
         self._stack: list[Turn] = []
         self._queue: deque[tuple[Turn, Wakes]] = deque()
         self._returns: Wakes | None = None  # of who waits in `take_back`
-        self.last_owner: object | None = None
+        self._when_free: deque[Callable[[], None]] = deque()
 
     @property
     def holder(self) -> object | None:
@@ -101,8 +100,15 @@ class Turns:
 
     def _begin(self, turn: Turn) -> None:
         self._stack.append(turn)
-        turn.after = self.last_owner
-        self.last_owner = turn.owner
+
+    def when_free(self, act: Callable[[], None]) -> None:
+        """Have ``act()`` done when nobody has a turn, before the next one begins: now, or when the last one ends. It must not raise."""
+        self._when_free.append(act)
+        self._act()
+
+    def _act(self) -> None:
+        while self._when_free and not self._stack:
+            self._when_free.popleft()()
 
     def give_back(self, turn: Turn) -> None:
         """End a turn; the next in line that may go gets it. Giving back what one does not have is nothing."""
@@ -111,6 +117,7 @@ class Turns:
         self._stack.remove(turn)
         if self._returns is not None:
             self._returns.set()
+        self._act()
         for entry in list(self._queue):
             if self._may(entry[0]):
                 self._queue.remove(entry)

@@ -347,3 +347,96 @@ async def test_an_abort_in_the_middle_of_its_turn_lets_others_go(rig: Rig) -> No
     await a.aclose()
     await b.aclose()
     assert not await rig.core.is_sequence_running()
+
+
+# ---- ends in the middle of another's turn ---------------------------------------------------------------------------
+
+
+async def holding(rig: Rig) -> tuple[aiomm.Acquisition, aiomm.Submission]:
+    """An acquisition that holds the shutter open between its two images, the second of which is far off."""
+    a = await opened(rig)
+    held = a.acquire([{"axes": {"n": 0}, "z": 1.0}, {"axes": {"n": 1}, "min_start_time": 30.0}], keep_shutter_open=True)
+    while a.status.images_saved < 1 or "min_start_time" not in a.status.waiting_for:
+        await asyncio.sleep(0.002)
+    assert await light(rig) == (False, True)
+    return a, held
+
+
+async def aborted(acq: aiomm.Acquisition, submission: aiomm.Submission) -> None:
+    acq.abort()
+    with pytest.raises(errors.AcquisitionAborted):
+        await submission
+    await acq.aclose()
+
+
+async def test_an_end_just_after_another_was_given_the_turn_closes_the_shutter(rig: Rig) -> None:
+    """The other one took the open shutter for what it had found, and everybody left it so."""
+    for _ in range(3):
+        a, b = await opened(rig), await opened(rig)
+        sequence = a.acquire(frames(400), keep_shutter_open=True)
+        while a.status.images_saved < 3:
+            await asyncio.sleep(0.002)
+        second = b.acquire([{"axes": {"n": 0}}])
+        await waits(b)
+        a.abort()
+        with pytest.raises(errors.AcquisitionAborted):
+            await sequence
+        assert len(await second) == 1
+        await b.aclose()
+        await a.aclose()
+        assert await light(rig) == (True, False)
+
+
+@pytest.mark.parametrize("method", ["setShutterOpen", "setAutoShutter", "getPosition", "getXYPosition"])
+async def test_a_device_that_refuses_once_is_asked_again_although_the_one_before_is_aborted(rig: Rig, method: str) -> None:
+    """The innocent one's submission was cancelled, which nobody had asked for."""
+    a, held = await holding(rig)
+    b = await opened(rig)
+    rig.mmc.on(method, times=1, delay=0.2, raises=RuntimeError("not now"))
+    second = b.acquire([{"axes": {"n": n}, "x": 0.0, "y": float(n)} for n in range(3)])
+    await asyncio.sleep(0.05)
+    a.abort()
+    assert len(await second) == 3
+    with pytest.raises(errors.AcquisitionAborted):
+        await held
+    await b.aclose()
+    await a.aclose()
+    assert await light(rig) == (True, False)
+
+
+@only_local("Micro-Manager's live view is not one of those that take turns")
+@pytest.mark.parametrize("other", [True, False])
+async def test_a_held_shutter_closes_although_a_live_view_ran_between(rig: Rig, other: bool) -> None:
+    a, held = await holding(rig)
+    async with rig.core.live() as live:
+        await anext(live)
+        if not other:
+            await aborted(a, held)
+            await anext(live)  # its camera is not stopped
+    if other:
+        b = await opened(rig)
+        await b.acquire(frames(1))
+        assert await light(rig) == (True, False)
+        await b.aclose()
+        await aborted(a, held)
+    assert await light(rig) == (True, False)
+
+
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
+async def test_what_an_acquisition_in_a_hook_has_changed_is_not_found_by_the_outer_one(rig: Rig) -> None:
+    rig.mmc.defineConfig("Light", "manual", "Core", "AutoShutter", "0")
+    seen = []
+
+    async def hook(event: Any) -> Any:
+        async with rig.memory() as inner:
+            await inner.acquire({"axes": {"n": 0}, "config_group": ["Light", "manual"]})
+        return event
+
+    async def after(event: Any) -> Any:
+        seen.append((await light(rig))[0])
+        return event
+
+    async with rig.memory(pre_hardware_hook_fn=hook, post_hardware_hook_fn=after) as outer:
+        await outer.acquire({"axes": {"n": 0}})
+    assert seen == [True]
+    assert await light(rig) == (True, False)

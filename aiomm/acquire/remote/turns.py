@@ -102,11 +102,7 @@ class EngineTurns:
         try:
             yield from self._release_ended()
         finally:
-            self._give_back(turn)
-
-    def _give_back(self, turn: Turn) -> None:
-        self._turns.last_owner = None  # else one that has ended would be kept
-        self._turns.give_back(turn)
+            self._turns.give_back(turn)
 
     def keep(self, turn: Turn) -> None:
         """The acquisition ends in the middle of this turn: what runs is stopped before others may drive the hardware."""
@@ -196,7 +192,7 @@ class EngineTurns:
                 self._shared.forget()
         turn, self._kept = self._kept, None
         if turn is not None:
-            self._give_back(turn)
+            self._turns.give_back(turn)
 
 
 def refuse_held(turn: Turn | None, bridge: Bridge) -> None:
