@@ -116,7 +116,7 @@ class LoopCaller:
             if not done.done():
                 done.set_result(None)
 
-        task: asyncio.Task[Any] = loop.create_task(_as_coroutine(awaitable, self._label), name=self._label)
+        task: asyncio.Task[Any] = loop.create_task(_as_coroutine(awaitable, self._label, done), name=self._label)
         self._tasks[task] = time.monotonic()
         task.add_done_callback(ended)
         try:
@@ -153,12 +153,15 @@ class LoopCaller:
         return all(task.done() for task in tasks)
 
 
-async def _as_coroutine(awaitable: Awaitable[Any], label: str) -> Any:
+async def _as_coroutine(awaitable: Awaitable[Any], label: str, done: asyncio.Future[None]) -> Any:
     function_task.set(asyncio.current_task())
     try:
         return await awaitable
     except (KeyboardInterrupt, SystemExit) as error:
         raise as_raisable(error, label) from error
+    finally:
+        if not done.done():  # a turn of the loop before the task's own callback, which is for a task that never began
+            done.set_result(None)
 
 
 class _Job:

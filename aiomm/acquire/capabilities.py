@@ -225,7 +225,7 @@ class Capabilities:
         return f"there is no {what}; {suggest('', loaded, otherwise=f'set Core-{role} to one of')}"
 
 
-def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False) -> Capabilities:
+def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False, sparing: bool = False) -> Capabilities:
     """Ask MMCore what events that have these needs must know; runs on the hardware thread.
 
     Parameters
@@ -236,6 +236,9 @@ def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False) -> Capabil
         What the events touch, by `needs`.
     image : bool
         Whether to ask for the size of images and the exposure too (for a plan's estimates).
+    sparing : bool
+        Whether to ask only for those devices and config groups that the events touch: enough to say whether they can be carried out, not
+        to say what there is instead.
 
     Raises
     ------
@@ -253,9 +256,19 @@ def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False) -> Capabil
         return int(ask(longest, *where)) if ask(can, *where) else 0
 
     camera, focus, xy_stage, slm = (ask(f"get{role}Device") for role in ("Camera", "Focus", "XYStage", "SLM"))
-    devices = {str(label): DEVICE_TYPES.get(int(ask("getDeviceType", label)), "Unknown") for label in ask("getLoadedDevices")}
+    devices: dict[str, str] = {}
+    loaded = [str(label) for label in ask("getLoadedDevices")] if not sparing or needs != Needs() else []
+
+    def kind(label: str) -> str | None:
+        if label not in devices and label in loaded:
+            devices[label] = DEVICE_TYPES.get(int(ask("getDeviceType", label)), "Unknown")
+        return devices.get(label)
+
+    for label in [*needs.stages, *needs.cameras] if sparing else loaded:
+        kind(label)
     touched = {group for group, _ in needs.presets}
-    groups = {str(group): tuple(ask("getAvailableConfigs", group)) if group in touched else () for group in ask("getAvailableConfigGroups")}
+    known = ask("getAvailableConfigGroups") if touched or not sparing else ()
+    groups = {str(group): tuple(ask("getAvailableConfigs", group)) if group in touched else () for group in known}
     presets: dict[tuple[str, str], tuple[Setting, ...]] = {}
     role_presets: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
     wanted = set(needs.properties)
@@ -275,7 +288,7 @@ def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False) -> Capabil
     properties: dict[tuple[str, str], PropertyInfo] = {}
     property_names: dict[str, tuple[str, ...]] = {}
     for label, name in wanted:
-        if label not in devices:
+        if kind(label) is None:
             continue
         if not ask("hasProperty", label, name):
             property_names[label] = tuple(ask("getDevicePropertyNames", label))
@@ -289,9 +302,9 @@ def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False) -> Capabil
             max_length=length("isPropertySequenceable", "getPropertySequenceMaxLength", label, name),
         )
 
-    def of(role: str, kind: str, also: Iterable[str] = ()) -> list[str]:
+    def of(role: str, wanted_kind: str, also: Iterable[str] = ()) -> list[str]:
         labels = {label for which, label in roles if which == role} | set(also)
-        return [label for label in labels if devices.get(label) == kind]
+        return [label for label in labels if kind(label) == wanted_kind]
 
     stages = of("focus" if needs.z else "", "Stage", needs.stages)
     return Capabilities(

@@ -143,6 +143,10 @@ class Conductor:
         """Something has changed: see whether to go on, wherever the routine waits."""
         self.signal.set()
 
+    def tell_room(self) -> None:
+        """There is room for frames again. Any thread."""
+        self.signal.set()
+
     def lend(self, turn: Turn | None) -> None:
         """Events are submitted in a hook during this turn, and the hook may wait for them."""
 
@@ -297,14 +301,19 @@ class Conductor:
     def _check(self, window: Window) -> Routine:
         """Look at a window whole before anything moves: devices, presets, limits, pixels, disk."""
         events = window.events
-        caps = yield from self._read_capabilities(events)
-        for first in range(0, len(events), CHECK_CHUNK):
-            self._check_events(events[first : first + CHECK_CHUNK], caps, window.number + first)
-            if first:
-                yield None
+        caps = yield from self._read_checked(events, window.number)
         images = sum(event.acquire for event in events)
         if images:
             yield from self._check_room(images)
+        return caps
+
+    def _read_checked(self, events: list[AcquisitionEvent], first: int) -> Routine:
+        """Read what the hardware can do, and check that it can carry out these events, the first of them with this number."""
+        caps = yield from self._read_capabilities(events)
+        for begin in range(0, len(events), CHECK_CHUNK):
+            self._check_events(events[begin : begin + CHECK_CHUNK], caps, first + begin)
+            if begin:
+                yield None
         return caps
 
     def _read_capabilities(self, events: list[AcquisitionEvent]) -> Routine:
@@ -464,9 +473,8 @@ class Conductor:
             done.added += more
         else:  # those that are left out
             done.skipped -= more
-        caps = yield from self._read_capabilities(list(changed))
         try:
-            self._check_events(changed, caps, window.number)
+            caps = yield from self._read_checked(list(changed), window.number)
         except EventError as error:
             raise HookError(f"a hook returned an event that cannot be carried out: {error}") from error
         return [(group, caps) for group in self._groups(changed, caps)]

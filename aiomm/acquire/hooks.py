@@ -428,6 +428,8 @@ def _check_image(image: Any, name: str, where: str) -> np.ndarray[Any, Any]:
     if image.size == 0 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         hint = "; leave out the alpha channel: image[..., :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
         raise HookError(f"{name} returned an image of shape {image.shape}{where}; it must be (y, x), or (y, x, 3) for RGB{hint}")
+    if type(image) is np.ndarray and image.dtype in _USUAL and image.ndim == 2 and image.flags.c_contiguous:
+        return image
     types = ("uint8",) if image.ndim == 3 else ("uint8", "uint16")
     native = image.dtype.newbyteorder("=")
     if native.name not in types:
@@ -437,6 +439,9 @@ def _check_image(image: Any, name: str, where: str) -> np.ndarray[Any, Any]:
             f"{' or '.join(types)}: scale it and return image.astype(numpy.{cast})"
         )
     return image if image.flags.c_contiguous and image.dtype.isnative else np.ascontiguousarray(image, dtype=native)
+
+
+_USUAL = (np.dtype(np.uint16), np.dtype(np.uint8))  # in the processor's own byte order
 
 
 def copied(value: Any) -> Any:

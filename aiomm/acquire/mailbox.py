@@ -51,26 +51,51 @@ class Mailbox:
 
 
 class Bell:
-    """Wakes every task that waits; on the loop only. Look at the condition, then wait, with no await between."""
+    """Wakes the tasks that wait for something to change; on the loop only.
 
-    __slots__ = ("_waiters",)
+    Most rings change nothing for most that wait, and to wake a task costs as much as thirty looks at its condition. So who waits
+    `until` something is woken when that is so: it is looked at when the bell rings, and once more when all that was about to run has run.
+    """
+
+    __slots__ = ("_again", "_waiters")
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], Callable[[], bool] | None] = {}
+        self._again = False
 
     def ring(self) -> None:
-        for waiter in self._waiters:
+        self._look()
+        if self._waiters and not self._again:
+            self._again = True
+            asyncio.get_running_loop().call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        self._again = False
+        self._look()
+
+    def _look(self) -> None:
+        due = [waiter for waiter, ready in self._waiters.items() if ready is None or ready()]
+        for waiter in due:
+            del self._waiters[waiter]
             if not waiter.done():
                 waiter.set_result(None)
-        self._waiters.clear()
 
     async def wait(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        """Wait until it rings. Look at the condition before, with no await between."""
+        await self._woken(None)
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until ``ready()``, which changes nothing and takes no time; what makes it true rings the bell."""
+        while not ready():
+            await self._woken(ready)
+
+    async def _woken(self, ready: Callable[[], bool] | None) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = ready
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
 
 
 async def outlast(future: asyncio.Future[Any], *, timeout: float | None = None) -> asyncio.CancelledError | None:

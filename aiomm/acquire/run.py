@@ -192,7 +192,7 @@ class Run:
 
     def room(self) -> None:
         """There is room for frames again. Any thread."""
-        self.engine.signal.set()
+        self.engine.tell_room()
 
     def on_saved(self, frames: list[Frame]) -> None:
         """Hear from the writer. Any thread."""
@@ -501,7 +501,6 @@ class Run:
         mine = self._body is not None and asyncio.current_task() is self._body
         self._body_waits += mine
         try:
-            while not ready():
-                await (bell or self.bell).wait()
+            await (bell or self.bell).until(ready)
         finally:
             self._body_waits -= mine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import keyword
 import re
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ _WORD = re.compile(r"(.)([A-Z][a-z]+)")
 _END = re.compile(r"([a-z0-9])([A-Z])")
 
 
+@functools.lru_cache(maxsize=4096)
 def snake_case(name: str) -> str:
     """Spell a camelCase name as pycromanager does: ``setXYPosition`` is ``set_xy_position``."""
     return _END.sub(r"\1_\2", _WORD.sub(r"\1_\2", name)).lower()

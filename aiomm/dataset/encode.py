@@ -190,8 +190,10 @@ _LARGE = 2**64
 def _is_plain(values: Collection[Any]) -> bool:
     """Whether values are sure to become JSON, as far as that can be said in no time."""
     kinds = set(map(type, values))
-    if int in kinds and not all(-_LARGE < value < _LARGE for value in values if type(value) is int):
-        return False
+    if int in kinds:
+        numbers = [value for value in values if type(value) is int]
+        if min(numbers) <= -_LARGE or max(numbers) >= _LARGE:
+            return False
     kinds -= _PLAIN
     if not kinds:
         return True

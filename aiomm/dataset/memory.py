@@ -169,6 +169,9 @@ class MemoryWriter:
     def flush(self) -> None:
         """Nothing waits here."""
 
+    def gather(self, seconds: float) -> None:
+        """Nothing is written."""
+
     def give_up(self) -> None:
         """Nothing waits here."""
 

@@ -41,6 +41,7 @@ class _Token:
 _FINISH: Final = _Token()
 _FREE: Final = _Token()  # the committer has nothing to do
 _FLUSH: Final = _Token()
+_LOOK: Final = _Token()
 
 
 class PackingWriter(Generic[S]):
@@ -74,6 +75,8 @@ class PackingWriter(Generic[S]):
         self._sealed: queue.SimpleQueue[S | StorageError | None] = queue.SimpleQueue()
         self._slab: S | None = None
         self._batch = batch
+        self._gather = 0.0
+        self._until = 0.0  # how long the images in the buffer may wait for others, on the monotonic clock
         self._handed = self._done = 0  # buffers given to the second thread, and done by it
         self._second: threading.Thread | None = None
         self._lock = FolderLock(self.path, alone=False)
@@ -144,6 +147,11 @@ class PackingWriter(Generic[S]):
         """Somebody waits: report what is there as soon as it can be. Returns at once."""
         self._inbox.put(_FLUSH)
 
+    def gather(self, seconds: float) -> None:
+        """Images will come closely one after another: write several together, none later than so many seconds after it was put."""
+        self._gather = seconds
+        self._inbox.put(_LOOK)
+
     def give_up(self) -> None:
         """Drop what is not written yet; `finish` then waits for the write in progress only. The dataset opens afterwards."""
         self._intake.fail(StorageError("saving was given up before this image was written"))
@@ -196,10 +204,14 @@ class PackingWriter(Generic[S]):
         commit, inbox = self._commit, self._inbox
         while True:
             idle = self._handed == self._done
+            held = idle and self._gather and self._slab is not None and len(self._slab)
             try:
-                item = inbox.get(timeout=commit.due() if idle else None)
+                item = inbox.get(timeout=max(0.0, self._until - time.monotonic()) if held else commit.due() if idle else None)
             except queue.Empty:
-                commit.sync()
+                if held:
+                    self._seal(inline=True)
+                else:
+                    commit.sync()
                 continue
             if not isinstance(item, _Token):
                 self._take(item)
@@ -208,15 +220,24 @@ class PackingWriter(Generic[S]):
                 return
             elif item is _FLUSH:
                 commit.hurry = True
-            if inbox.empty() and self._handed == self._done:
+            if inbox.empty() and self._handed == self._done and not self._waits_for_more():
                 self._seal(inline=item is not _FREE)
                 if commit.hurry and self._handed == self._done:
                     commit.sync()
             del item  # a frame is not kept while waiting for the next
 
+    def _waits_for_more(self) -> bool:
+        """Whether the images in the buffer are to wait for others."""
+        slab = self._slab
+        if not self._gather or slab is None or not 0 < len(slab) < self._batch or self._commit.hurry or self._intake.full:
+            return False
+        return time.monotonic() < self._until
+
     def _take(self, frame: Frame) -> None:
         if self._intake.error is not None:
             return
+        if self._slab is None or not len(self._slab):
+            self._until = time.monotonic() + self._gather
         try:
             metadata = encode_metadata(frame.metadata, frame.axes)
         except (TypeError, ValueError) as error:

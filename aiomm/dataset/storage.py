@@ -81,6 +81,13 @@ class Writer(Protocol):
         """Somebody waits: write what is there at once. Returns at once."""
         ...
 
+    def gather(self, seconds: float) -> None:
+        """Images will come closely one after another: several may be written together, none later than so many seconds after it was put.
+
+        0: no more. Returns at once.
+        """
+        ...
+
     def give_up(self) -> None:
         """Drop what is not written yet, so that `finish` waits for the write in progress only. Returns at once."""
         ...

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiomm.acquire.capabilities import read_capabilities
+from aiomm.acquire.capabilities import Needs, read_capabilities
 from aiomm.core.together import ask_all
 from aiomm.errors import CoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiomm.acquire.capabilities import Capabilities, Needs
+    from aiomm.acquire.capabilities import Capabilities
     from aiomm.core import BridgedCore
 
 T = TypeVar("T")
@@ -24,12 +24,12 @@ Question = tuple[str, tuple[Any, ...]]
 LASTING = frozenset({"getLoadedDevices", "getDeviceType", "hasProperty", "getDevicePropertyNames", "getPropertyType", "isPropertyReadOnly"})
 """What stays true until another configuration is loaded."""
 ROLES: tuple[Question, ...] = tuple((f"get{role}Device", ()) for role in ("Camera", "Focus", "XYStage", "SLM"))
-OF_ANY: tuple[Question, ...] = (*ROLES, ("getLoadedDevices", ()), ("getAvailableConfigGroups", ()))
-"""What is asked for events of any kind."""
+DEVICES: Question = ("getLoadedDevices", ())
+GROUPS: Question = ("getAvailableConfigGroups", ())
 OF_AN_IMAGE: tuple[Question, ...] = tuple(
     (f"get{what}", ()) for what in ("NumberOfComponents", "BytesPerPixel", "NumberOfCameraChannels", "ImageBufferSize")
 )
-"""And for those with images."""
+"""What is asked for events with images."""
 
 
 class _NotAsked(BaseException):
@@ -105,13 +105,15 @@ class Asking:
                 question = left.question
             await self.ask(question)
 
-    async def capabilities(self, wanted: Needs, *foreseen: Question, image: bool = False) -> Capabilities:
-        """Give what events that have these needs must know, and ask meanwhile what is asked next."""
-        await self.ask(*OF_ANY, *foreseen)
-        labels = self._known["getLoadedDevices", ()]
-        if not isinstance(labels, CoreError):
+    async def capabilities(self, wanted: Needs, *foreseen: Question, image: bool = False, sparing: bool = False) -> Capabilities:
+        """Give what events that have these needs must know, see `read_capabilities`; ask meanwhile what is asked next."""
+        some = [DEVICES] if not sparing or wanted != Needs() else []
+        groups = [GROUPS] if not sparing or wanted.presets else []
+        await self.ask(*ROLES, *some, *groups, *foreseen)
+        labels = self._known.get(DEVICES, ())
+        if not isinstance(labels, CoreError) and not sparing:
             await self.ask(*[("getDeviceType", (label,)) for label in labels])
-        return await self.read(lambda mmc: read_capabilities(mmc, wanted, image=image))
+        return await self.read(lambda mmc: read_capabilities(mmc, wanted, image=image, sparing=sparing))
 
     async def ask(self, *questions: Question) -> None:
         """Ask what is not known yet, all at once; of a refusal hears who needs the answer."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 READING = ("get", "is", "wait", "has")
 """How the methods begin that change nothing."""
 SHUTTERS: tuple[Question, ...] = (("getLoadedDevicesOfType", (pymmcore.ShutterDevice,)), ("getAutoShutter", ()), ("getShutterDevice", ()))
+RUNNING: Question = ("isSequenceRunning", ())
 
 
 class JavaDevices:
@@ -90,9 +91,10 @@ class JavaDevices:
         """Note the hardware as it is found, before anything is changed; once. What others have changed for a while is not found so."""
         if self._camera is not None:
             return
-        yield from self.refuse_running(None)
         self._asking.forget()
-        shared, found = self.shared, (yield self._asking.read(remember, *ROLES, *SHUTTERS))
+        shared, (running, found) = self.shared, (yield self._asking.read(_found_so, RUNNING, *ROLES, *SHUTTERS))
+        if running is not False:
+            yield from self.refuse_running(None)
         if shared.found is None:
             shared.found = found
         self._camera = found.camera if shared.chosen is None or shared.chosen[0] != found.camera else shared.chosen[1]
@@ -351,3 +353,12 @@ class JavaDevices:
         except CoreError:
             return None
         return answer
+
+
+def _found_so(mmc: Any) -> tuple[bool | None, Found]:
+    """Say whether the camera runs, None if it does not say, and how the hardware is."""
+    try:
+        running = bool(mmc.isSequenceRunning())
+    except CoreError:
+        running = None
+    return running, remember(mmc)

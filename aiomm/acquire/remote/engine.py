@@ -26,7 +26,7 @@ from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
 from aiomm.core.turns import Turn
-from aiomm.errors import BridgeError, FrameTimeoutError, HardwareError, JavaException, ServerLostError, SubmissionCancelled
+from aiomm.errors import BridgeError, EventError, FrameTimeoutError, HardwareError, JavaException, ServerLostError, SubmissionCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from aiomm.core import BridgedCore
     from aiomm.dataset.storage import Axes
 
+GATHERS_S = 0.003
+"""How long an image of a hardware sequence may wait for the next ones, to be written with them: half the cost of saving small ones."""
 TAKEN = ("post_snap", "post_sequence_stopped")
 
 
@@ -97,6 +99,7 @@ class JavaEngine(Conductor):
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
         self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
         self._last_read: Submission | None = None
+        self._sparing = True  # what the events do not touch is not asked for
         self._turns = EngineTurns(bridge_of(core), devices, run, self.signal, self._owes, self._inbox)
 
     # ---- from the home's tasks ----------------------------------------------------------------------------------
@@ -136,6 +139,10 @@ class JavaEngine(Conductor):
         """Something has come, or has ended."""
         super().look()
         self._turns.tell()
+
+    def tell_room(self) -> None:
+        """There is room for frames again: who hands them on waits for it, the routine does not. Any thread."""
+        self.room.set()
 
     def take_expected(self, axes: Mapping[str, Any]) -> AskedFrame | None:
         """Give the frame that was asked for with these axes; see `Awaited.take`."""
@@ -223,7 +230,18 @@ class JavaEngine(Conductor):
         if self._current is not self._last_read:  # a submission's windows follow one another; before it anything may have changed
             self._asking.forget()
             self._last_read = self._current
-        caps = yield self._asking.capabilities(wanted, *OF_AN_IMAGE)
+        caps = yield self._asking.capabilities(wanted, *OF_AN_IMAGE, sparing=self._sparing and not self._limits)
+        return caps
+
+    def _read_checked(self, events: list[AcquisitionEvent], first: int) -> Steps:
+        try:
+            caps = yield from super()._read_checked(events, first)
+        except EventError:  # it is to name what there is: for that all devices are asked for, three questions each
+            self._sparing = False
+            try:
+                caps = yield from super()._read_checked(events, first)
+            finally:
+                self._sparing = True
         return caps
 
     def _check_room(self, images: int) -> Steps:
@@ -335,9 +353,12 @@ class JavaEngine(Conductor):
             yield self.session.send(encoded)
         except JavaException as ended:  # it has ended, and this was faster than its notice
             raise ended_by_java(ended) from ended
+        if len(encoded) > 1:
+            self._run.writer.gather(GATHERS_S)
         try:
             again = yield from self._until_taken(group, window, done, encoded, frames, hooks=hooks)
         finally:
+            self._run.writer.gather(0)
             taken = self._coming[: self._taken]
             done.frames += len(taken) * len(self._channels)
             done.imaged.update(id(event) for event in taken)

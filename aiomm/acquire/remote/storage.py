@@ -222,6 +222,9 @@ class JavaWriter:
     def flush(self) -> None:
         """Nothing waits here that could be hurried."""
 
+    def gather(self, seconds: float) -> None:
+        """Micro-Manager writes as it likes."""
+
     def give_up(self) -> None:
         """Send nothing more."""
         with self._lock:

@@ -138,6 +138,10 @@ class PyramidWriter:
         """Somebody waits: report what is there as soon as it can be. Returns at once."""
         self._full.flush()
 
+    def gather(self, seconds: float) -> None:
+        """Images will come closely one after another; see `Writer.gather`."""
+        self._full.gather(seconds)
+
     def give_up(self) -> None:
         """Drop what is not written yet, and the levels that are not ready; `finish` then waits for little."""
         self._stopped = True
