@@ -161,6 +161,11 @@ def axes_key(axes: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
 
     Axes that Java cannot tell apart have the same: the first that was sent is then the first that comes.
     """
+    for name, value in axes.items():
+        if not name.isascii() or "?" in name or (type(value) is not int and not (isinstance(value, str) and value.isascii())):
+            break
+    else:  # most often
+        return frozenset(axes.items())
     key: set[tuple[str, Any]] = set()
     for name, value in axes.items():
         said = heard(name)

@@ -110,7 +110,8 @@ class JavaHome:
             self._opened.push_async_callback(self.owner.aclose)
         refuse_held(current_turn.get(), self.owner)
         self._core = await self.owner.get_core(new_socket=True)
-        self._opened.push_async_callback(self._core.aclose)
+        if not self._own:  # one of its own releases all that it has at its end, each port for itself and all at once
+            self._opened.push_async_callback(self._core.aclose)
         self._asking = Asking(self._core)
 
     async def core(self) -> Core:
@@ -144,7 +145,7 @@ class JavaHome:
         if self._show_viewer and not java_saves:
             logger.info("show_display: Micro-Manager shows what it saves, and these images are saved here; they are not shown")
         try:
-            engine.session = session = self.session = await JavaSession.open(self.owner, wanted, core=self._core)
+            engine.session = session = self.session = await JavaSession.open(self.owner, wanted, core=self._core, last=self._own)
         except JavaException as error:
             if java_saves and NO_FOLDER.search(error.java_message):
                 raise StorageError(

@@ -235,7 +235,7 @@ class Opening:
         except JavaException:
             await self._end_half()
             raise
-        self._made.owned.append(self._acquisition)
+        self._made.owned[:] = [self._acquisition]  # the factory is done with: Java forgets it meanwhile
 
     async def _have_folder(self, directory: str, name: str | None) -> None:
         """Have Java make the folder that its dataset is to be made in: where it cannot, it would keep threads of the half for ever."""
@@ -378,11 +378,9 @@ class Opening:
         sink = await self._acquisition.call("getDataSink")
         if sink is None:
             return
-        self._made.owned.append(sink)
         if self._shows or not self._made.ours:
             self._made.viewer = await sink.call("getViewer")  # stays when the acquisition has ended
         storage = await sink.call("getStorage")
-        self._made.owned.append(storage)
         self._made.summary, where = await ask_all(storage.call("getSummaryMetadata"), storage.call("getDiskLocation"))
         if where and (self._wanted.directory is not None or not self._made.ours):
             self._made.path = self._folder(where)

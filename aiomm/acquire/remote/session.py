@@ -64,8 +64,9 @@ class JavaSession:
     gates: dict[str, Gate]
     images: ImagePipe | None
 
-    def __init__(self, bridge: Bridge, made: Made) -> None:
+    def __init__(self, bridge: Bridge, made: Made, *, last: bool) -> None:
         self._bridge = bridge
+        self._last = last
         self._made = made
         self._loop = asyncio.get_running_loop()
         self.lost: BridgeError | None = None
@@ -79,7 +80,7 @@ class JavaSession:
 
     @classmethod
     async def open(
-        cls, bridge: Bridge, wanted: Wanted, *, existing: JavaObject | None = None, core: JavaObject | None = None
+        cls, bridge: Bridge, wanted: Wanted, *, existing: JavaObject | None = None, core: JavaObject | None = None, last: bool = False
     ) -> JavaSession:
         """Make an acquisition in Java and connect to it; a failure or cancellation half-way ends and releases all that was made.
 
@@ -93,6 +94,8 @@ class JavaSession:
             An acquisition that Micro-Manager has made: it gets our hooks and is listened to, and takes its events from elsewhere.
         core
             Java's core, of this bridge, where it is at hand.
+        last
+            The bridge is closed with it, and releases what was made.
 
         Raises
         ------
@@ -102,7 +105,7 @@ class JavaSession:
             Java cannot make this.
         """
         made = Made(ours=existing is None)
-        self = cls(bridge, made)
+        self = cls(bridge, made, last=last)
         opening = Opening(bridge, wanted, made, lost=self._lose_server)
         building = self._loop.create_task(opening.run(existing, core), name="aiomm: open an acquisition of Micro-Manager")
         try:
@@ -357,8 +360,9 @@ class JavaSession:
         if made.channels is not None:
             for port in made.ports:
                 made.channels.left(port)
-        owned, made.owned = made.owned, []
-        if self.lost is None:
-            if made.generation is not None:  # Java may have closed it; again does no harm
-                await quietly(made.generation.call("close"))
-            await asyncio.gather(*(quietly(obj.aclose()) for obj in reversed(owned)))
+        if self.lost is None and made.generation is not None:  # Java may have closed it; again does no harm
+            await quietly(made.generation.call("close"))
+        if not self._last:
+            owned, made.owned = made.owned, []
+            if self.lost is None:
+                await asyncio.gather(*(quietly(obj.aclose()) for obj in reversed(owned)))
