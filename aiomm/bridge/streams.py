@@ -114,6 +114,8 @@ class PullSocket(_Stream):
     """
 
     _kind = zmq.PULL
+    gather = 0.0
+    """Seconds that messages may wait for others once one has come: while they come closely, to be woken costs more than to take them."""
 
     async def connect(self, host: str, port: int, *, timeout: float = 0.5) -> None:
         """Connect, within `timeout` seconds.
@@ -150,6 +152,8 @@ class PullSocket(_Stream):
             if self._lost is not None:
                 raise self._gone()
             await self._wait()
+            if self.gather and self._lost is None:
+                await asyncio.sleep(self.gather)
 
     def _received(self) -> list[zmq.Frame] | None:
         """Give the frames of the next message, or None: there is none now. Half as long as with `recv_multipart`."""

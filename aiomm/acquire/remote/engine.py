@@ -354,11 +354,11 @@ class JavaEngine(Conductor):
         except JavaException as ended:  # it has ended, and this was faster than its notice
             raise ended_by_java(ended) from ended
         if len(encoded) > 1:
-            self._run.writer.gather(GATHERS_S)
+            self._gather(GATHERS_S)
         try:
             again = yield from self._until_taken(group, window, done, encoded, frames, hooks=hooks)
         finally:
-            self._run.writer.gather(0)
+            self._gather(0)
             taken = self._coming[: self._taken]
             done.frames += len(taken) * len(self._channels)
             done.imaged.update(id(event) for event in taken)
@@ -368,6 +368,12 @@ class JavaEngine(Conductor):
         if again is None:
             raise Stopped
         return again
+
+    def _gather(self, seconds: float) -> None:
+        """Have images taken and written several together, or no more."""
+        self._run.writer.gather(seconds)
+        if self.session.images is not None:
+            self.session.images.gather(seconds)
 
     def _goes_on(self, group: Group, window: Window) -> bool:
         """Whether a group is known not to be the last one."""

@@ -202,13 +202,17 @@ class ImagePipe:
     """
 
     def __init__(self, pull: PullSocket, push: PushSocket) -> None:
-        self._push = push
+        self._pull, self._push = pull, push
         self.on_arrival: Callable[[Mapping[str, Any]], None] = lambda metadata: None
         self._finished = False
         self._alone = False
         self.inbox: Inbox[dict[str, Any]] = Inbox(
             pull, self._read, room=_AHEAD, name="images of Micro-Manager's engine", size=_size, most=_AHEAD_BYTES, widest=WIDEST
         )
+
+    def gather(self, seconds: float) -> None:
+        """Images will come closely one after another: several may be taken together, none later than so many seconds. 0: no more."""
+        self._pull.gather = seconds
 
     async def recv(self) -> tuple[np.ndarray, dict[str, Any]] | None:
         """Take the next image and its metadata; None when there are no more. After that, `finish`.
