@@ -535,3 +535,36 @@ def test_no_memory_for_a_buffer_is_a_failure_not_a_hang(tmp_path: Path, cls: Any
     with pytest.raises(StorageError):
         writer.finish()
     assert len(Dataset(writer.path)) == 1
+
+
+@BOTH
+def test_images_that_come_closely_are_written_together_and_none_waits_for_long(tmp_path: Path, kind: str) -> None:
+    """Each report is one write: while images are gathered, one that is alone is held until others come, its time is over, or the end."""
+    reports: list[list[Frame]] = []
+    arrived = threading.Event()
+
+    def saved(frames: list[Frame]) -> None:
+        reports.append(frames)
+        arrived.set()
+
+    with make(kind, tmp_path, on_saved=saved, queue_size=20) as writer:
+        writer.gather(30.0)
+        for i in range(3):
+            writer.put(frame(i))
+            time.sleep(0.02)
+        if kind != "memory":
+            assert reports == []
+            writer.gather(0)
+            assert arrived.wait(20)
+            assert [len(frames) for frames in reports] == [3]
+        arrived.clear()
+        writer.gather(0.05)
+        writer.put(frame(3))
+        assert arrived.wait(20)  # though nothing follows
+        arrived.clear()
+        writer.gather(30.0)
+        writer.put(frame(4))
+        writer.flush()  # somebody waits
+        assert arrived.wait(20)
+        writer.put(frame(5))
+    assert len(writer.dataset) == 6

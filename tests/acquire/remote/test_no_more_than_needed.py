@@ -11,6 +11,7 @@ from aiomm.acquire.remote import memory
 from aiomm.bridge import Bridge
 from aiomm.core import BridgedCore
 from aiomm.core.names import only_reads
+from aiomm.errors import EventError
 from tests.support.homes import Home
 from tests.support.rigs import frames
 
@@ -74,3 +75,18 @@ async def test_how_to_clear_the_memory_of_the_engine_is_asked_for_a_second_group
         assert asked[memory.ENGINE] == 0
         await acq.acquire([{"axes": {"again": n}} for n in range(3)])
         assert asked[memory.ENGINE] == 1
+
+
+async def test_devices_and_groups_that_no_event_touches_are_not_asked_for(rig: Rig, calls: Counter[tuple[Any, ...]]) -> None:
+    async with rig.memory() as acq:
+        await acq.acquire(frames(3))
+    assert [call for call in calls if call[0] in ("getLoadedDevices", "getDeviceType", "getAvailableConfigGroups")] == []
+
+
+async def test_what_there_is_instead_is_asked_for_when_an_event_cannot_be_carried_out(rig: Rig, calls: Counter[tuple[Any, ...]]) -> None:
+    async with rig.memory() as acq:
+        with pytest.raises(EventError, match=r"there is no device 'Camara'.*'Camera'"):
+            await acq.acquire({"axes": {"n": 0}, "camera": "Camara"})
+        assert calls["getDeviceType", "Camera"] == 1
+        with pytest.raises(EventError, match=r"there is no config group 'Chanel'.*'Channel'"):
+            await acq.acquire({"axes": {"n": 0}, "config_group": ["Chanel", "DAPI"]})
