@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from aiomm.dataset.storage import Axes
 
 GATHERS_S = 0.003
-"""How long an image of a hardware sequence may wait for the next ones, to be written with them: half the cost of saving small ones."""
+"""How long an image of a hardware sequence may wait for the next ones, to be taken and written with them."""
 TAKEN = ("post_snap", "post_sequence_stopped")
 
 
@@ -358,7 +358,8 @@ class JavaEngine(Conductor):
         try:
             again = yield from self._until_taken(group, window, done, encoded, frames, hooks=hooks)
         finally:
-            self._gather(0)
+            if len(encoded) > 1:
+                self._gather(0)
             taken = self._coming[: self._taken]
             done.frames += len(taken) * len(self._channels)
             done.imaged.update(id(event) for event in taken)
