@@ -92,7 +92,11 @@ class JavaDevices:
         if self._camera is not None:
             return
         self._asking.forget()
-        shared, (running, found) = self.shared, (yield self._asking.read(_found_so, RUNNING, *ROLES, *SHUTTERS))
+        self.doing = "isSequenceRunning(), and how the hardware is found"
+        try:
+            shared, (running, found) = self.shared, (yield self._asking.read(_found_so, RUNNING, *ROLES, *SHUTTERS))
+        finally:
+            self.doing = ""
         if running is not False:
             yield from self.refuse_running(None)
         if shared.found is None:
