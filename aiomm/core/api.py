@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import pymmcore
 
+from aiomm.core.checks import checked, parameters
 from aiomm.core.methods import METHODS
 from aiomm.core.names import public_methods, snake_case, unknown
 
@@ -55,23 +54,10 @@ def bind(snake: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any
     raise TypeError(f"{snake}({given}): takes other arguments; it is {wanted}")
 
 
-def parameters(form: str) -> list[inspect.Parameter]:
-    """Read the parameters of a form like ``label: str, n: int = 0``."""
-    function = ast.parse(f"def f({form}): ...").body[0]
-    assert isinstance(function, ast.FunctionDef)
-    names = function.args.args
-    given = [ast.literal_eval(d) for d in function.args.defaults]
-    defaults = [inspect.Parameter.empty] * (len(names) - len(given)) + given
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    return [
-        inspect.Parameter(a.arg, kind, default=d, annotation=ast.unparse(a.annotation) if a.annotation else inspect.Parameter.empty)
-        for a, d in zip(names, defaults, strict=True)
-    ]
-
-
 def _method(snake: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     async def method(self: Core, *args: Any, **kwargs: Any) -> Any:
-        return await self.call_core(name, bind(snake, args, kwargs) if kwargs else args)
+        given = bind(snake, args, kwargs) if kwargs else args
+        return await self.call_core(name, checked(snake, given) if given else given)
 
     method.__name__ = snake
     method.__qualname__ = f"Core.{snake}"

@@ -208,7 +208,9 @@ def get_multi_roi(mmc: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def load_slm_sequence(mmc: Any, slm_label: str, image_sequence: Any) -> None:
-    """Load SLM patterns given as bytes or arrays."""
+    """Load SLM patterns given as bytes or arrays. Where the device is no SLM, MMCore ends the process."""
+    if mmc.getDeviceType(slm_label) != pymmcore.SLMDevice:
+        raise CoreError(f'"{slm_label}" is no SLM', method="loadSLMSequence", arguments=(slm_label, image_sequence), device=slm_label)
     mmc.loadSLMSequence(slm_label, [p.tobytes() if isinstance(p, np.ndarray) else bytes(p) for p in image_sequence])
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from aiomm.bridge import JavaObject, bridge_of
 from aiomm.core import java_values as values
-from aiomm.core.api import parameters
 from aiomm.core.calls import NOT_IN_SEQUENCE
+from aiomm.core.checks import parameters
 from aiomm.core.methods import METHODS
 from aiomm.core.names import only_reads
 from aiomm.core.together import ask_all

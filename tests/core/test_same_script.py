@@ -354,3 +354,50 @@ async def test_the_same_methods_block_in_a_worker_thread(core: Any) -> None:
     assert await core.get_exposure() == 3
     with pytest.raises(RuntimeError, match=r"would block the event loop.*await"):
         view.snap()
+
+
+# ---- wrong arguments -------------------------------------------------------------------------------------------------
+
+_NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "kind", "words"),
+    [
+        ("set_exposure", (True,), TypeError, "exp is True: it must be a number"),
+        ("set_exposure", (_NAN,), ValueError, "exp is nan: it must be a finite number"),
+        ("set_exposure", (10**400,), ValueError, "it must be a finite number"),
+        ("set_exposure", ("Camera", "5"), TypeError, "it must be a number"),
+        ("set_xy_position", (_NAN, 1.0), ValueError, "x is nan"),
+        ("set_state", ("Objective", True), TypeError, "state is True: it must be a whole number"),
+        ("set_state", ("Objective", 1.5), TypeError, "state is 1.5: it must be a whole number"),
+        ("set_roi", (0, 0, True, 64), TypeError, "it must be a whole number"),
+        ("set_timeout_ms", (True,), TypeError, "it must be a whole number"),
+        ("get_loaded_devices_of_type", ("5",), TypeError, "dev_type is '5': it must be a whole number"),
+        ("device_type_busy", (1.5,), TypeError, "dev_type is 1.5: it must be a whole number"),
+        ("load_property_sequence", ("Camera", "Gain", [1]), TypeError, r"event_sequence is \[1\]: it must be a list of texts"),
+        ("load_property_sequence", ("Camera", "Gain", b"1"), TypeError, "it must be a list of texts"),
+        ("load_exposure_sequence", ("Camera", [1.0, _NAN]), TypeError, "it must be a list of finite numbers"),
+        ("get_image", (True,), TypeError, "num_channel is True: it must be a whole number"),
+        ("get_property", ("Camera", None), TypeError, "prop_name is None: it must be text"),
+        ("log", (None, 1), TypeError, "msg is None: it must be text"),  # MMCore ends the process
+        ("log_message", (None,), TypeError, "msg is None: it must be text"),
+    ],
+)
+async def test_a_wrong_argument_is_refused_alike(core: Any, method: str, args: tuple[Any, ...], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=f"{method}: .*{words}"):
+        await getattr(core, method)(*args)
+
+
+async def test_numbers_of_numpy_are_welcome(core: Any) -> None:
+    for number in (np.float32(2.5), np.array(2.5), np.int64(3), 4):
+        await core.set_exposure(number)
+        assert await core.get_exposure() == float(number)
+    await core.set_state("Objective", np.int32(1))
+    assert await core.get_state("Objective") == 1
+
+
+async def test_patterns_for_what_is_no_slm() -> None:
+    async with aiomm.LocalCore("demo") as local:
+        with pytest.raises(CoreError, match='"Camera" is no SLM'):  # MMCore ends the process
+            await local.load_slm_sequence("Camera", [])
