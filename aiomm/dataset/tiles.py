@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -224,11 +225,22 @@ def _lazy(source: TileSource) -> da.Array:
     return LazyImages.of(array, source) if whole and type(array) is da.Array else array
 
 
-def make_array(
-    store: Store, overlap: tuple[int, int], axes: Sequence[str] | None, slices: Mapping[str, Any], names: ChannelNames
-) -> da.Array:
-    """Make the lazy array of a level's joined tiles."""
-    return _lazy(Mosaic(store, axes, slices, names).source(store, overlap))
+@dataclass
+class _Shown:
+    """The first pixel that full resolution shows, from row 0 and column 0 of tiles on, and how many it shows, along y and x."""
+
+    start: tuple[int, int]
+    size: tuple[int, int]
+    leading: int
+    """How many axes come before y and x."""
+
+
+def make_array(levels: Sequence[Store], level: int, axes: Sequence[str] | None, slices: Mapping[str, Any], names: ChannelNames) -> da.Array:
+    """Make the lazy array of a level's joined tiles, cropped to what full resolution shows."""
+    overlap = overlap_at(levels, level)
+    full = _join(levels[0], overlap_at(levels, 0), axes, slices, names)[1] if level else None
+    array, own = _join(levels[level], overlap, axes, slices, names)
+    return array if full is None else _crop(array, own, full, 2**level)
 
 
 def make_pyramid(levels: Sequence[Store], axes: Sequence[str] | None, slices: Mapping[str, Any], names: ChannelNames) -> list[da.Array]:
@@ -238,25 +250,31 @@ def make_pyramid(levels: Sequence[Store], axes: Sequence[str] | None, slices: Ma
     those above it.
     """
     made: list[da.Array] = []
-    start, size = (0, 0), (0, 0)
+    full: _Shown | None = None
     for level, store in enumerate(levels):
-        mosaic = Mosaic(store, axes, slices, names)
         try:
             overlap = overlap_at(levels, level)
         except ValueError:
             break
-        source = mosaic.source(store, overlap)
-        array = _lazy(source)
-        leading = mosaic.rows.ndim - 2
-        begins = (mosaic.start[0] * source.tile[0], mosaic.start[1] * source.tile[1])
-        if level == 0:
-            start, size = begins, source.shape[leading : leading + 2]
-        else:
-            scale = 2**level
-            crop = [slice(offset, offset + length) for offset, length in map(shown, start, size, begins, [scale] * 2)]
-            array = array[(*[slice(None)] * leading, *crop)]
-        made.append(array)
+        array, own = _join(store, overlap, axes, slices, names)
+        full = full or own
+        made.append(_crop(array, own, full, 2**level) if level else array)
     return made
+
+
+def _join(
+    store: Store, overlap: tuple[int, int], axes: Sequence[str] | None, slices: Mapping[str, Any], names: ChannelNames
+) -> tuple[da.Array, _Shown]:
+    mosaic = Mosaic(store, axes, slices, names)
+    source = mosaic.source(store, overlap)
+    y, x = source.shape[source.leading : source.leading + 2]
+    return _lazy(source), _Shown((mosaic.start[0] * source.tile[0], mosaic.start[1] * source.tile[1]), (y, x), source.leading)
+
+
+def _crop(array: da.Array, own: _Shown, full: _Shown, scale: int) -> da.Array:
+    parts = map(shown, full.start, full.size, own.start, [scale] * 2)
+    cropped: da.Array = array[(*[slice(None)] * own.leading, *[slice(first, first + length) for first, length in parts])]
+    return cropped
 
 
 def shown(start: int, size: int, begin: int, scale: int) -> tuple[int, int]:

@@ -71,8 +71,8 @@ class Views(Contents):
             given = arrays.plain_slices(self._store.index, slices)
             if res_level is None:
                 return tiles.make_pyramid(self._levels, axes, given, self.get_channel_names)
-            store = self._level(res_level)
-            return tiles.make_array(store, tiles.overlap_at(self._levels, res_level), axes, given, self.get_channel_names)
+            self._level(res_level)
+            return tiles.make_array(self._levels, res_level, axes, given, self.get_channel_names)
         if res_level is None:
             return [self.as_array(axes, res_level=level, **slices) for level in range(len(self._levels))]
         return arrays.make_array(self._level(res_level), self._grid(axes, res_level, slices))
@@ -80,7 +80,8 @@ class Views(Contents):
     def as_mask(self, axes: Sequence[str] | None = None, res_level: int = 0, *, stitched: bool = False, **slices: Any) -> np.ndarray:
         """Say where `as_array` has an image (True) and where it has zeros because there is none (False).
 
-        Stitched, the last two axes are the rows and the columns of tiles, one value for each tile of the picture.
+        Stitched, the last two axes are the rows and the columns of tiles, one value for each tile of the level; at its edges the
+        picture of a reduced level may show a part of a tile only.
         """
         if stitched:
             store = self._level(res_level)

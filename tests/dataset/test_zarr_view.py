@@ -189,6 +189,7 @@ def test_levels_show_the_same_part_from_the_largest_to_the_smallest(tmp_path: Pa
             seen: Any = group[str(level)]
             pixels = seen[:] if kind != "rgb" else np.moveaxis(seen[:], 1, -1)
             assert same(pixels, array)
+            assert same(dataset.as_array(["time"], stitched=True, res_level=level), array)
             sizes.append(pixels.shape[1:3])
         assert sizes == sorted(sizes, reverse=True)
         assert len(set(sizes)) == 4
