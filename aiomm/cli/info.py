@@ -37,7 +37,9 @@ def describe(path: Path) -> str:
         if why := kept_aside(path):
             lines.append(("kept aside", why))
         lines.append(("on disk", size(sum(room(file) for file in path.rglob("*") if file.is_file()))))
-        lines.append(("finished", "yes" if dataset.finished else NOT_FINISHED))
+        lost = dataset.missing_files
+        lines += [("not there", f"{name}: the {count} images in it cannot be read") for name, count in lost.items()]
+        lines.append(("finished", "yes" if dataset.finished else NOT_FINISHED if not lost else "no: files are not there"))
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
 

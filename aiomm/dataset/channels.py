@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiomm.errors import DatasetFormatError
+
 if TYPE_CHECKING:
     from aiomm.dataset.storage import Store
 
@@ -41,5 +43,10 @@ class ChannelNames:
                 names.append(str(listed[value]))
                 continue
             row = int((column == value).argmax())
-            names.append(str(self._store.metadata(row).get("Channel", value)))
+            try:
+                names.append(str(self._store.metadata(row).get("Channel", value)))
+            except DatasetFormatError:
+                if not self._store.missing():
+                    raise
+                names.append(str(value))  # its file is not there; what else there is can be read
         return names

@@ -43,6 +43,11 @@ class Contents:
         """Whether nothing more will be written."""
         return self._store.finished
 
+    @property
+    def missing_files(self) -> dict[str, int]:
+        """Files of full resolution that should be there and are not, and how many images are in each; these cannot be read."""
+        return self._store.missing()
+
     def __len__(self) -> int:
         """Count the rows saved so far; an image saved twice counts twice."""
         return len(self._store.index)
@@ -148,4 +153,6 @@ class Contents:
         shape = self.image_shape
         pixels = "" if shape is None else f" of {'x'.join(map(str, shape))} {self.bit_depth}-bit {self.dtype}"
         state = "finished" if self.finished else "not finished"
-        return f"<Dataset {where}: {len(self)} images{pixels}{f'; {sizes}' if sizes else ''}; {state}>"
+        lost = [f"{name} is not there, which has {count} of them" for name, count in self.missing_files.items()]
+        more = [f"nor are {len(lost) - 2} more files"] if len(lost) > 2 else []
+        return f"<Dataset {where}: {len(self)} images{pixels}{f'; {sizes}' if sizes else ''}; {'; '.join([state, *lost[:2], *more])}>"

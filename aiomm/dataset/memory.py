@@ -52,6 +52,9 @@ class MemoryStore:
     def finished(self) -> bool:
         return self._finished
 
+    def missing(self) -> dict[str, int]:
+        return {}
+
     def shape_of(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         image = self._image(row)
         return image.shape, image.dtype

@@ -141,6 +141,10 @@ class Store(Protocol):
         """Whether nothing more will be written."""
         ...
 
+    def missing(self) -> dict[str, int]:
+        """Files that should be there and are not, by their path from `path`, and how many images are in each."""
+        ...
+
     def shape_of(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and type of the image in a row."""
         ...

@@ -135,6 +135,13 @@ def tiffs_in(folder: Path) -> list[str]:
     return [name for name in names if open_input(folder / name).read(0, 4).strip(b"\0")]
 
 
+def missing_files(folder: Path, names: Sequence[str], numbers: np.ndarray) -> dict[str, int]:
+    """Say which files of these are not there, and how many images each has; ``numbers`` says of each image in which one it is."""
+    lost = [number for number, name in enumerate(names) if not (folder / name).is_file()]
+    counts = np.bincount(numbers, minlength=len(names)) if lost else numbers
+    return {names[number]: int(counts[number]) for number in lost if counts[number]}
+
+
 class InputFiles:
     """The files of a dataset, opened when first read."""
 

@@ -62,7 +62,8 @@ def open_folder(folder: Path) -> FolderStore:
     tiffs = files or tiffs_in(folder)
     if not tiffs and data.strip(b"\0"):
         raise DatasetFormatError(f"{folder}: there is no TIFF file beside the index")
-    summary, version = read_summary(folder / tiffs[0]) if tiffs else ({}, None)
+    there = next((name for name in tiffs if (folder / name).is_file()), tiffs[0] if tiffs else "")  # each of them says the same
+    summary, version = read_summary(folder / there) if there else ({}, None)
     return FolderStore(folder, summary, index, Table(table), files, version)
 
 

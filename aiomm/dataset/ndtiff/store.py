@@ -10,7 +10,7 @@ import numpy as np
 from aiomm.dataset.finders import Finder, Grid
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff.blocks import FolderBlocks
-from aiomm.dataset.ndtiff.files import InputFile, InputFiles, tiffs_in
+from aiomm.dataset.ndtiff.files import InputFile, InputFiles, missing_files, tiffs_in
 from aiomm.dataset.ndtiff.quick import make_quick
 from aiomm.dataset.ndtiff.table import FILE, HEIGHT, KIND, LENGTH, METADATA, PIXELS, WIDTH, Table
 from aiomm.errors import DatasetFormatError
@@ -93,11 +93,16 @@ class FolderStore:
         last = of_file[of_file[:, PIXELS].argmax()].tolist()
         record = ndtiff.RGB_RECORD if last[KIND] == ndtiff.RGB else ndtiff.GRAY_RECORD
         ifd = min(last[PIXELS], last[METADATA]) - record
+        if not (self.path / self.files[last[FILE]]).is_file():
+            return False
         file = self._inputs.get(last[FILE])
         data = file.read(max(ifd, 0), ndtiff.IFD_BYTES)
         shape, dtype = ndtiff.shape_and_dtype(last[KIND], last[WIDTH], last[HEIGHT])
         end = max(last[PIXELS] + math.prod(shape) * dtype.itemsize, last[METADATA] + last[LENGTH])
         return len(data) == ndtiff.IFD_BYTES and data[:2] == b"\x0d\0" and data[-4:] == b"\0\0\0\0" and file.size() - end < ndtiff.PAGE
+
+    def missing(self) -> dict[str, int]:
+        return missing_files(self.path, list(self.files), self.table.take(np.arange(len(self.index)))[:, FILE])
 
     def shape_of(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         place = self.table.row(row)
@@ -152,6 +157,8 @@ class FolderStore:
     def blocks(self, rows: np.ndarray) -> FolderBlocks:
         places = self.table.take(rows)
         for number in np.unique(places[:, FILE]).tolist():  # before memory is asked for, and in one error for all
+            if not (self.path / self.files[number]).is_file():
+                continue  # who reads an image that is in it is told
             of_file = places[places[:, FILE] == number]
             last = of_file[of_file[:, PIXELS].argmax()].tolist()
             shape, dtype = ndtiff.shape_and_dtype(last[KIND], last[WIDTH], last[HEIGHT])

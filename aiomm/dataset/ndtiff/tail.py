@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
-from aiomm.dataset.ndtiff.files import InputFile, tiffs_in
+from aiomm.dataset.ndtiff.files import InputFile, open_input, tiffs_in
 from aiomm.dataset.ndtiff.live import FollowedStore
 from aiomm.dataset.ndtiff.reader import level_folder, read_summary
 from aiomm.dataset.ndtiff.records import WINDOW
@@ -177,8 +177,10 @@ class IndexTail:
             if self._last is None or (last[FILE], last[PIXELS]) > (self._last[FILE], self._last[PIXELS]):
                 self._last = last
         if self._last is not None:
-            file = InputFile(self._folder / store.files[self._last[FILE]])
-            end = ends_with(file, self._last)
+            path = self._folder / store.files[self._last[FILE]]
+            if now - self._grown < PATIENCE and not path.is_file():
+                return False  # it may come: somebody copies the folder
+            end = ends_with(open_input(path), self._last)
             if not end:
                 return False
             size = end - self._last[PIXELS]

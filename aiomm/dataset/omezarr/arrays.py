@@ -217,6 +217,9 @@ class ZarrStore:
         """Others' datasets do not say; they are taken for finished."""
         return self._frames is None or self._frames.finished
 
+    def missing(self) -> dict[str, int]:
+        return {}  # a chunk that is not there is zeros
+
     def shape_of(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         number, at = self._places.of(row)
         return self._arrays.image_shape(number, at), self._arrays.get(number).dtype

@@ -11,7 +11,7 @@ import numpy as np
 
 from aiomm.dataset.index import Index
 from aiomm.dataset.ndtiff.blocks import read_near
-from aiomm.dataset.ndtiff.files import open_input
+from aiomm.dataset.ndtiff.files import missing_files, open_input
 from aiomm.dataset.ndtiff.format import load_json
 from aiomm.dataset.ndtiff.store import decode_metadata
 from aiomm.dataset.omezarr import metadata as ome
@@ -175,6 +175,9 @@ class ShardStore:
     def finished(self) -> bool:
         """Whether the log has its last line."""
         return self._finished
+
+    def missing(self) -> dict[str, int]:
+        return missing_files(self.path, list(self.shards), self._table[: len(self.index), SHARD])
 
     def plan_of(self, row: int) -> ImagePlan:
         """Image group of a row."""
