@@ -10,7 +10,7 @@ import numpy as np
 
 from aiomm.dataset import bulk
 from aiomm.dataset.index import ABSENT
-from aiomm.dataset.selection import ChannelNames, axes_of_rows, no_axis, select_rows, spell
+from aiomm.dataset.selection import ChannelNames, axes_of_rows, no_axis, select_rows, spell, spell_name
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,15 @@ BLOCK_BYTES = 16 * 2**20
 
 
 def plain_slices(index: Index, slices: Mapping[str, Any]) -> dict[str, Any]:
-    """Give axes the names that they have, and leave out those that are None; ``channel_name`` counts more than ``channel``."""
+    """Give axes the names that they have, and leave out those that are None; ``channel_name`` counts more than ``channel``.
+
+    Raises
+    ------
+    TypeError
+        An axis is given twice, or it is a parameter of others than the caller.
+    """
+    if "stitched" in slices and "stitched" not in index.types:
+        raise TypeError("stitched=... is of as_array and as_mask: np.asarray(dataset.as_array(stitched=True)) joins tiles and reads them")
     name = slices.get("channel_name")
     given = {key: value for key, value in slices.items() if key != "channel_name" and not (key == "channel" and name is not None)}
     return spell(index, given if name is None else {**given, "channel": name})
@@ -66,7 +74,7 @@ def plan_grid(
     check_images(index)
     if not (axes is None or isinstance(axes, Iterable)):
         raise TypeError(f'axes is {axes!r}: it must be names of axes, as in axes=["time", "z"]')
-    names = None if axes is None else [axes] if isinstance(axes, str) else list(axes)
+    names = None if axes is None else [spell_name(index, name) for name in ([axes] if isinstance(axes, str) else axes)]
     if names is not None:
         for name in names:
             if name not in index.types:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset import tiles
+from aiomm.dataset.selection import check_row
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Contents:
 
     def axes_of(self, row: int) -> Axes:
         """Axes of a row. Rows are in the order saved, so a row once there never changes."""
+        check_row(row)
         return self._store.index.axes_of(row)
 
     def _level(self, level: int) -> Store:

@@ -98,11 +98,7 @@ class Dataset(Images):
         wait: float = 0.0,
     ) -> None:
         check_live(live, wait, full_res_only, remote_storage_monitor)
-        if dataset_path is None:
-            raise TypeError("dataset_path is missing: which folder? (a live dataset comes from an acquisition's get_dataset())")
-        if not isinstance(dataset_path, str | os.PathLike):
-            raise TypeError(f"dataset_path is {dataset_path!r}: it must be the path of a folder")
-        path = Path(dataset_path).absolute()
+        path = _folder(dataset_path).absolute()
         source = RemoteFeed(path, remote_storage_monitor) if remote_storage_monitor is not None else open_live(path, wait) if live else None
         self._set(path, open_stores(path, full_res_only) if source is None else [source.store], source)
 
@@ -121,7 +117,7 @@ class Dataset(Images):
         check_live(live, wait, full_res_only, None)
         if not live:
             return await asyncio.to_thread(cls, dataset_path, full_res_only)
-        follower = await open_live_async(Path(dataset_path), wait)
+        follower = await open_live_async(_folder(dataset_path), wait)
         self = cls.__new__(cls)
         self._set(follower.path, [follower.store], follower)
         return self
@@ -241,6 +237,21 @@ class Dataset(Images):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _folder(dataset_path: object) -> Path:
+    """Take what a user gave for the folder.
+
+    Raises
+    ------
+    TypeError
+        It is no path.
+    """
+    if dataset_path is None:
+        raise TypeError("dataset_path is missing: which folder? (a live dataset comes from an acquisition's get_dataset())")
+    if not isinstance(dataset_path, str | os.PathLike):
+        raise TypeError(f"dataset_path is {dataset_path!r}: it must be the path of a folder")
+    return Path(dataset_path)
 
 
 def _elsewhere(cls: type[Dataset], sent: tuple[Path, bool, bool, int]) -> Dataset:

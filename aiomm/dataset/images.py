@@ -9,7 +9,7 @@ import numpy as np
 from numpy import empty
 
 from aiomm.dataset.ndtiff.positioned import read_each
-from aiomm.dataset.selection import find_row, spell
+from aiomm.dataset.selection import check_row, find_row, spell
 from aiomm.dataset.views import Views
 from aiomm.errors import MissingImageError
 
@@ -37,7 +37,7 @@ class Images(Views):
         """Whether there is such an image. Wrong axes and values are plainly no."""
         try:
             store = self._level(resolution_level)
-        except MissingImageError:
+        except (MissingImageError, TypeError):
             return False
         given = self._given(store, channel, z, time, position, channel_name, row, col, axes)
         try:
@@ -166,8 +166,7 @@ class Images(Views):
 
     def read_row(self, row: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Read pixels and metadata of a row."""
-        if isinstance(row, bool) or not isinstance(row, int | np.integer):
-            raise TypeError(f"row is {row!r}: it must be a number, 0 or more")
+        check_row(row)
         if not 0 <= row < len(self):
             raise IndexError(f"row {row}: the dataset has {len(self)} rows")
         return self._store.read(row), self._store.metadata(row)

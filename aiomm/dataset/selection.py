@@ -24,6 +24,23 @@ RESERVED = frozenset(
 """Parameters of `Dataset`'s methods: an axis of such a name is given in a mapping."""
 
 
+def check_row(row: object) -> None:
+    """Refuse what is no number of a row.
+
+    Raises
+    ------
+    TypeError
+        Naming it.
+    """
+    if isinstance(row, bool) or not isinstance(row, int | np.integer):
+        raise TypeError(f"row is {row!r}: it must be a number, 0 or more")
+
+
+def spell_name(index: Index, name: str) -> str:
+    """Give an axis the name that it has: ``col`` is ``column``, unless that is what the dataset says."""
+    return "column" if name == "col" and ("col" not in index.types or "column" in index.types) else name
+
+
 def spell(index: Index, given: Mapping[str, Any]) -> dict[str, Any]:
     """Give axes the names that they have, and leave out those that are None.
 
@@ -40,8 +57,8 @@ def spell(index: Index, given: Mapping[str, Any]) -> dict[str, Any]:
         for axis, one in several.items():
             if one is None:
                 continue
-            if axis == "col" and several is not value and ("col" not in index.types or "column" in index.types):
-                axis = "column"
+            if several is not value:
+                axis = spell_name(index, axis)
             if axis in plain:
                 raise TypeError(f"axis {axis!r} is given twice")
             plain[axis] = one

@@ -10,6 +10,7 @@ import numpy as np
 
 from aiomm.dataset import arrays, bulk
 from aiomm.dataset.numbers import positive
+from aiomm.dataset.selection import spell_name
 from aiomm.errors import MissingImageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Mosaic:
             if name in slices:
                 raise ValueError(f"stitched=True joins all tiles; {name!r} cannot have a fixed value too")
         if axes is not None:
-            axes = [axes] if isinstance(axes, str) else list(axes)
+            axes = [spell_name(store.index, name) for name in ([axes] if isinstance(axes, str) else axes)]
             axes = [*(name for name in axes if name not in tiled), *tiled]
         values, rows = arrays.plan_grid(store.index, axes, slices, channel_names)
         names = list(values)

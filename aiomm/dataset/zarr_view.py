@@ -173,6 +173,9 @@ class DatasetStore(Store):
     async def delete(self, key: str) -> None:
         raise ValueError("a dataset seen as zarr is read-only")
 
+    async def delete_dir(self, prefix: str) -> None:
+        raise ValueError("a dataset seen as zarr is read-only")
+
     def _chunks(self, path: str) -> Iterable[str]:
         level, place, dimensions = self._arrays[path]
         names = ("t", "c", "z", "y", "x")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zarr
 
-from aiomm.dataset import Dataset, NDTiffWriter, PyramidWriter, convert, rebuild_pyramid, repair
+from aiomm.dataset import Dataset, Frame, NDTiffWriter, PyramidWriter, convert, rebuild_pyramid, repair
 from aiomm.errors import DatasetFormatError, StorageError
 from tests.dataset.support import frame, same
 
@@ -121,3 +121,35 @@ def test_levels_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
     with pytest.raises(StorageError, match=r"cannot write the resolution levels of .*Permission denied"):
         rebuild_pyramid(writer.path)
+
+
+async def test_what_is_no_folder_is_said_in_the_same_words(tmp_path: Path) -> None:
+    for given, says in ((3, "dataset_path is 3: it must be the path of a folder"), (None, "dataset_path is missing")):
+        for live in (False, True):
+            with pytest.raises(TypeError, match=says):
+                await Dataset.open(given, live=live)  # type: ignore[arg-type]
+
+
+def test_rows_levels_and_parameters_that_are_none(path: Path) -> None:
+    with Dataset(path) as dataset:
+        for row in ("a", None, True, 1.0):
+            with pytest.raises(TypeError, match=r"row is .*: it must be a number, 0 or more"):
+                dataset.axes_of(row)  # type: ignore[arg-type]
+        assert not dataset.has_image(time=0, resolution_level="a")  # type: ignore[arg-type]
+        assert dataset.has_image(axes=dataset.axes_of(0))
+        for joined in (dataset.to_numpy, dataset.to_xarray, dataset.zarr_store):
+            with pytest.raises(TypeError, match=r"np\.asarray\(dataset\.as_array\(stitched=True\)\) joins tiles"):
+                joined(stitched=True)
+
+
+def test_col_is_column_among_axes_too(tmp_path: Path) -> None:
+    with NDTiffWriter(tmp_path, "tiles") as writer:
+        for i in range(4):
+            writer.put(Frame({"row": i // 2, "column": i % 2}, frame(i).pixels, {}))
+    with Dataset(writer.path) as dataset:
+        for kind in ({}, {"stitched": True}):
+            assert same(dataset.as_array(axes=["row", "col"], **kind), dataset.as_array(axes=["row", "column"], **kind))
+        assert dataset.as_mask(axes=["col", "row"], stitched=True).all()
+        assert same(dataset.to_numpy("col", row=1), dataset.to_numpy("column", row=1))
+        with pytest.raises(ValueError, match="an axis comes twice"):
+            dataset.as_array(axes=["row", "col", "column"])

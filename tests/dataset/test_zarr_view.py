@@ -49,6 +49,8 @@ def test_zarr_python_reads_it(dataset: Dataset) -> None:
     assert group.attrs["aiomm"]["summary"]["PixelSize_um"] == 0.5
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        del group["0"]
 
 
 async def test_zarr_python_reads_it_on_the_loop(dataset: Dataset) -> None:

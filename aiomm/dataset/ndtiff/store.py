@@ -93,9 +93,10 @@ class FolderStore:
         last = of_file[of_file[:, PIXELS].argmax()].tolist()
         record = ndtiff.RGB_RECORD if last[KIND] == ndtiff.RGB else ndtiff.GRAY_RECORD
         ifd = min(last[PIXELS], last[METADATA]) - record
-        if not (self.path / self.files[last[FILE]]).is_file():
-            return False
-        file = self._inputs.get(last[FILE])
+        try:
+            file = self._inputs.get(last[FILE])
+        except DatasetFormatError:
+            return False  # it is not there
         data = file.read(max(ifd, 0), ndtiff.IFD_BYTES)
         shape, dtype = ndtiff.shape_and_dtype(last[KIND], last[WIDTH], last[HEIGHT])
         end = max(last[PIXELS] + math.prod(shape) * dtype.itemsize, last[METADATA] + last[LENGTH])
@@ -157,13 +158,14 @@ class FolderStore:
     def blocks(self, rows: np.ndarray) -> FolderBlocks:
         places = self.table.take(rows)
         for number in np.unique(places[:, FILE]).tolist():  # before memory is asked for, and in one error for all
-            if not (self.path / self.files[number]).is_file():
-                continue  # who reads an image that is in it is told
             of_file = places[places[:, FILE] == number]
             last = of_file[of_file[:, PIXELS].argmax()].tolist()
             shape, dtype = ndtiff.shape_and_dtype(last[KIND], last[WIDTH], last[HEIGHT])
             count = math.prod(shape) * dtype.itemsize
-            file = self._inputs.get(number)
+            try:
+                file = self._inputs.get(number)
+            except DatasetFormatError:
+                continue  # it is not there: who reads an image that is in it is told
             if last[PIXELS] + count > file.size():
                 raise file.too_short(last[PIXELS], count)
         return FolderBlocks(self.path, list(self.files), places)
