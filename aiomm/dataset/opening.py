@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from aiomm.dataset.kinds import Kind, kind_of, require_dataset
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from aiomm.dataset.polling import Tail
     from aiomm.dataset.storage import Store
+
+_log = logging.getLogger("aiomm")
 
 
 @contextlib.contextmanager
@@ -47,11 +50,26 @@ def open_stores(path: Path, full_res_only: bool) -> list[Store]:
     with reading(path):
         kind = require_dataset(path)
         if kind is Kind.NDTIFF:
-            return [reader.open_folder(reader.level_folder(path, level)) for level in range(1 if full_res_only else reader.levels_of(path))]
+            full = reader.open_folder(reader.level_folder(path, 0))
+            return [full, *(() if full_res_only else _reduced(path))]
         if kind is Kind.OME_ZARR:
             store = omezarr.open_log(path)
             return [store, *(() if full_res_only else foreign.open_levels(store))]
         return [*foreign.open_foreign(path, full_res_only)]
+
+
+def _reduced(path: Path) -> Iterator[Store]:
+    """Open the reduced levels of NDTiff, up to one that cannot be: full resolution is whole without."""
+    count = reader.levels_of(path)
+    for level in range(1, count):
+        try:
+            yield reader.open_folder(reader.level_folder(path, level))
+        except DatasetFormatError as error:
+            _log.warning("%s: opened without resolution level %d and those above, which cannot be read: %s", path, level, error)
+            return
+    if reader.has_levels_above(path, count):
+        folder = reader.level_folder(path, count).name
+        _log.warning("%s: opened without resolution level %d, whose folder %s is not there, and those above", path, count, folder)
 
 
 def open_tail(path: Path) -> Tail:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from aiomm.cli.info import describe
-from aiomm.dataset import Dataset, Frame, NDTiffWriter, OmeZarrWriter
+from aiomm.dataset import Dataset, Frame, NDTiffWriter, OmeZarrWriter, PyramidWriter
 from aiomm.errors import DatasetFormatError
 from tests.dataset.support import frame
 
@@ -71,6 +73,34 @@ async def test_it_is_followed_and_its_end_is_not_waited_for(tmp_path: Path, kind
             assert dataset.finished, "OME-Zarr's log says how it ends"
         assert seen == COUNT
         assert dataset.read_image(time=0)[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("file", r"without resolution level 2 and those above, which cannot be read: .*x_NDTiffStack.tif: the index names this file"),
+        ("folder", r"without resolution level 2, whose folder Downsampled_x4 is not there, and those above"),
+    ],
+)
+def test_a_reduced_level_that_is_not_there(tmp_path: Path, what: str, says: str, caplog: pytest.LogCaptureFixture) -> None:
+    with PyramidWriter(tmp_path, "x", max_multi_res_index=3) as writer:
+        writer.put(Frame({"row": 0, "column": 0}, np.full((16, 16), 5, np.uint16), {}))
+    with Dataset(writer.path, full_res_only=False) as dataset:
+        assert dataset.num_resolution_levels == 4
+    assert not caplog.messages
+    lost = writer.path / "Downsampled_x4"
+    if what == "folder":
+        shutil.rmtree(lost)
+    else:
+        next(lost.glob("*.tif")).unlink()
+    with Dataset(writer.path, full_res_only=False) as dataset:
+        assert dataset.num_resolution_levels == 2
+        assert (dataset.read_image(row=0, column=0) == 5).all()
+    (message,) = caplog.messages
+    assert re.search(says, message)
+    with Dataset(writer.path) as dataset:
+        assert len(dataset) == 1
+    assert len(caplog.messages) == 1, "nobody asked for levels"
 
 
 def test_a_whole_dataset_misses_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ def levels_of(path: Path) -> int:
     return count
 
 
+def has_levels_above(path: Path, level: int) -> bool:
+    """Whether there is a resolution level above this one."""
+    reductions = [entry.name.removeprefix(LEVEL_PREFIX) for entry in path.glob(f"{LEVEL_PREFIX}*") if (entry / ndtiff.INDEX_NAME).is_file()]
+    return any(reduced.isdecimal() and int(reduced) > 2**level for reduced in reductions)
+
+
 def open_folder(folder: Path) -> FolderStore:
     """Open the folder that holds an index and TIFF files; none of these before Java's first image, and if there never was one.
 
