@@ -216,7 +216,7 @@ def _rank_array(value: np.ndarray[Any, Any], target: str) -> Rank | None:
     if value.dtype == dtype and target != "char[]":
         return 0, 0
     if value.dtype.kind == "u" and dtype.kind == "i" and value.dtype.itemsize == dtype.itemsize:
-        return 0, 1  # pixels: Java has the same bits
+        return (0, 1) if dtype.itemsize <= 2 or _all_fit(value, target) else None  # pixels: Java has the same bits
     if target == "char[]":
         return (4, 9) if value.dtype.kind != "f" and _all_fit(value, target) else None
     if np.can_cast(value.dtype, dtype, "safe"):

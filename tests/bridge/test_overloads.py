@@ -168,6 +168,9 @@ def test_java_chooses_so(args: tuple[Any, ...], overloads: list[tuple[str, ...]]
         (("x",), [(LIST,)], "is no List"),
         (([1, "x"],), [("int[]",)], r"list is no int\[\]"),
         (([2**70],), [("long[]",)], r"list is no long\[\]"),
+        (([2**63],), [("long[]",)], r"list is no long\[\]"),  # and no negative number either
+        ((np.array([2**64 - 1], np.uint64),), [("long[]",)], r"ndarray is no long\[\]"),
+        ((np.array([2**31], np.uint32),), [("int[]",)], r"ndarray is no int\[\]"),
         (([-1, 255],), [("byte[]",)], r"list is no byte\[\]"),
         ((np.zeros(2, np.complex64),), [("double[]",)], r"double\[\]"),
         ((1, 2), [("int",)], r"\(2 arguments\); there is f\(int\)"),
