@@ -202,9 +202,14 @@ def test_names_that_are_no_files(tmp_path: Path, name: str) -> None:
     index = writer.path / "NDTiff.index"
     index.write_bytes(index.read_bytes() + record({"time": 2}, name, (0, 30, 20, 1, 0, 0, 0, 0)))
     dataset = Dataset(writer.path)
-    for read in (lambda: dataset.read_image(time=2), lambda: dataset.read_metadata(time=2), dataset.as_array):
+    assert dataset.missing_files == {name: 1}
+    assert f"; {name} is not there, which has 1 of them>" in repr(dataset)
+    for read in (lambda: dataset.read_image(time=2), lambda: dataset.read_metadata(time=2), dataset.to_numpy, dataset.as_array().compute):
         with pytest.raises(DatasetFormatError, match=name[:200]):
             read()
+    assert same(dataset.as_array()[1], image(1))
+    with Dataset(writer.path, live=True) as followed:
+        assert len(followed) == 3
     assert same(dataset.read_image(time=1), image(1))
 
 

@@ -135,9 +135,17 @@ def tiffs_in(folder: Path) -> list[str]:
     return [name for name in names if open_input(folder / name).read(0, 4).strip(b"\0")]
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; what the system refuses, as a name that is too long, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def missing_files(folder: Path, names: Sequence[str], numbers: np.ndarray) -> dict[str, int]:
     """Say which files of these are not there, and how many images each has; ``numbers`` says of each image in which one it is."""
-    lost = [number for number, name in enumerate(names) if not (folder / name).is_file()]
+    lost = [number for number, name in enumerate(names) if not is_there(folder / name)]
     counts = np.bincount(numbers, minlength=len(names)) if lost else numbers
     return {names[number]: int(counts[number]) for number in lost if counts[number]}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.dataset.ndtiff import format as ndtiff
 from aiomm.dataset.ndtiff import v1
-from aiomm.dataset.ndtiff.files import open_input, tiffs_in
+from aiomm.dataset.ndtiff.files import is_there, open_input, tiffs_in
 from aiomm.dataset.ndtiff.records import read_index
 from aiomm.dataset.ndtiff.store import FolderStore
 from aiomm.dataset.ndtiff.table import Table
@@ -68,7 +68,7 @@ def open_folder(folder: Path) -> FolderStore:
     tiffs = files or tiffs_in(folder)
     if not tiffs and data.strip(b"\0"):
         raise DatasetFormatError(f"{folder}: there is no TIFF file beside the index")
-    there = next((name for name in tiffs if (folder / name).is_file()), tiffs[0] if tiffs else "")  # each of them says the same
+    there = next((name for name in tiffs if is_there(folder / name)), tiffs[0] if tiffs else "")  # each of them says the same
     summary, version = read_summary(folder / there) if there else ({}, None)
     return FolderStore(folder, summary, index, Table(table), files, version)
 

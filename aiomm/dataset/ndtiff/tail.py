@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from aiomm.dataset.ndtiff import format as ndtiff
-from aiomm.dataset.ndtiff.files import InputFile, open_input, tiffs_in
+from aiomm.dataset.ndtiff.files import InputFile, is_there, open_input, tiffs_in
 from aiomm.dataset.ndtiff.live import FollowedStore
 from aiomm.dataset.ndtiff.reader import level_folder, read_summary
 from aiomm.dataset.ndtiff.records import WINDOW
@@ -178,7 +178,7 @@ class IndexTail:
                 self._last = last
         if self._last is not None:
             path = self._folder / store.files[self._last[FILE]]
-            if now - self._grown < PATIENCE and not path.is_file():
+            if now - self._grown < PATIENCE and not is_there(path):
                 return False  # it may come: somebody copies the folder
             end = ends_with(open_input(path), self._last)
             if not end:
