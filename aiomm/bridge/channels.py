@@ -44,11 +44,11 @@ class Channels:
 
     async def free(self) -> None:
         """Wait a little until ports that were left do not listen any more: what Java makes next may take them."""
-        await self._session.ports_closed()
+        await self._session.numbers.left()
 
     def left(self, port: int) -> None:
         """Java is about to leave a port at which it listened."""
-        self._session.closing(port)
+        self._session.numbers.closing(port)
 
     async def pull(self, port: int, *, queue: int = 1000, lost: Callable[[], None] | None = None) -> PullSocket:
         """Connect to where Java listens, within the control timeout.
@@ -77,7 +77,7 @@ class Channels:
             if isinstance(error, ServerNotFoundError):
                 raise ServerNotFoundError(f"{error}. {FORWARD}") from None
             raise
-        session.taken(port)
+        session.numbers.taken(port)
         return socket
 
     async def push(self, port: int, *, queue: int = 1000, lost: Callable[[], None] | None = None) -> PushSocket:
@@ -109,7 +109,7 @@ class Channels:
                 if session.loop.time() + _AGAIN >= deadline:
                     raise
             else:
-                session.taken(port)
+                session.numbers.taken(port)
                 return socket
             await asyncio.sleep(_AGAIN)
 
@@ -143,13 +143,13 @@ class Channels:
             except BridgeError:
                 socket.close()
             else:
-                session.closing(port)
+                session.numbers.closing(port)
                 return port, socket
         return None
 
     def keep(self, port: int) -> None:
         """The number of `push_ahead` is the one that Java has chosen."""
-        self._session.taken(port)
+        self._session.numbers.taken(port)
 
 
 def channels_of(obj: JavaObject) -> Channels:

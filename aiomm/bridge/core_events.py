@@ -196,7 +196,7 @@ class CoreChangesSource:
             await callback.aclose()
         finally:
             await self._disconnect()
-            self._session.closing(self._number)
+            self._session.numbers.closing(self._number)
 
     async def _disconnect(self) -> None:
         task, self._pump_task = self._pump_task, None

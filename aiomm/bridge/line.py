@@ -241,11 +241,21 @@ class Line:
             self._told(hash_code)
             return
         # The server closes a port of its own accord when nothing lives there: after this, nothing may be asked.
-        last = not self.main and len(self.live) == 1 and not self.calls and not self.port.stats.set_aside
+        if self._is_last():
+            async with self.session.numbers.leaving():
+                await self._destroy(hash_code, timeout, last=self._is_last())
+        else:
+            await self._destroy(hash_code, timeout, last=False)
+
+    def _is_last(self) -> bool:
+        """Whether nothing will be asked here after one more release."""
+        return not self.main and len(self.live) == 1 and not self.calls and not self.port.stats.set_aside
+
+    async def _destroy(self, hash_code: str, timeout: float | None, *, last: bool) -> None:
         self.live.discard(hash_code)
         self.ended = last
         if last:
-            self.session.closing(self.number)
+            self.session.numbers.closing(self.number)
         told = True
         try:
             message = wire.destructor(hash_code)

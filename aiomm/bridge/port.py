@@ -277,6 +277,8 @@ class Port:
 
     def _lose(self, seen: str) -> None:
         """The peer is gone: what it had sent before that counts."""
+        if self._link is None:
+            return  # it shook hands and left, before anything was asked: the greeting will find that out
         self._read()
         self._give_up(seen)
 

@@ -25,7 +25,7 @@ from aiomm.bridge.overloads import sure
 from aiomm.bridge.wire import Shadow, Signature
 from aiomm.errors import JavaException, JavaValueError, OverloadError, ProtocolError
 
-__all__ = ["Plan", "call", "construct", "not_run", "private_field", "read_array"]
+__all__ = ["Plan", "call", "construct", "leave_port", "not_run", "private_field", "read_array"]
 
 Plan: TypeAlias = Generator[dict[str, Any], Any, Any]
 
@@ -34,7 +34,9 @@ _OBJECT: Final = "java.lang.Object"
 _SEPARATORS: Final = "\x1f\x1e\x1d\x1c\x02\x03"
 _MANY: Final = 100  # numbers, from which a stream that boxes them all takes fewer messages than adding each
 _MAKERS: Final = {"list": "java.util.ArrayList", "set": "java.util.LinkedHashSet", "map": "java.util.LinkedHashMap"}
-_FRAME_OF_SERVER: Final = "org.micromanager.pyjavaz.ZMQServer."
+_SERVER: Final = "org.micromanager.pyjavaz.ZMQServer"
+_SOCKETS: Final = "org.micromanager.pyjavaz.ZMQSocketWrapper"
+_FRAME_OF_SERVER: Final = f"{_SERVER}."
 
 
 def call(target: Handle, static: bool, signature: Signature, values: Sequence[Any], signatures: Sequence[Signature]) -> Plan:
@@ -95,6 +97,32 @@ def private_field(kind: Handle, name: str) -> Plan:
     field = yield from _run(kind, "getDeclaredField", ("java.lang.String",), [name])
     yield from _run(_handle(field), "setAccessible", ("boolean",), [True])
     return field
+
+
+def leave_port(opened: Shadow) -> Plan:
+    """Have the server forget an object at a port that cannot be reached, and leave that port if nothing listens there.
+
+    It names a port before it has bound it, and says nothing when that fails; no message comes there then.
+    """
+    sockets = _handle((yield from _private(_SOCKETS, "portSocketMap_", None)))
+    server = yield from _run(sockets, "get", (_OBJECT,), [opened.port])
+    if server is None:
+        return None
+    server = _handle(server)
+    objects = _handle((yield from _private(_SERVER, "externalObjects_", server)))
+    if (yield from _run(objects, "remove", (_OBJECT,), [opened.hash_code])) is None:
+        return None  # it is another one by now
+    bound = yield from _run(_handle((yield from _private(_SOCKETS, "socket_", server))), "getLastEndpoint", (), [])
+    if not bound:
+        yield from _run(server, "close", (), [])
+    return None
+
+
+def _private(classpath: str, name: str, holder: Handle | None) -> Plan:
+    """Read a field that its class keeps to itself; without a holder a static one."""
+    kind = _handle((yield wire.get_class(classpath)))
+    field = _handle((yield from private_field(kind, name)))
+    return (yield from _run(field, "get", (_OBJECT,), [holder or kind]))
 
 
 def read_array(array: Handle) -> Plan:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from aiomm.bridge import overloads, reflection, wire
 from aiomm.bridge.core_events import FORWARD, CoreChangesSource
-from aiomm.bridge.handle import Handle
 from aiomm.bridge.line import Line
 from aiomm.bridge.members import Members, check_entry
+from aiomm.bridge.numbers import Numbers
 from aiomm.bridge.port import Port
 from aiomm.bridge.proxy import JavaClass, JavaObject, check_usable, make_class
 from aiomm.bridge.registry import proxy_class
@@ -24,7 +22,7 @@ from aiomm.bridge.wire import Signature
 from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, OverloadError, ServerLostError, ServerNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from aiomm.bridge.client import Bridge
     from aiomm.bridge.wire import Shadow
@@ -33,13 +31,7 @@ __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
 _PORTS_TRIED = 3
-_HERE = frozenset({"127.0.0.1", "localhost"})
-_CLOSES = 0.2  # s that a port may take to close
 _SHORT = 0.05  # s; a timeout below was perhaps meant in seconds
-_AGAIN = 0.002  # s between two looks at a port that is about to close
-
-_CLOSING: dict[tuple[str, int], set[int]] = {}
-"""Of each server, by host and first port, the ports that bridges of this process left just now."""
 
 _ARRAYS = frozenset({"[J", "[Z", "[C"})
 """Arrays of primitives that the server sends as objects, though numpy has them."""
@@ -92,12 +84,12 @@ class Session:
         self.watchers: set[Callable[[AiommError], None]] = set()
         self.server_version: str | None = None
         self.lines: set[Line] = set()
+        self.numbers = Numbers(host, bridge.port)
         self._context = _Context()
         self._classes: dict[str, type[JavaObject]] = {}
         self._constructors: dict[str, tuple[Signature, ...]] = {}
         self._statics: dict[str, JavaClass] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing: set[int] = set()
         self._main: Line | None = None
         self.core_changes = CoreChangesSource(self)
 
@@ -169,7 +161,6 @@ class Session:
 
     async def open_main(self, number: int) -> None:
         """Connect the bridge's own port."""
-        self._closing = _CLOSING.setdefault((self.host, number), set())
         line = self.new_line(number, main=True)
         try:
             await self.connect(line.port)
@@ -182,7 +173,7 @@ class Session:
 
     def new_line(self, number: int, *, main: bool = False) -> Line:
         """Make a line; its port is not connected yet."""
-        self.taken(number)
+        self.numbers.taken(number)
         line = Line(self, number, main=main)
         self.lines.add(line)
         return line
@@ -211,28 +202,7 @@ class Session:
         """A port has ended; `told` where it was `closing` before: its number may be another's by now."""
         self.lines.discard(line)
         if not line.main and not told:
-            self.closing(line.number)
-
-    def closing(self, number: int) -> None:
-        """The server is about to leave a port, or it is held for a moment: bridges of this process make nothing that may get it."""
-        self._closing.add(number)
-
-    def taken(self, number: int) -> None:
-        """What a bridge has just made is at this port, and stays."""
-        self._closing.discard(number)
-
-    async def ports_closed(self) -> None:
-        """Wait a little until ports that ended do not listen any more.
-
-        The server gives a number again before its socket has left it, and says nothing when that fails.
-        """
-        deadline = self.loop.time() + _CLOSES
-        while (left := tuple(self._closing)) and self.loop.time() < deadline:
-            if await _listens(self.host, left[0], deadline):
-                await asyncio.sleep(_AGAIN)
-            else:
-                self._closing.discard(left[0])
-        self._closing.difference_update(left)
+            self.numbers.closing(line.number)
 
     def abandon(self, shadow: Shadow) -> None:
         """Release an object at a port of its own that nobody has asked to be connected any more."""
@@ -241,11 +211,21 @@ class Session:
             try:
                 line = await self._line_for(shadow)
                 await line.destroy(shadow.hash_code, self.timeout)
+            except ServerNotFoundError as error:
+                await self._leave(shadow, error)
             except AiommError as error:
                 log.debug("port %d: an object that came late stays there: %s", shadow.port, error)
 
         if not isinstance(self.error, ServerLostError):
             self._spawn(release())
+
+    async def _leave(self, shadow: Shadow, why: BaseException | None) -> None:
+        """Have Java leave a port that was opened in vain, and forget what is there."""
+        log.debug("port %d, which the server opened, cannot be reached and is closed: %s", shadow.port, why)
+        try:
+            await self.main.follow(reflection.leave_port(shadow), self.timeout, f"closing the port {shadow.port}")
+        except AiommError as error:
+            log.debug("port %d stays open: %s", shadow.port, error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work, name="aiomm-bridge-port")
@@ -257,6 +237,7 @@ class Session:
         """Release everything and close every port."""
         lost = self.error
         await self.core_changes.aclose(lost)
+        await self._finish_tasks(0 if lost else self.timeout)  # ports opened in vain are closed through the main one
         self.error = self.error or ClosedError("this Bridge was closed")
         self._statics.clear()
         try:
@@ -312,25 +293,26 @@ class Session:
         signatures = await self._constructors_of(classpath)
         what = f"new {classpath}"
         signature, values = overloads.choose(signatures, args, what=what)
-        if overloads.sure(signatures, signature, values) and wire.beside_binary(list(values)) is None:
-            try:
-                message = wire.constructor(classpath, signature, values, new_port)
-                return await self.placed(message, what, control=False)
-            except JavaException as error:
-                if not reflection.not_run(error):
-                    raise
-        plan = reflection.construct(classpath, signature, values, signatures)
-        made = self._as_object(await self.main.follow(plan, self.call_timeout, what), what, self.main)
-        return await self._moved(made) if new_port else made
+        async with self._place(what, new_port=new_port, control=False) as line:
+            if overloads.sure(signatures, signature, values) and wire.beside_binary(list(values)) is None:
+                try:
+                    made = await line.call(wire.constructor(classpath, signature, values), self.call_timeout, what)
+                    return self._as_object(made, what, line)
+                except JavaException as error:
+                    if not reflection.not_run(error):
+                        raise
+            plan = reflection.construct(classpath, signature, values, signatures)
+            return self._as_object(await line.follow(plan, self.call_timeout, what), what, line)
 
     async def existing(self, classpath: str, *, new_port: bool) -> JavaObject:
         """Get the one object that the server has of a class; it ignores what a constructor would take."""
-        return await self.placed(wire.constructor(classpath, Signature(classpath, ()), (), new_port), classpath)
+        async with self._place(classpath, new_port=new_port) as line:
+            return self._as_object(await line.ask(wire.constructor(classpath, Signature(classpath, ()), ()), classpath), classpath, line)
 
     async def kept(self, classpath: str, signature: Signature, values: Sequence[Any]) -> JavaObject:
         """Make an object that Java must not collect before `let_go`, whatever happens to its proxy, the call or the bridge."""
-        await self.ports_closed()  # what is made may take one
-        shadow = await self.main.call(wire.constructor(classpath, signature, values), None, f"new {classpath}", keep=True)
+        async with self.numbers.giving():  # what is made may take one
+            shadow = await self.main.call(wire.constructor(classpath, signature, values), None, f"new {classpath}", keep=True)
         made = self._as_object(shadow, classpath, self.main)
         self.main.live.discard(made.hash_code)
         return made
@@ -362,48 +344,54 @@ class Session:
         if self.error is None:
             self._spawn(knock())
 
-    async def _moved(self, obj: JavaObject) -> JavaObject:
-        """Get an object that exists already at a port of its own: the server makes such ports for what it makes itself alone."""
-        why: BaseException | None = None
-        for _ in range(_PORTS_TRIED):
-            await self.ports_closed()
-            shadow = await self.main.ask(wire.get_class("java.util.Objects", True), "a port of its own")
-            try:
-                line = await self._line_for(shadow)
-            except ServerNotFoundError as error:
-                why = error
-                continue
-            moved = await self.adopt(shadow, line).call("requireNonNull", [obj])
-            assert isinstance(moved, JavaObject)
-            return moved
-        raise ServerNotFoundError(f"the server opens no port that can be reached for this object: {why}") from None
-
     async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
         """Get a class itself."""
-        try:
-            found = await self.placed(wire.get_class(classpath, new_port), f"the class {classpath}")
-        except JavaException as error:
-            raise _no_class(classpath, error) from None
+        what = f"the class {classpath}"
+        async with self._place(what, new_port=new_port) as line:
+            try:
+                found = self._as_object(await line.ask(wire.get_class(classpath), what), what, line)
+            except JavaException as error:
+                raise _no_class(classpath, error) from None
         assert isinstance(found, JavaClass)
         return found
 
-    async def placed(self, message: dict[str, Any], what: str, *, control: bool = True) -> JavaObject:
-        """Send a request that makes an object at this port or at one of its own."""
-        if message.get("new-port"):
-            await self.ports_closed()
-        value = await (self.main.ask(message, what) if control else self.main.call(message, self.call_timeout, what))
-        return await self._located(value, what)
+    @contextlib.asynccontextmanager
+    async def _place(self, what: str, *, new_port: bool, control: bool = True) -> AsyncIterator[Line]:
+        """Give the port to make something at: the main one, or one of its own that stays open while something lives there.
 
-    async def _located(self, value: Any, what: str) -> JavaObject:
-        if not isinstance(value, wire.Shadow) or value.port == self.main.number:
-            return self._as_object(value, what, self.main)
+        Every port takes all requests. So the port comes first, and nothing is made before there is one that can be reached.
+        """
+        if not new_port:
+            yield self.main
+            return
+        line, key = await self._own_line(what, control=control)
         try:
-            return self.adopt(value, await self._line_for(value))
-        except ServerNotFoundError as error:
-            # The server did not get the port that it named. Every port finds the object as an argument.
-            log.debug("port %d, which the server opened for %s, cannot be reached: %s", value.port, what, error)
-            found = Handle(value.hash_code, value.port, value.java_class, value.interfaces)
-            return await self._moved(await (await self.static("java.util.Objects")).call("requireNonNull", [found]))
+            yield line
+        except BaseException:
+            line.drop(key)
+            raise
+        await line.release(key)
+
+    async def _own_line(self, what: str, *, control: bool) -> tuple[Line, str]:
+        """Have the server open a port that can be reached; also what lives there for now. Those opened in vain are closed."""
+        vain: list[Shadow] = []
+        why: BaseException | None = None
+        try:
+            for _ in range(_PORTS_TRIED):
+                message = wire.get_class("java.util.Objects", True)
+                async with self.numbers.giving():
+                    shadow = await (self.main.ask(message, what) if control else self.main.call(message, self.call_timeout, what))
+                if not isinstance(shadow, wire.Shadow):
+                    raise BridgeError(f"{what}: the server opens no port, it answers {str(shadow)[:100]!r}")
+                try:
+                    return await self._line_for(shadow), shadow.hash_code
+                except ServerNotFoundError as error:
+                    why = error
+                    vain.append(shadow)  # until there is one: its number would be given again
+        finally:
+            for shadow in vain:
+                self._spawn(self._leave(shadow, why))
+        raise ServerNotFoundError(f"{what}: the server opens no port for it that can be reached: {why}") from None
 
     def _as_object(self, value: Any, what: str, line: Line) -> JavaObject:
         if not isinstance(value, wire.Shadow):
@@ -433,30 +421,6 @@ class Session:
         if known is None:
             known = self._statics[classpath] = await self.get_class(classpath)
         return known
-
-
-async def _listens(host: str, number: int, deadline: float) -> bool:
-    """Whether somebody listens at a port.
-
-    Here, without going there: the number may be another stream's by then, and Java's ZeroMQ gives a message to whoever comes, before
-    they have shaken hands.
-    """
-    if host in _HERE:
-        with socket.socket() as probe:
-            if os.name == "posix":  # elsewhere this lets two listen at one port
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError:
-                return True
-        return False
-    try:
-        async with asyncio.timeout_at(deadline):
-            _, writer = await asyncio.open_connection(host, number)
-    except OSError:  # of a firewall that drops what it refuses, TimeoutError
-        return False
-    writer.close()
-    return True
 
 
 async def _thrown(obj: JavaObject) -> JavaException:

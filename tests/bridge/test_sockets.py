@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,35 @@ async def test_a_server_that_hangs_up(ports: Askers) -> None:
 async def test_a_zeromq_server_that_never_answers(ports: Askers) -> None:
     with zmq_server(lambda frames: []) as number:
         assert "does not answer" in await refused(ports, number)
+
+
+async def test_a_server_that_goes_right_after_it_has_shaken_hands(ports: Askers) -> None:
+    """The loop is busy meanwhile: it learns of both at once, before anything was asked."""
+    context = zmq.Context()
+    server = context.socket(zmq.REP)
+    monitor = server.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    number = server.bind_to_random_port("tcp://127.0.0.1")
+
+    def leave() -> None:
+        monitor.recv_multipart()
+        server.disable_monitor()
+        monitor.close(0)
+        server.close(0)
+
+    failures: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, told: failures.append(told.get("exception")))
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    opening = asyncio.ensure_future(ports.unopened(number, 2.0).open())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    loop.call_soon(leaving.join)
+    loop.call_soon(lambda: threading.Event().wait(0.2))
+    with pytest.raises(ServerNotFoundError, match="it closed the connection instead of an answer"):
+        await opening
+    context.term()
+    assert not failures
 
 
 async def test_a_zeromq_server_of_another_kind(ports: Askers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,30 @@ async def test_an_object_moves_on_to_a_port_that_listens(own_java_host: JavaHost
             assert samples.port > first + 2
             assert await samples.echo_int(7) == 7
             assert (await bridge.get_core(new_socket=True)).port > first + 2
+        async with aiomm.Bridge(port=first) as bridge:
+            probe = await bridge.construct_java_object("aiomm.host.Probe")
+            assert await probe.command_ports() == str(first), "the ports that were opened in vain are closed"
+            assert await probe.object_count() == 1
+
+
+async def test_many_tasks_that_make_and_release_objects_at_ports_of_their_own(own_java_host: JavaHost) -> None:
+    """Java gives the number of a port again before it has left it: nothing may stay there, nor a thread that waits for ever."""
+    async with aiomm.Bridge(port=own_java_host.port) as bridge:
+        probe = await bridge.construct_java_object("aiomm.host.Probe")
+
+        async def make(task: int) -> None:
+            for _ in range(10):
+                items: Any = await bridge.construct_java_object("java.util.ArrayList", new_socket=True)
+                assert await items.add(task)
+                await items.aclose()
+
+        async with asyncio.TaskGroup() as tasks:
+            for task in range(10):
+                tasks.create_task(make(task))
+    async with aiomm.Bridge(port=own_java_host.port) as bridge:
+        probe = await bridge.construct_java_object("aiomm.host.Probe")
+        assert await probe.object_count() == 1
+        assert await probe.command_ports() == str(own_java_host.port)
 
 
 async def test_there_is_an_end_to_it(own_java_host: JavaHost) -> None:
@@ -53,12 +78,12 @@ async def test_whether_a_port_was_left_is_seen_without_going_there(java_host: Ja
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.setblocking(False)
             number = listener.getsockname()[1]
-            session.closing(number)
+            session.numbers.closing(number)
             start = time.monotonic()
-            await session.ports_closed()
+            await session.numbers.left()
             assert time.monotonic() - start > 0.1  # somebody listens to the last
             with pytest.raises(BlockingIOError):
                 listener.accept()
-        session.closing(number)
-        await session.ports_closed()
-        assert number not in session._closing
+        session.numbers.closing(number)
+        await session.numbers.left()
+        assert number not in session.numbers._closing

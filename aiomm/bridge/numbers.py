@@ -1,0 +1,102 @@
+"""The numbers of the server's ports: which it is about to leave, and that it gives none meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Numbers"]
+
+_HERE: Final = frozenset({"127.0.0.1", "localhost"})
+_CLOSES: Final = 0.2  # s that a port may take to close
+_AGAIN: Final = 0.002  # s between two looks at a port that is about to close
+
+_CLOSING: dict[tuple[str, int], set[int]] = {}
+"""Of each server, by host and first port, the ports that bridges of this process left just now."""
+
+
+class Numbers:
+    """The numbers of one server's ports, as one bridge sees them.
+
+    The server gives a number again before its socket has left it, and says nothing when that fails: nothing answers there then. So a
+    bridge asks for no port while one of its own is being closed, and the other way round.
+
+    Parameters
+    ----------
+    host, first
+        Where the server listens.
+    """
+
+    def __init__(self, host: str, first: int) -> None:
+        self._host = host
+        self._closing = _CLOSING.setdefault((host, first), set())
+        self._lock = asyncio.Lock()
+
+    def closing(self, number: int) -> None:
+        """The server is about to leave a port, or it is held for a moment: bridges of this process make nothing that may get it."""
+        self._closing.add(number)
+
+    def taken(self, number: int) -> None:
+        """What a bridge has just made is at this port, and stays."""
+        self._closing.discard(number)
+
+    async def left(self) -> None:
+        """Wait a little until ports that ended do not listen any more."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _CLOSES
+        while (left := tuple(self._closing)) and loop.time() < deadline:
+            if await _listens(self._host, left[0], deadline):
+                await asyncio.sleep(_AGAIN)
+            else:
+                self._closing.discard(left[0])
+        self._closing.difference_update(left)
+
+    @contextlib.asynccontextmanager
+    async def giving(self) -> AsyncIterator[None]:
+        """While the server is asked for what takes a number."""
+        async with self._lock:
+            await self.left()
+            yield
+
+    @contextlib.asynccontextmanager
+    async def leaving(self) -> AsyncIterator[None]:
+        """While the server is told what makes it leave a port; it is not held up long where it is asked for one and is busy."""
+        held = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSES):
+                held = await self._lock.acquire()
+        try:
+            yield
+        finally:
+            if held:
+                self._lock.release()
+
+
+async def _listens(host: str, number: int, deadline: float) -> bool:
+    """Whether somebody listens at a port.
+
+    Here, without going there: the number may be another stream's by then, and Java's ZeroMQ gives a message to whoever comes, before
+    they have shaken hands.
+    """
+    if host in _HERE:
+        with socket.socket() as probe:
+            if os.name == "posix":  # elsewhere this lets two listen at one port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError:
+                return True
+        return False
+    try:
+        async with asyncio.timeout_at(deadline):
+            _, writer = await asyncio.open_connection(host, number)
+    except OSError:  # of a firewall that drops what it refuses, TimeoutError
+        return False
+    writer.close()
+    return True
