@@ -56,7 +56,7 @@ class JavaDevices:
         self.doing = ""
         self.calm: Callable[[], Steps] | None = None  # waits until the hardware may be changed from here
         self.shared = shared_on(bridge_of(core))
-        self._camera: str | None = None  # the core's when this acquisition began: it takes the images of events that name none
+        self._settled = False
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop what Micro-Manager's engine has started
 
     # ---- calls --------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ class JavaDevices:
 
     def settle_in(self) -> Steps:
         """Note the hardware as it is found, before anything is changed; once. What others have changed for a while is not found so."""
-        if self._camera is not None:
+        if self._settled:
             return
         self._asking.forget()
         self.doing = "isSequenceRunning(), and how the hardware is found"
@@ -101,19 +101,17 @@ class JavaDevices:
             yield from self.refuse_running(None)
         if shared.found is None:
             shared.found = found
-        self._camera = found.camera if shared.chosen is None or shared.chosen[0] != found.camera else shared.chosen[1]
+        self._settled = True
 
     def forget(self) -> None:
         """Nothing is remembered: every key of an event is applied each time."""
 
     # ---- one event ----------------------------------------------------------------------------------------------
 
-    def apply(self, event: AcquisitionEvent) -> Steps:
+    def apply(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
         """Bring everything to what the event asks; the focus last, when all else has arrived."""
         touched: set[str] = set()
-        for label, name, value in event.properties:
-            if label == "Core":
-                yield from self.attempt("setProperty", label, name, value)
+        in_force = yield from self.choose_roles(event, caps)
         focus = yield from self.attempt("getFocusDevice")
         for label, um in event.stage_positions:
             if label != focus or event.z is None:
@@ -128,7 +126,7 @@ class JavaDevices:
                 x, y = here[0] if x is None else x, here[1] if y is None else y
             yield from self.attempt("setXYPosition", label, x, y)
             touched.add(label)
-        if event.config is not None:
+        if event.config is not None and not in_force:
             yield from self.attempt("setConfig", *event.config)
         if event.exposure is not None:
             camera = event.camera or (yield from self.attempt("getCameraDevice"))
@@ -140,7 +138,7 @@ class JavaDevices:
                 yield from self.attempt("setProperty", label, name, value)
                 touched.add(label)
         yield from self._arrive(touched)
-        if event.config is not None:
+        if event.config is not None and not in_force:
             yield from self.attempt("waitForConfig", *event.config)
         if event.z is not None:
             yield from self.attempt("setPosition", focus, event.z)
@@ -156,28 +154,43 @@ class JavaDevices:
         yield from self.attempt("displaySLMImage", label)
         return label
 
-    def prepare(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
+    def choose_roles(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
+        """Set what an event changes of the core itself (its camera, its shutter, its focus, autoshutter): what follows depends on it.
+
+        Its preset is applied with it, where it changes something of the core, or sets properties that the event sets after it. Says
+        whether it was.
+        """
+        yield from self.give_camera_back()  # where an event that chose it has ended in the middle
+        preset = caps.presets.get(event.config, ()) if event.config is not None else ()
+        after = {entry[:2] for entry in event.properties}
+        first = any((label, name) in after for label, name, _ in preset)
+        for label, name, value in preset:
+            if label == "Core" and not first:
+                first = (yield from self.attempt("getProperty", label, name)) != value
+        if first and event.config is not None:
+            yield from self.attempt("setConfig", *event.config)
+            yield from self.attempt("waitForConfig", *event.config)
+        for label, name, value in event.properties:
+            if label == "Core":
+                yield from self.attempt("setProperty", label, name, value)
+        return first
+
+    def prepare(self, event: AcquisitionEvent) -> Steps:
         """Do of an event with an image what Micro-Manager's engine would not: show its pattern, set its properties and wait for them.
 
-        The engine keeps one property of each device, and does not wait for it. Gives the properties that are left to it: those that
-        the event's preset sets too, which would be set back by it.
+        The engine keeps one property of each device, and does not wait for it. Says whether the properties set the camera's exposure,
+        which the engine would set again.
         """
         if event.slm_pattern is not None:
             yield from self.attempt("waitForDevice", (yield from self.show(event.slm_pattern)))
-        preset = {(label, name) for label, name, _ in caps.presets.get(event.config, ())} if event.config is not None else set()
-        left = [entry for entry in event.properties if entry[:2] in preset]
-        if doubled := next((label for number, (label, _, _) in enumerate(left) if label in {other for other, _, _ in left[:number]}), None):
-            raise HardwareError(
-                f"properties: several of device {doubled!r} are set by the preset {event.config} too, and Micro-Manager's engine can set "
-                "one of them after it: define a preset for these, or give them in an event of their own"
-            )
         touched: set[str] = set()
         for label, name, value in event.properties:
-            if (label, name) not in preset:
+            if label != "Core":
                 yield from self.attempt("setProperty", label, name, value)
                 touched.add(label)
-        yield from self._arrive(touched - {"Core"})
-        return left
+        yield from self._arrive(touched)
+        exposed = {label for label, name, _ in event.properties if name == "Exposure"}
+        return bool(exposed) and (yield from self.attempt("getCameraDevice")) in exposed
 
     def _arrive(self, labels: set[str]) -> Steps:
         for label in sorted(labels):
@@ -191,12 +204,18 @@ class JavaDevices:
         return here[0] if event.x is None else event.x, here[1] if event.y is None else event.y
 
     def choose_camera(self, label: str | None) -> Steps:
-        """Make a camera the core's for the next event, or the one that was found."""
-        assert self._camera is not None
-        wanted = label or self._camera
-        if wanted and (yield from self.attempt("getCameraDevice")) != wanted:
-            yield from self.attempt("setCameraDevice", wanted)
-        self.shared.chosen = None if wanted == self._camera else (wanted, self._camera)
+        """Make the camera that an event names the core's, until `give_camera_back`; without one it is left as it is."""
+        if label is not None and (before := (yield from self.attempt("getCameraDevice"))) != label:
+            self.shared.chosen = (label, before)
+            yield from self.attempt("setCameraDevice", label)
+
+    def give_camera_back(self) -> Steps:
+        """Give the core the camera that it had before `choose_camera`, unless somebody has chosen one since."""
+        if self.shared.chosen is not None:
+            label, before = self.shared.chosen
+            if (yield from self.attempt("getCameraDevice")) == label:
+                yield from self.attempt("setCameraDevice", before)
+            self.shared.chosen = None
 
     # ---- the shutter --------------------------------------------------------------------------------------------
 
@@ -205,14 +224,15 @@ class JavaDevices:
         """Whether a shutter is held open."""
         return self in self.shared.holding
 
-    def hold_shutter(self, hold: bool) -> Steps:
-        """Keep the shutter open across events, or give it back to autoshutter. Without autoshutter it is the user's."""
-        if not hold:
-            yield from self.release_shutter()
-            return
+    def hold_shutter(self) -> Steps:
+        """Keep the shutter open across events. Without autoshutter it is the user's."""
         holding = self.shared.holding
         shutter = yield from self.attempt("getShutterDevice")
-        if not shutter or holding.get(self) == shutter:
+        if not shutter:
+            return
+        if holding.get(self) == shutter:
+            if (yield from self.attempt("getAutoShutter")):  # a preset has turned it on
+                yield from self.attempt("setAutoShutter", False)
             return
         if not holding and not (yield from self.attempt("getAutoShutter")):
             return

@@ -315,7 +315,7 @@ class JavaEngine(Conductor):
     def _expose(self, group: Group, caps: Capabilities, window: Window, done: Done, *, hooks: bool = True) -> Steps:
         first, submission = group.events[0], window.submission
         if not first.acquire:
-            yield from self._move(group, window, done, hooks=hooks)
+            yield from self._move(group, caps, window, done, hooks=hooks)
             return
         if hooks and self._hooks:  # a hook may have asked for a later start, or have taken its time
             yield from self._wait_for_start(first, submission, again=True)
@@ -326,14 +326,24 @@ class JavaEngine(Conductor):
     def _take_images(self, group: Group, caps: Capabilities, window: Window, done: Done, *, hooks: bool) -> Steps:
         """Have Java take a group's images; gives the groups that a hook has made of events for which the hardware has to move again."""
         first, submission = group.events[0], window.submission
-        keep = first.keep_shutter_open
-        yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)
-        yield from self._hardware.choose_camera(first.camera)
-        properties = yield from self._hardware.prepare(first, caps)  # of a single event: others have none
+        devices = self._hardware
+        keep = submission.keep_shutter_open if first.keep_shutter_open is None else first.keep_shutter_open
+        if not keep:
+            yield from devices.release_shutter()
+        in_force = yield from devices.choose_roles(first, caps)
+        yield from devices.choose_camera(first.camera)
+        exposed = yield from devices.prepare(first)  # what a single event alone may have
+        if keep:
+            yield from devices.hold_shutter()
+        left_out = {"timeout"}  # watched here: Java would end the group with fewer images and not say so
+        if in_force and all(event.config == first.config for event in group.events):
+            left_out.add("config_group")
+        if exposed:
+            left_out.add("exposure")
         encoded: list[dict[str, Any]] = []
         for event in group.events:
-            encoded.append(encode_event(event, properties=properties))
-            encoded[-1].pop("timeout", None)  # watched here: Java would end the group with fewer images and not say so
+            whole = encode_event(event, prepared=True)
+            encoded.append({key: value for key, value in whole.items() if key not in left_out})
             if len(encoded) % AT_A_TIME == 0:
                 yield None
         if (first.x is None) != (first.y is None):  # Java moves to both or not at all
@@ -366,6 +376,7 @@ class JavaEngine(Conductor):
         errors = yield from self._hardware.stop_sequences()
         for error in errors:
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
+        yield from devices.give_camera_back()
         if again is None:
             raise Stopped
         return again
@@ -380,9 +391,9 @@ class JavaEngine(Conductor):
         """Whether a group is known not to be the last one."""
         return group.events[-1] is not window.events[-1] or bool(self.lane or self.feedback) or not window.submission.source_done
 
-    def _move(self, group: Group, window: Window, done: Done, *, hooks: bool) -> Steps:
+    def _move(self, group: Group, caps: Capabilities, window: Window, done: Done, *, hooks: bool) -> Steps:
         """Carry out an event without an image, which Java's engine cannot."""
-        yield from self._in_turn(self._hardware.apply(group.events[0]))
+        yield from self._in_turn(self._hardware.apply(group.events[0], caps))
         self._note("post_hardware", group)
         if hooks and "post_hardware" in self._hooks:
             changed = yield from self._ask("post_hardware", group, window)
@@ -527,6 +538,8 @@ class JavaEngine(Conductor):
         if ask:
             try:
                 changed = yield from self._ask_holding("post_hardware", part, window)
+                if self._hardware.holds_shutter:  # the hook may have chosen another one
+                    yield from self._hardware.hold_shutter()
             except Stopped:
                 if self._aborting:
                     raise

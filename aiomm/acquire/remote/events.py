@@ -25,9 +25,7 @@ _INT_LIMIT: Final = 2**31
 _NUMBERS: Final = ("exposure", "z", "x", "y", "min_start_time", "timeout")
 
 
-def encode_event(
-    event: AcquisitionEvent, *, camera: bool = False, properties: Sequence[tuple[str, str, str]] | None = None
-) -> dict[str, Any]:
+def encode_event(event: AcquisitionEvent, *, camera: bool = False, prepared: bool = False) -> dict[str, Any]:
     """Write an event as Java reads it. What Java does not know (``keep_shutter_open``, the clock) is left out, ``min_start_time`` too.
 
     Parameters
@@ -36,8 +34,8 @@ def encode_event(
         That takes an image; the engine exposes always.
     camera
         Whether Java is to choose the event's camera.
-    properties
-        Those of the event's that Java is to set, its pattern being shown already; all, and the pattern, if None.
+    prepared
+        Whether its properties are set already, and its pattern is shown.
 
     Returns
     -------
@@ -61,17 +59,16 @@ def encode_event(
             result[key] = float(value)
     if event.stage_positions:
         result["stage_positions"] = [[label, float(position)] for label, position in event.stage_positions]
-    wanted = event.properties if properties is None else properties
-    if wanted:
-        devices = [device for device, _, _ in wanted]
+    if event.properties and not prepared:
+        devices = [device for device, _, _ in event.properties]
         if doubled := next((device for device in devices if devices.count(device) > 1), None):
             raise EventError(
                 f"properties: there are several of device {doubled!r}, and Micro-Manager's engine sets only one of them",
                 key="properties",
-                value=wanted,
+                value=event.properties,
             )
-        result["properties"] = [list(entry) for entry in wanted]
-    if event.slm_pattern is not None and properties is None:
+        result["properties"] = [list(entry) for entry in event.properties]
+    if event.slm_pattern is not None and not prepared:
         result["slm_pattern"] = _pattern(event.slm_pattern)
         label = next((label for label, _ in event.stage_positions if "@" in label), None)
         if label is not None:

@@ -31,7 +31,7 @@ class Shared:
     holding : dict
         By which devices which shutter is held open; some may have ended.
     chosen : (str, str) or None
-        The camera that an event has made the core's, and the one that was before.
+        The camera that an event has made the core's for its own images, and the one that was before.
     """
 
     def __init__(self) -> None:
