@@ -177,14 +177,11 @@ async def check_mosaic(java: Java, dataset: Dataset, **axes: Any) -> None:
     """Java joins the tiles of a level as we do, overlap cropped and missing tiles dark."""
     contents = await java.load(dataset.path)  # type: ignore[arg-type]
     rgb, depth = len(dataset.image_shape or ()) == 3, dataset.bit_depth or 0
+    left, top, right, bottom = contents["bounds"]
     for level in range(dataset.num_resolution_levels):
         ours = np.asarray(dataset.as_array(stitched=True, res_level=level, **axes))
-        keys = dataset.get_index_keys(level)
-        rows, columns = [int(key["row"]) for key in keys], [int(key["column"]) for key in keys]
-        height, width = ours.shape[0] // (max(rows) - min(rows) + 1), ours.shape[1] // (max(columns) - min(columns) + 1)
-        x, y = min(columns) * width, min(rows) * height
-        if level == 0:
-            assert contents["bounds"] == [x, y, x + ours.shape[1], y + ours.shape[0]]
+        x, y = left // 2**level, top // 2**level  # what full resolution shows
+        assert ours.shape[:2] == ((bottom - top) // 2**level, (right - left) // 2**level)
         data = await java.proxy.view(json.dumps(axes), level, x, y, ours.shape[1], ours.shape[0])
         assert np.array_equal(from_java(data, ours.shape[:2], rgb=rgb, depth=depth), ours)
     await java.proxy.shut()
