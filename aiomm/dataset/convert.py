@@ -19,13 +19,15 @@ from aiomm.dataset import ometiff
 from aiomm.dataset.apart import Stop, apart
 from aiomm.dataset.encode import encode_metadata
 from aiomm.dataset.kinds import given_path, require_dataset
-from aiomm.dataset.ndtiff.levels import overlap_of
+from aiomm.dataset.ndtiff.levels import check_tile, cropped, overlap_of
 from aiomm.dataset.ndtiff.pyramid import PyramidWriter
+from aiomm.dataset.ndtiff.reader import levels_of
 from aiomm.dataset.ndtiff.writer import NDTiffWriter
 from aiomm.dataset.omezarr.writer import OmeZarrWriter
 from aiomm.dataset.opening import open_stores, reading
+from aiomm.dataset.repairing import repair
 from aiomm.dataset.storage import Frame
-from aiomm.errors import DatasetFormatError, StorageError
+from aiomm.errors import DatasetError, DatasetFormatError, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +78,7 @@ def convert(
     folder beside it. An error or an interrupt leaves nothing, unless the new dataset was whole already. The source is only read.
 
     Pixels, axes, image metadata, summary metadata and bit depths are carried over; of an image saved twice, the last copy.
-    Resolution levels of tiled datasets are built anew. OME-TIFF has a series for each position, tile and the like;
+    Resolution levels are built anew: in OME-Zarr as many as there were, in NDTiff of tiles. OME-TIFF has a series for each position, tile and the like;
     what OME has no place for is written beside it, as ``<target>.metadata.ndjson``.
 
     Parameters
@@ -88,7 +90,7 @@ def convert(
     to : {"ndtiff", "ome-zarr", "ome-tiff"}, optional
         What to make. If None, the target's name says it: ``.zarr``, ``.ome.tif``; any other name is NDTiff.
     verify : bool
-        Read every image back and compare pixels, axes and metadata.
+        Read every image back and compare pixels, axes and metadata; see that the levels are whole.
     progress : callable, optional
         ``progress(stage, done, total)`` after each image, on a thread of the conversion; the stage is "converting" or "verifying".
 
@@ -188,7 +190,8 @@ def _convert(source: Path, target: Path, to: str | None, verify: bool, progress:
             made = sorted(work.iterdir(), reverse=True)
             names = [target.parent / part.name for part in made]
         else:
-            made = [_write(store, rows, work, target, kind, progress, stop)]
+            levels = _levels_of(source) if kind == "ome-zarr" else 0
+            made = [_write(store, rows, _writer(store, rows, work, target, kind, levels), progress, stop)]
             names = [target]
             if verify:
                 _compare(store, rows, made[0], progress)
@@ -221,8 +224,7 @@ def _check_target(source: Path, target: Path) -> None:
         raise StorageError(f"{target} cannot be made: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target, progress: Progress, stop: Stop) -> Path:
-    writer = _writer(store, rows, work, target, kind)
+def _write(store: Store, rows: list[int], writer: Writer, progress: Progress, stop: Stop) -> Path:
     stop.then(writer.give_up)
     try:
         for done, row in enumerate(rows, 1):
@@ -232,7 +234,7 @@ def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target
             try:
                 writer.put(frame)
             except (TypeError, ValueError) as error:
-                raise DatasetFormatError(f"image {frame.axes} cannot be written as {kind}: {error}") from error
+                raise DatasetFormatError(f"image {frame.axes} cannot be written in this format: {error}") from error
             progress("converting", done, len(rows))
         writer.finish()
     except BaseException:
@@ -244,7 +246,7 @@ def _write(store: Store, rows: list[int], work: Path, target: Path, kind: Target
     return cast("Path", cast("Any", writer).path)
 
 
-def _writer(store: Store, rows: list[int], work: Path, target: Path, kind: Target) -> Writer:
+def _writer(store: Store, rows: list[int], work: Path, target: Path, kind: Target, levels: int) -> Writer:
     """Make a writer for a new dataset somewhere in ``work``."""
     summary = dict(store.summary)
     tiled = bool(summary.pop("TiledImageStorage", False))
@@ -253,14 +255,39 @@ def _writer(store: Store, rows: list[int], work: Path, target: Path, kind: Targe
     size = int(np.prod(shape)) * dtype.itemsize
     room = int(min(500, max(8, 64 * 2**20 // size)))  # frames on their way
     if kind == "ome-zarr":  # it keeps whether the dataset is tiled, for whoever makes NDTiff of it again
-        return OmeZarrWriter(work, name, store.summary, queue_size=room)
-    if tiled and {"row", "column"} <= store.index.types.keys():
+        return OmeZarrWriter(work, name, store.summary, queue_size=room, levels=levels)
+    if (tiled and {"row", "column"} <= store.index.types.keys()) or _holds_tiles(store, rows):
         try:
             down, across = overlap_of(summary)
         except ValueError as error:
             raise DatasetFormatError(f"{store.path}: {error}") from None
         return PyramidWriter(work, name, summary, overlap=(across, down), queue_size=room)
     return NDTiffWriter(work, name, summary, queue_size=room)
+
+
+def _levels_of(source: Path) -> int:
+    """How many reduced levels a dataset has."""
+    try:
+        stores = open_stores(source, full_res_only=False)
+    except DatasetError:  # full resolution is all that is needed
+        return levels_of(source) - 1
+    for store in stores:
+        store.close()
+    return len(stores) - 1
+
+
+def _holds_tiles(store: Store, rows: list[int]) -> bool:
+    """Whether images are tiles that nothing calls so, as those saved as OME-Zarr: placed by row and column, with an overlap."""
+    if "TiledImageStorage" in store.summary or not rows:
+        return False
+    try:
+        overlap = overlap_of(store.summary)
+        for row in rows:
+            check_tile(store.index.axes_of(row))
+        cropped(store.shape_of(rows[0])[0], overlap)
+    except ValueError:
+        return False
+    return store.differing(np.array(rows)) < 0
 
 
 def _name_of(target: Path) -> str:
@@ -280,12 +307,12 @@ def _name_of(target: Path) -> str:
 
 
 def _compare(store: Store, rows: list[int], made: Path, progress: Progress) -> None:
-    """Compare every image of the new dataset with the old one.
+    """Compare every image of the new dataset with the old one, and see that its levels are whole.
 
     Raises
     ------
     StorageError
-        One differs.
+        One differs, or something is missing.
     """
     new = open_stores(made, full_res_only=True)[0]
     try:
@@ -303,6 +330,9 @@ def _compare(store: Store, rows: list[int], made: Path, progress: Progress) -> N
             progress("verifying", done, len(rows))
     finally:
         new.close()
+    report = repair(made)
+    if report.needed:
+        raise StorageError(f"verification failed: {report.actions[0]}")
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.dataset import calibration
+from aiomm.dataset.channels import ChannelNames
 from aiomm.dataset.encode import encode_json
 from aiomm.dataset.numbers import finite, positive
 from aiomm.errors import DatasetFormatError, StorageError
@@ -170,10 +171,9 @@ def _ome(store: Store, one: Series, row: int) -> dict[str, Any]:
         "Name": " ".join(f"{name} {value}" for name, value in one.place.items()) or "images",
         "SignificantBits": store.bit_depth_of(row),
     }
-    names = [str(name) for name in one.values[1] if name is not None]
-    listed = summary.get("ChNames")
-    if one.values[1] != [None] and store.index.types["channel"] is int and isinstance(listed, list):
-        names = [str(listed[i]) if 0 <= i < len(listed) else str(i) for i in one.values[1]]
+    numbered = store.index.types.get("channel") is int
+    known = dict(zip(store.index.values("channel"), ChannelNames(store)(), strict=True)) if numbered else {}
+    names = [known.get(value, str(value)) for value in one.values[1] if value is not None]
     if names:
         ome["Channel"] = {"Name": names}
     pixel, step = finite(summary.get("PixelSize_um", summary.get("PixelSizeUm"))), calibration.step(store, "z", one.values[2], one.grid, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 import threading
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from aiomm.dataset import Dataset, Frame, NDTiffWriter, OmeZarrWriter, PyramidWriter, convert, convert_async, rebuild_pyramid
+from aiomm.dataset import Dataset, Frame, NDTiffWriter, OmeZarrWriter, PyramidWriter, convert, convert_async, rebuild_pyramid, repair
 from aiomm.dataset.ometiff import series_of
 from aiomm.errors import DatasetFormatError, StorageError
 from tests.dataset.support import METADATA, image, ndstorage_dataset, samples
@@ -394,3 +395,75 @@ def test_names_along_z_have_no_heights_in_ome_tiff(tmp_path: Path) -> None:
     assert not any("PositionZ" in plane for plane in planes)
     for target in ("nd", "c.zarr"):
         convert(writer.path, tmp_path / target, verify=True)
+
+
+def level_of(dataset: Dataset, number: int) -> list[np.ndarray]:
+    return [dataset.read_image(axes=key, resolution_level=number) for key in dataset.get_index_keys(number)]
+
+
+def test_levels_of_ome_zarr_are_built_anew(tmp_path: Path) -> None:
+    with OmeZarrWriter(tmp_path, "cells", {}, levels=2) as writer:
+        for t in range(3):
+            writer.put(Frame({"time": t}, image(t), {}))
+    done = convert(writer.path, tmp_path / "a.zarr", verify=True)
+    with Dataset(writer.path, full_res_only=False) as old, Dataset(done.path, full_res_only=False) as new:
+        assert old.num_resolution_levels == new.num_resolution_levels == 3
+        for number in range(3):
+            assert all(map(np.array_equal, level_of(old, number), level_of(new, number)))
+    with Dataset(convert(writer.path, tmp_path / "plain", verify=True).path, full_res_only=False) as plain:
+        assert plain.num_resolution_levels == 1  # NDTiff has levels of tiles only
+
+
+def test_levels_of_tiles(tmp_path: Path) -> None:
+    summary = {"GridPixelOverlapX": 4, "GridPixelOverlapY": 8}
+    with OmeZarrWriter(tmp_path, "cells", summary, levels=1) as tiles, PyramidWriter(tmp_path, "pyramid", {}, overlap=(4, 8)) as pyramid:
+        for i in range(6):
+            for writer in (tiles, pyramid):
+                writer.put(Frame({"row": i // 3, "column": i % 3}, image(i, (40, 48)), {}))
+    with (
+        Dataset(pyramid.path, full_res_only=False) as old,
+        Dataset(convert(tiles.path, tmp_path / "x", verify=True).path, full_res_only=False) as new,
+    ):
+        assert old.num_resolution_levels == new.num_resolution_levels == 3
+        assert old.overlap == new.overlap == (8, 4)
+        assert new.summary_metadata["TiledImageStorage"] is True
+        for number in range(3):
+            assert all(map(np.array_equal, level_of(old, number), level_of(new, number)))
+    with Dataset(convert(pyramid.path, tmp_path / "x.zarr", verify=True).path, full_res_only=False) as other:
+        assert other.num_resolution_levels == 3
+        with Dataset(tiles.path, full_res_only=False) as own:
+            joined = [np.asarray(dataset.as_array(stitched=True, res_level=1)) for dataset in (own, other)]
+            assert np.array_equal(*joined)
+
+
+def test_verification_looks_at_levels(tmp_path: Path) -> None:
+    with OmeZarrWriter(tmp_path, "cells", {}, levels=1) as writer:
+        writer.put(Frame({"time": 0}, image(0), {}))
+
+    def spoil(stage: str, done: int, total: int) -> None:
+        if stage == "verifying":
+            (level,) = tmp_path.glob(".x.zarr.converting-*/x_1/1")
+            shutil.rmtree(level)
+
+    with pytest.raises(StorageError, match="verification failed: resolution levels"):
+        convert(writer.path, tmp_path / "x.zarr", verify=True, progress=spoil)
+    assert list(tmp_path.iterdir()) == [writer.path]
+
+
+@pytest.mark.parametrize("where", ["summary", "images"])
+def test_channels_that_are_numbers_have_their_names(tmp_path: Path, where: str) -> None:
+    with NDTiffWriter(tmp_path, "x", {"ChNames": ["DAPI", "FITC"]} if where == "summary" else {}) as writer:
+        for channel in (1, 0):
+            more = {"Channel": ["DAPI", "FITC"][channel]} if where == "images" else {}
+            writer.put(Frame({"channel": channel, "time": 0}, image(channel), more))
+    zarr = convert(writer.path, tmp_path / "a.zarr", verify=True).path
+    labels = [one["label"] for one in json.loads((zarr / "zarr.json").read_text())["attributes"]["ome"]["omero"]["channels"]]
+    assert labels == ["DAPI", "FITC"] == Dataset(zarr).get_channel_names()
+    (zarr / "zarr.json").write_text("{")
+    repair(zarr, dry_run=False)
+    if where == "images":  # the summary was in there alone
+        assert json.loads((zarr / "zarr.json").read_text())["attributes"]["ome"]["omero"]["channels"][1]["label"] == "FITC"
+    convert(writer.path, tmp_path / "a.ome.tif", verify=True)
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        channels = tifffile.xml2dict(file.ome_metadata or "")["OME"]["Image"]["Pixels"]["Channel"]
+    assert [channel["Name"] for channel in channels] == ["DAPI", "FITC"]

@@ -29,20 +29,25 @@ _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 class Scales:
     """Physical sizes: of a pixel and a z step in µm, of a time step in s; None where unknown.
 
-    ``origins`` has where image groups begin, by their paths, then by the names of their dimensions.
+    ``origins`` has where image groups begin, by their paths, then by the names of their dimensions. Of channels that are numbers,
+    ``listed`` has the names by number, ``channels`` by their place along the axis.
     """
 
     pixel: float | None = None
     z: float | None = None
     time: float | None = None
     origins: dict[str, dict[str, float]] = field(default_factory=dict)
+    listed: list[Any] = field(default_factory=list)
+    channels: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> Scales:
         """Take what a summary says, in the words of Micro-Manager."""
         interval = positive(summary.get("Interval_ms"))
         z = finite(summary.get("z-step_um", summary.get("z_step_um")))
+        listed = summary.get("ChNames")
         return cls(
+            listed=listed if isinstance(listed, list) else [],
             pixel=positive(summary.get("PixelSize_um", summary.get("PixelSizeUm"))),
             z=positive(abs(z)) if z is not None else None,  # a stack that goes down has a negative one
             time=None if interval is None else interval / 1000,
@@ -61,6 +66,8 @@ class Steps:
         names = plan.names
         if plan.path not in self.scales.origins:
             self.scales.origins[plan.path] = {name[0]: at for name, at in origins_in(metadata).items()}  # time is t
+        if "channel" in names and (at_channel := index[names.index("channel")]) not in self.scales.channels and "Channel" in metadata:
+            self.scales.channels[at_channel] = str(metadata["Channel"])
         for name, keys, unit in (("z", ("ZPosition_um_Intended", "ZPosition_um"), 1.0), ("time", ("ElapsedTime-ms",), 1000.0)):
             if name not in names or getattr(self.scales, name) is not None:
                 continue
@@ -141,7 +148,7 @@ def image(plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots
     slots
         Values along the axes.
     scales
-        Physical sizes, and where groups begin.
+        Physical sizes, where groups begin, names of channels.
     """
     sizes: dict[str, float | None] = dict.fromkeys(plan.dimensions)
     sizes.update(t=scales.time, z=scales.z, y=scales.pixel, x=scales.pixel)
@@ -160,7 +167,7 @@ def image(plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots
         "multiscales": [{"name": image_name(plan), "axes": axes, "datasets": [full]}],
     }
     if "c" in plan.dimensions:
-        ome["omero"] = {"channels": _channels(plan, extents, slots), "rdefs": {"model": "color"}}
+        ome["omero"] = {"channels": _channels(plan, extents, slots, scales), "rdefs": {"model": "color"}}
     return ome
 
 
@@ -180,7 +187,7 @@ def image_name(plan: ImagePlan) -> str:
     return " ".join(f"{name} {value}" for name, value in plan.place.items()) or "image"
 
 
-def _channels(plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots]) -> list[dict[str, Any]]:
+def _channels(plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisSlots], scales: Scales) -> list[dict[str, Any]]:
     count = dict(zip(plan.names, extents, strict=True)).get("channel", 1)
     values = slots["channel"].values if "channel" in plan.names else [""]
     top = 2**plan.bit_depth - 1
@@ -189,6 +196,8 @@ def _channels(plan: ImagePlan, extents: Sequence[int], slots: Mapping[str, AxisS
     for i in range(count):
         value = values[i] if i < len(values) else None
         label = str(i if value is None else value)
+        if isinstance(value, int):  # before NDTiff 3.2 a channel was a number, and its name stood elsewhere
+            label = str(scales.listed[value]) if 0 <= value < len(scales.listed) else scales.channels.get(i, label)
         if plan.rgb:
             colours += [(f"{label} {name}".strip(), color) for name, color in (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))]
         else:

@@ -117,7 +117,7 @@ class _Repair:
         self._levels = None if levels is None else max(levels, begun)
         scales = ome.Scales.from_summary(summary or {})
         scales.z, scales.time = scales.z or found.steps.scales.z, scales.time or found.steps.scales.time
-        scales.origins = found.steps.scales.origins
+        scales.origins, scales.channels = found.steps.scales.origins, found.steps.scales.channels
         for path, wanted in documents(self._base.name, found.plans, found.slots, scales, summary or {}, self._levels).items():
             file = self._base / path / ome.FILE
             try:
