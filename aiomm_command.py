@@ -16,13 +16,16 @@ if TYPE_CHECKING:  # typing itself takes its time
 __all__ = ["begun", "main"]
 
 _usual: list[tuple[int, Any]] = []  # signals that are answered here, and what answered them before
+_earned: list[int] = []  # signals that end what is left with the exit code of the command
 
 
 def main() -> None:
     """Run the ``aiomm`` command."""
     try:
+        import atexit
         import signal
 
+        atexit.register(last)  # first, so that it comes after all others
         for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
             if signal.getsignal(number) is handler:  # any other, such as nohup's, stays
                 _usual.append((number, signal.signal(number, leave)))
@@ -61,6 +64,15 @@ def ended(code: int) -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is handler:
             signal.signal(number, lambda *_: os._exit(code))
+            _earned.append(number)
+
+
+def last() -> None:
+    """Python takes its handlers away now, and has memory to let go still: a Ctrl-C would end it by the signal."""
+    import signal
+
+    if signal.SIGINT in _earned:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def leave(number: int, frame: FrameType | None) -> None:

@@ -78,8 +78,8 @@ def convert(
     folder beside it. An error or an interrupt leaves nothing, unless the new dataset was whole already. The source is only read.
 
     Pixels, axes, image metadata, summary metadata and bit depths are carried over; of an image saved twice, the last copy.
-    Resolution levels are built anew: in OME-Zarr as many as there were, in NDTiff of tiles. OME-TIFF has a series for each position, tile and the like;
-    what OME has no place for is written beside it, as ``<target>.metadata.ndjson``.
+    Resolution levels are built anew: in OME-Zarr as many as there were, in NDTiff of tiles. OME-TIFF has a series for each
+    position, tile and the like; what OME has no place for is written beside it, as ``<target>.metadata.ndjson``.
 
     Parameters
     ----------

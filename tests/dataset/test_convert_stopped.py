@@ -145,6 +145,22 @@ def test_a_signal_when_all_is_done_changes_no_exit_code(arguments: list[str], co
     assert (done.stdout or done.stderr).startswith("aiomm")
 
 
+LAST = """
+import os
+class Last:
+    def __del__(self, kill=os.kill, number=os.getpid()):
+        kill(number, 2)
+kept = Last()
+import aiomm_command
+aiomm_command.main()
+"""
+
+
+def test_ctrl_c_while_python_ends_changes_no_exit_code() -> None:
+    done = subprocess.run([sys.executable, "-c", LAST, "info", "/nowhere"], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+
+
 @pytest.mark.parametrize(("given", "error", "text"), [(None, TypeError, "is None: it must be a path"), ("", ValueError, "is empty")])
 def test_what_is_no_path(source: Path, given: Any, error: type[Exception], text: str) -> None:
     for name, arguments in (("source", (given, "x")), ("target", (source, given))):
