@@ -90,6 +90,31 @@ async def test_a_camera_that_an_event_has_chosen_is_not_what_another_finds(rig: 
     await b.aclose()
 
 
+async def test_events_are_not_grouped_by_a_camera_that_another_has_chosen(rig: Rig) -> None:
+    """One that names no camera and one that names that camera were a sequence, both of the latter."""
+    rig.mmc.loadDevice("Cam2", "DemoCamera", "DCam")
+    rig.mmc.initializeDevice("Cam2")
+    inside, go = asyncio.Event(), asyncio.Event()
+
+    async def hook(event: Any) -> Any:
+        inside.set()
+        await go.wait()
+        return event
+
+    a, b = await opened(rig, post_hardware_hook_fn=hook), await opened(rig)
+    other = a.acquire([{"axes": {"n": 0}, "camera": "Cam2"}])
+    await inside.wait()
+    assert await rig.core.get_camera_device() == "Cam2"
+    both = b.acquire([{"axes": {"n": 0}}, {"axes": {"n": 1}, "camera": "Cam2"}])
+    await until(lambda: "turn" in b.status.waiting_for)
+    go.set()
+    await both
+    assert [await saved(b, "Core-Camera", n=n) for n in range(2)] == ["Camera", "Cam2"]
+    await other
+    await b.aclose()
+    await a.aclose()
+
+
 async def test_nothing_is_changed_before_java_has_read_what_another_s_image_was_taken_with(rig: Rig) -> None:
     a, b = await opened(rig), await opened(rig)
     rig.mmc.on("getImage", delay=0.15)

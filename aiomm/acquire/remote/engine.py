@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.conductor import Conductor, Stopped
@@ -230,8 +231,13 @@ class JavaEngine(Conductor):
         if self._current is not self._last_read:  # a submission's windows follow one another; before it anything may have changed
             self._asking.forget()
             self._last_read = self._current
+        shared = self._hardware.shared
+        before = shared.chosen
+        if before is not None and before[1]:
+            wanted = replace(wanted, cameras=wanted.cameras | {before[1]})
         caps = yield self._asking.capabilities(wanted, *OF_AN_IMAGE, sparing=self._sparing and not self._limits)
-        return caps
+        usual = dict(filter(None, (before, shared.chosen)))  # another's event may have chosen a camera for its turn
+        return replace(caps, camera=usual.get(caps.camera, caps.camera))
 
     def _read_checked(self, events: list[AcquisitionEvent], first: int) -> Steps:
         try:
