@@ -3,7 +3,7 @@
 from aiomm.bridge.client import Bridge
 from aiomm.bridge.core_events import CoreChange, CoreChanges
 from aiomm.bridge.fields import JavaField
-from aiomm.bridge.proxy import JavaClass, JavaMethod, JavaObject, bridge_of, private_field
+from aiomm.bridge.proxy import JavaClass, JavaMethod, JavaNames, JavaObject, bridge_of, private_field
 from aiomm.bridge.registry import register_proxy
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "JavaClass",
     "JavaField",
     "JavaMethod",
+    "JavaNames",
     "JavaObject",
     "bridge_of",
     "private_field",

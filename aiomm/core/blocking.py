@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import inspect
+import operator
+from contextlib import suppress
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from aiomm.bridge import Bridge, JavaObject, bridge_of
+from aiomm.bridge import Bridge, JavaNames, JavaObject, bridge_of
 from aiomm.core.api import Core, bind, core_method, method_names
 from aiomm.core.local import LocalCore
 from aiomm.core.names import unknown
@@ -83,8 +85,9 @@ class BlockingJava:
             return self._view(found)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            given = [_subject(arg) for arg in args]
-            return self._wait(f"{name}()", lambda: found(*given, **{key: _subject(arg) for key, arg in kwargs.items()}))
+            with suppress(RecursionError):  # a list in itself: `found` says so
+                args, kwargs = _subject(args), _subject(kwargs)
+            return self._wait(f"{name}()", lambda: found(*args, **kwargs))
 
         call.__name__ = name
         call.__doc__ = found.__doc__
@@ -121,7 +124,9 @@ class BlockingJava:
         return f"blocking({self._subject!r})"
 
     def _view(self, value: Any) -> Any:
-        return BlockingJava(value, self._bridge) if isinstance(value, (JavaObject, Bridge)) or hasattr(value, "__anext__") else value
+        if isinstance(value, (JavaObject, JavaNames, Bridge)) or hasattr(value, "__anext__"):
+            return BlockingJava(value, self._bridge)
+        return _inside(self._view, value)
 
     def _wait(self, what: str, make: Callable[[], Any]) -> Any:
         """Call ``make`` on the bridge's loop, wait for what it gives, and give that or a view of it."""
@@ -188,7 +193,22 @@ def _(awaitable: JavaObject) -> BlockingJava:
 
 def _subject(value: Any) -> Any:
     """Take the object out of its view: Java is given objects, not views."""
-    return object.__getattribute__(value, "_subject") if isinstance(value, BlockingJava) else value
+    if isinstance(value, BlockingJava):
+        return object.__getattribute__(value, "_subject")
+    return _inside(_subject, value)
+
+
+def _inside(change: Callable[[Any], Any], value: Any) -> Any:
+    """Change what is in a list, tuple, set or dict, in a new one; one in which nothing changes stays itself."""
+    if isinstance(value, dict):
+        old = [*value, *value.values()]
+        new = list(map(change, old))
+        return value if all(map(operator.is_, old, new)) else dict(zip(new, new[len(value) :], strict=False))
+    for holder in (list, tuple, set, frozenset):
+        if isinstance(value, holder):
+            items = list(map(change, value))
+            return value if all(map(operator.is_, value, items)) else holder(items)
+    return value
 
 
 def _result(work: Callable[[], Coroutine[Any, Any, Any]], loop: asyncio.AbstractEventLoop) -> Any:

@@ -20,7 +20,7 @@ import pytest
 import aiomm
 from aiomm.core import java_live
 from aiomm.core import java_values as values
-from aiomm.errors import ClosedError, CoreError, JavaException, UnsupportedError
+from aiomm.errors import ClosedError, CoreError, JavaException, JavaValueError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -437,6 +437,47 @@ async def test_blocking_views_of_java(bridge: aiomm.Bridge, core: Any) -> None:
     with pytest.raises(RuntimeError, match=r"would block the event loop"):
         aiomm.blocking(core).get_exposure()
     assert await core.get_exposure() == 10
+
+
+async def test_views_go_into_lists_and_come_out_of_them(bridge: aiomm.Bridge) -> None:
+    view = aiomm.blocking(bridge)
+
+    def work() -> None:
+        inner = view.construct_java_object("java.util.ArrayList")
+        outer = view.construct_java_object("java.util.ArrayList", args=[[inner, "x"]])
+        outer.addAll([inner, inner])
+        outer.addAll((inner,))
+        assert outer.size() == 5
+        for items in (outer.to_list(), list(outer)):
+            assert type(items[0]) is aiomm.BlockingJava
+            assert items[0].size() == 0
+        table = view.construct_java_object("java.util.HashMap")
+        table.putAll({"a": inner, "b": [[inner], {inner}]})
+        assert table.to_dict()["a"].size() == 0
+        assert [type(one) for one in table.get("b").get(0).to_list()] == [aiomm.BlockingJava]
+        numbers = [1, 2]
+        numbers.append(numbers)  # type: ignore[arg-type]
+        with pytest.raises(JavaValueError, match="contain themselves"):
+            outer.addAll(numbers)
+
+    await asyncio.to_thread(work)
+
+
+async def test_javas_names_block_in_a_view_too(bridge: aiomm.Bridge) -> None:
+    view = aiomm.blocking(bridge)
+
+    def work() -> None:
+        names = view.construct_java_object("java.util.ArrayList")
+        assert names.java.add("x") is True
+        assert names.java.size() == 1
+        names.java.add(names)
+        assert names.java.get(1).java.get(0) == "x"
+        core = view.get_core()
+        core.java.snapImage()
+        assert core.java.getTaggedImage().java.pix.size > 0
+        assert "add" in dir(names.java)
+
+    await asyncio.to_thread(work)
 
 
 async def test_a_blocked_thread_ends_when_the_bridge_closes(java_host: JavaHost, control: Any) -> None:
