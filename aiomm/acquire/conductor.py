@@ -395,6 +395,8 @@ class Conductor:
             self._start = self._start or now
         if event.reset_event_timer and not again:
             submission.clock_start = now
+            if self._clock_scope == "acquisition":
+                self._start = now
         if event.min_start_time is None:
             return
         due = self._due(event, submission)

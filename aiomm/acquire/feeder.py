@@ -242,6 +242,7 @@ class Feeder:
             except Exception as error:
                 raise _HookFailed(error) from error
             if answers is None:
+                submission.reset_due |= event.reset_event_timer
                 submission.skipped += 1
                 self._run.counts["skipped"] += 1
                 self._run.counts["events_done"] += 1
@@ -249,11 +250,14 @@ class Feeder:
                 self._run.note("event_skipped", event.axes)
                 continue
             try:
-                kept += self._run.place([AcquisitionEvent.from_dict(answer) for answer in answers])
+                made = self._run.place([AcquisitionEvent.from_dict(answer) for answer in answers])
             except EventError as error:
                 failure = HookError(f"event_generation_hook_fn returned an event that cannot be used: {error}")
                 failure.__cause__ = error
                 raise _HookFailed(failure) from error
+            if made and submission.reset_due:  # of an event that the hook skipped: the next one starts the clock anew in its place
+                submission.reset_due, made[0].reset_event_timer = False, True
+            kept += made
         return kept
 
 

@@ -78,6 +78,7 @@ class Submission:
         self.turn = turn
         self.keep_shutter_open = keep_shutter_open
         self.clock_start: float | None = None  # monotonic time at which its first event began
+        self.reset_due = False  # an event that was to start the clock anew was skipped by the generation hook
         self.cancelling: bool = False
         self.feedback_pending = 0  # puts of its hooks that are not with the engine yet
         self.untold = 0  # saved images of which a callback that may put more events was not told yet

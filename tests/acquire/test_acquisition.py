@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,28 @@ async def test_cancelling_the_awaiter_cancels_nothing(rig: Rig) -> None:
             async with asyncio.timeout(0.05):
                 await submission
         assert ns(await submission) == [0, 1]
+
+
+async def _times(rig: Rig, **options: Any) -> list[float]:
+    """When the images of a reset, and of the two that follow it, were saved, in s from the first one's."""
+    times: list[float] = []
+    events = numbered({}, {"min_start_time": 0.3}, {"reset_event_timer": True}, {"min_start_time": 0.2}, {"min_start_time": 0.4})
+    async with rig.memory(image_saved_fn=lambda axes, dataset: times.append(time.monotonic()), **options) as acq:
+        await acq.acquire(events)
+    return times
+
+
+@pytest.mark.parametrize("clock", ["submission", "acquisition"])
+async def test_the_clock_starts_anew_at_an_event(rig: Rig, clock: str) -> None:
+    times = await _times(rig, clock=clock)
+    assert len(times) == 5
+    assert times[4] - times[1] > 0.3  # 0.4 s after the reset, which came after the second; without it 0.1 s
+
+
+async def test_an_event_that_is_skipped_starts_the_clock_anew_at_the_next(rig: Rig) -> None:
+    times = await _times(rig, event_generation_hook_fn=lambda event: None if "reset_event_timer" in event else event)
+    assert len(times) == 4
+    assert times[3] - times[1] > 0.3  # 0.4 s after the reset, which the one after the second has now; without it 0.1 s
 
 
 async def test_cancelling_a_submission_ends_it_alone(rig: Rig) -> None:
