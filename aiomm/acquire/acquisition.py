@@ -206,8 +206,10 @@ class Acquisition:
                 run.delivered(error)
             elif run.error is not None:
                 error.add_note(f"the acquisition had ended before: {type(run.error).__name__}: {run.error}")
+            run.tell_with(error)
             return
         if cancelled is not None:
+            run.tell_with(cancelled)
             raise cancelled
         run.raise_error()
 

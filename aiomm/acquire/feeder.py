@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.callers import GRACE, ThreadCaller, wait_out
 from aiomm.acquire.calls import call
@@ -15,7 +16,7 @@ from aiomm.errors import EventError, HookError, SubmissionCancelled
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from aiomm.acquire.hooks import UserFunction
     from aiomm.acquire.run import Run
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from aiomm.acquire.submission import Submission
 
 AT_A_TIME_S = 0.005
+
+logger = logging.getLogger("aiomm")
 
 
 class Feeder:
@@ -80,7 +83,8 @@ class Feeder:
     async def _attend(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
         """Feed one source to its end; or until its submission is cancelled, or a hook has said that no more is to be pulled."""
         run = self._run
-        task = asyncio.create_task(self._feed_one(submission, source, lane), name="aiomm: feeding")
+        feeding = _Feeding(source)
+        task = feeding.start(self._feed_one(feeding, submission, lane))
         try:
             while not task.done():
                 ring = asyncio.ensure_future(run.bell.wait())
@@ -89,43 +93,56 @@ class Feeder:
                 finally:
                     ring.cancel()
                 if submission.cancelling or (run.enough and source.scope != "list"):
-                    task.cancel()
-                    await wait_out(task, GRACE)  # an async iterator that swallows its cancellation is left behind
                     break
-            if task.done():
-                self._see(submission, task)
         finally:
-            task.cancel()
-            await wait_out(task, GRACE)
+            try:
+                await feeding.end()
+            finally:
+                self._see(submission, feeding, task)
 
-    def _see(self, submission: Submission, task: asyncio.Task[None]) -> None:
+    def _see(self, submission: Submission, feeding: _Feeding, task: asyncio.Task[None]) -> None:
+        run = self._run
+        if not task.done():
+            task.add_done_callback(_tell_late)
+            return
         if task.cancelled():
-            if not (submission.cancelling or self._run.enough):  # else it was asked for
-                self._run.refuse(submission, EventError("the events' async iterator raised CancelledError although nobody cancelled it"))
+            if not feeding.ending:
+                run.refuse(submission, EventError("the events' async iterator raised CancelledError although nobody cancelled it"))
             return
         error = task.exception()
-        if isinstance(error, _HookFailed):
-            self._run.fail(error.cause)
+        if error is None:
+            return
+        if feeding.ending and run.stopping:
+            if isinstance(error, _HookFailed):
+                run.also(error.cause, "event_generation_hook_fn raised as it was cancelled")
+            elif not isinstance(error, SubmissionCancelled):
+                run.also(error, "the events' generator raised as it was closed")
+        elif isinstance(error, _HookFailed):
+            run.fail(error.cause)
         elif isinstance(error, Exception):
-            self._run.refuse(submission, error)
-        elif error is not None:
-            self._run.fail(error)
+            run.refuse(submission, error)
+        else:
+            run.fail(error)
 
-    async def _feed_one(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
+    async def _feed_one(self, feeding: _Feeding, submission: Submission, lane: deque[Window]) -> None:
+        source = feeding.source
         pull = ThreadCaller(source.next_items, "the events' generator")  # a thread of its own: a generator that blocks keeps nobody else
         try:
             if source.scope == "list":
                 await self._feed_list(submission, source, lane)
             elif lane is self._run.engine.feedback:
-                await self._feed_feedback(submission, source, lane, pull)
+                await self._feed_feedback(feeding, submission, lane, pull)
             elif source.scope == "windows":
                 await self._feed_windows(submission, source, lane, pull)
             else:
-                await self._feed_items(submission, source, lane)
+                await self._feed_items(feeding, submission, lane)
         finally:
+            feeding.closing = True
             if source.scope == "windows":
-                source.close()
-                await pull.aclose(0 if pull.running_since is not None else GRACE)
+                try:
+                    source.close()
+                finally:
+                    await pull.aclose(0 if pull.running_since is not None else GRACE)
             elif source.scope == "items":
                 await source.aclose()
 
@@ -136,9 +153,10 @@ class Feeder:
                 await self._wait_for_engine(0)
             await self._send(submission, events, lane)
 
-    async def _feed_feedback(self, submission: Submission, source: Source, lane: deque[Window], pull: ThreadCaller) -> None:
+    async def _feed_feedback(self, feeding: _Feeding, submission: Submission, lane: deque[Window], pull: ThreadCaller) -> None:
         """An iterator that a hook has put: pulled when the engine, which is within a window of the source, has done what came before."""
-        while True:
+        source = feeding.source
+        while not feeding.ending:
             if source.scope == "windows":
                 events = await pull.call((self._look_ahead,))
                 if not events:
@@ -188,11 +206,11 @@ class Feeder:
                 self._in_hand = 0
                 window = []
 
-    async def _feed_items(self, submission: Submission, source: Source, lane: deque[Window]) -> None:
-        while True:
+    async def _feed_items(self, feeding: _Feeding, submission: Submission, lane: deque[Window]) -> None:
+        while not feeding.ending:  # an async iterator may have swallowed its cancellation
             await self._run.wait_until(lambda: self._engine_free(submission, lane))
             try:
-                events = await source.anext()
+                events = await feeding.source.anext()
             except StopAsyncIteration:
                 return
             await self._send(submission, events, lane)
@@ -272,6 +290,37 @@ async def read_list(source: Source) -> list[AcquisitionEvent]:
             await asyncio.sleep(0)
             began = loop.time()
     return events
+
+
+class _Feeding:
+    """One source on its way to the engine, in a task of its own, which is cancelled once.
+
+    A second cancellation, or one that comes while the source is closed, would cut a generator's own clean-up short.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.ending = False  # it was told to end
+        self.closing = False  # the source is closed
+        self._task: asyncio.Task[None]
+
+    def start(self, feed: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._task = asyncio.create_task(feed, name="aiomm: feeding")
+        return self._task
+
+    async def end(self) -> None:
+        """Have it end; what takes longer than a moment is left behind, such as an async iterator that swallows its cancellation."""
+        if not self._task.done():
+            self.ending = True
+            if not self.closing:
+                self._task.cancel()
+            await wait_out(self._task, GRACE)
+
+
+def _tell_late(task: asyncio.Task[None]) -> None:
+    """Tell of what a source's clean-up has raised that took longer than the acquisition could wait."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("the events' generator raised after it was left behind", exc_info=error)
 
 
 class _HookFailed(Exception):

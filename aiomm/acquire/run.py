@@ -104,7 +104,7 @@ class Run:
         self.counts = dict.fromkeys(("events", "events_done", "acquired", "skipped", "diverted", "dropped", "failed"), 0)
         self.started_at = time.monotonic()
         self.ended_at: float | None = None
-        self.untold: list[str] = []  # of what callbacks were not told when it ended
+        self.untold: list[str] = []  # what is to be said of its end: what callbacks were not told, what failed besides
         self._undelivered: list[BaseException] = []
         self.allow_duplicates = allow_duplicates
         self.claims = Claims(allow_duplicates=allow_duplicates)
@@ -423,6 +423,12 @@ class Run:
             self.error.add_note(f"then also: {type(error).__name__}: {error}")
         self._stop()
 
+    def also(self, error: BaseException, what: str) -> None:
+        """Something else has failed as it ended: a note on what has ended it, or the error itself if nothing has."""
+        self.untold.append(f"{what}: {type(error).__name__}: {error}")
+        if self.error is None:
+            self._undelivered.append(error)
+
     def _stop(self) -> None:
         self.finishing = self.stopping = True
         if hasattr(self, "engine"):  # while a running Micro-Manager is connected there is none yet
@@ -452,6 +458,13 @@ class Run:
     def delivered(self, error: BaseException) -> None:
         """An error has been raised where the user can see it."""
         self._undelivered = [other for other in self._undelivered if other is not error]
+
+    def tell_with(self, raised: BaseException) -> None:
+        """Another error is raised, in place of those that nobody has seen yet: it says what they are."""
+        for error in self._undelivered:
+            if error is not raised and error is not self.error:
+                raised.add_note(f"nobody was told of: {type(error).__name__}: {error}")
+        self._undelivered.clear()
 
     def raise_error(self) -> None:
         """Raise the first error that nobody has seen yet."""

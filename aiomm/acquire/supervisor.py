@@ -101,7 +101,7 @@ class Supervisor:
                 run.mailbox.read()
                 run.note("data_sink_finished", None)
                 await self._catch_up(lambda: not any(callback.behind for callback in self._callbacks))
-                run.untold = [missed for callback in self._callbacks if (missed := callback.missed)]
+                run.untold += [missed for callback in self._callbacks if (missed := callback.missed)]
                 stages.cancel_scope.cancel()
         except BaseException as error:  # a fault of aiomm's own: nobody may wait for ever because of it
             run.fail(error)
