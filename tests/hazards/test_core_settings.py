@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from aiomm import errors
 from tests.support import sequence_tester as st
 
 if TYPE_CHECKING:
@@ -113,6 +114,29 @@ async def test_the_camera_that_an_event_names_is_not_the_cores_after_it(rig: Rig
         await rig.core.set_camera_device(st.CAMERA_2)
         await acq.acquire({"axes": {"n": 1}})
     assert await cameras(acq) == [st.CAMERA_2, st.CAMERA_2]
+
+
+async def test_the_camera_that_an_event_names_wins_over_its_preset(rig: Rig) -> None:
+    for number in range(3):
+        rig.mmc.defineConfig("Both", f"{number}", "Core", "Camera", st.CAMERA)
+        rig.mmc.defineConfig("Both", f"{number}", st.SWITCHER, "State", str(number))
+    named = {"camera": st.CAMERA_2}
+    one = {**preset("Camera", "one"), **named}
+    async with rig.memory() as acq:
+        await acq.acquire(times(one, one, {**place(1), **one}))
+        await acq.acquire([{"axes": {"n": 3 + n}, **preset("Both", f"{n}"), **named} for n in range(3)])
+    assert await cameras(acq) == [st.CAMERA_2] * 6
+
+
+async def test_a_cancelled_event_gives_the_camera_back(rig: Rig) -> None:
+    async with rig.memory() as acq:
+        submission = acq.acquire({"axes": {"n": n}, **place(n % 5), "camera": st.CAMERA_2} for n in range(100_000))
+        async for _ in submission:
+            submission.cancel()
+            break
+        with pytest.raises(errors.SubmissionCancelled):
+            await submission
+        assert await rig.core.get_camera_device() == st.CAMERA
 
 
 async def test_the_shutter_that_an_event_chooses_is_held_open(rig: Rig) -> None:

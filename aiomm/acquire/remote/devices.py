@@ -154,15 +154,16 @@ class JavaDevices:
         yield from self.attempt("displaySLMImage", label)
         return label
 
-    def choose_roles(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
+    def choose_roles(self, event: AcquisitionEvent, caps: Capabilities, *, keep: bool = False) -> Steps:
         """Set what an event changes of the core itself (its camera, its shutter, its focus, autoshutter): what follows depends on it.
 
-        Its preset is applied with it, where it changes something of the core, or sets properties that the event sets after it. Says
-        whether it was.
+        Its preset is applied with it, where it changes something of the core, or sets what is set after it for the event; `keep` holds
+        a shutter open after it. Says whether it was.
         """
         yield from self.give_camera_back()  # where an event that chose it has ended in the middle
         preset = caps.presets.get(event.config, ()) if event.config is not None else ()
         after = {entry[:2] for entry in event.properties}
+        after |= {("Core", name) for name, used in (("Camera", event.camera is not None), ("AutoShutter", keep)) if used}
         first = any((label, name) in after for label, name, _ in preset)
         for label, name, value in preset:
             if label == "Core" and not first:

@@ -292,17 +292,18 @@ class JavaEngine(Conductor):
                 yield from self._turns.give_back(turn)
         return result
 
-    def calm(self) -> Steps:
+    def calm(self, *, cancelled: bool = False) -> Steps:
         """Wait until Java has read of all images what goes with them: until then nothing here may change the hardware.
 
-        Java says that it has taken a single image before it reads the state of the devices for its metadata.
+        Java says that it has taken a single image before it reads the state of the devices for its metadata. With `cancelled` only an
+        abort ends this.
         """
         if not self._turns.owing:
             return
         with self._turns.waiting():
             while self._turns.owing and self.session.lost is None:
                 self.signal.clear()
-                if self._is_stopping():
+                if self._aborting or (self._is_stopping() and not cancelled):
                     raise Stopped
                 self._doing = "the image that Micro-Manager has taken"
                 yield Wait(self.signal)
@@ -336,7 +337,7 @@ class JavaEngine(Conductor):
         keep = submission.keep_shutter_open if first.keep_shutter_open is None else first.keep_shutter_open
         if not keep:
             yield from devices.release_shutter()
-        in_force = yield from devices.choose_roles(first, caps)
+        in_force = yield from devices.choose_roles(first, caps, keep=keep)
         yield from devices.choose_camera(first.camera)
         exposed = yield from devices.prepare(first)  # what a single event alone may have
         if keep:
@@ -382,7 +383,9 @@ class JavaEngine(Conductor):
         errors = yield from self._hardware.stop_sequences()
         for error in errors:
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
-        yield from devices.give_camera_back()
+        if devices.shared.chosen is not None:
+            yield from self.calm(cancelled=True)
+            yield from devices.give_camera_back()
         if again is None:
             raise Stopped
         return again

@@ -56,6 +56,9 @@ def _presets(events: tuple[AcquisitionEvent, ...], caps: Capabilities, why: str)
         return ""
     if len({group for group, _ in configs}) > 1:
         return why + "presets of several groups"
+    first = events[0]
+    if first.camera is not None and any(entry[:2] == ("Core", "Camera") for entry in caps.presets.get(configs[0], ())):
+        return why + "presets that choose another camera than the event"
     names = [tuple((label, name) for label, name, _ in caps.presets.get(config, ())) for config in configs]
     if len(set(names)) > 1:
         return why + f"presets of group {configs[0][0]!r} that set different properties"
