@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex, cast
 
 from aiomm.bridge.core_events import CoreChanges
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.session import Session
 from aiomm.errors import ClosedError, JavaException, ServerLostError, UnsupportedError
 from aiomm.suggest import suggest_parameters
@@ -34,7 +35,7 @@ class User(Protocol):
         """Stop, leave the hardware safe, and come back when that is done."""
 
 
-class Bridge:
+class Bridge(KeptHere):
     """A connection to a running Micro-Manager (Java) with its server switched on.
 
     ::
@@ -82,6 +83,8 @@ class Bridge:
     BridgeError
         From opening: the server's version of the protocol is another one.
     """
+
+    _instead = "use it as it is, or make another with Bridge(**bridge.arguments), in another process too"
 
     @suggest_parameters
     def __init__(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from aiomm.bridge import overloads, wire
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.java_types import PRIMITIVES
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.wire import Signature
 from aiomm.errors import JavaException
 
@@ -29,10 +30,12 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {"boolean": bool, "int": int, "long
 """Types that the server sets by itself, from these values."""
 
 
-class JavaField:
+class JavaField(KeptHere):
     """A field of a Java object. Awaiting it asks for its value, each time anew; nothing is sent before."""
 
     __slots__ = ("_object", "name")
+
+    _instead = "await it, and use the value"
 
     def __init__(self, obj: JavaObject, name: str) -> None:
         self._object = obj

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -75,8 +76,10 @@ class Mailbox(Generic[T]):
         return self._items.popleft()
 
 
-class Listener(Generic[T]):
+class Listener(KeptHere, Generic[T]):
     """An async iterator over what comes into a mailbox from its first step on, or from ``async with`` on."""
+
+    _instead = "ask for another one where it is needed"
 
     def __init__(self) -> None:
         self._closed = False

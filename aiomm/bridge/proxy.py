@@ -11,6 +11,7 @@ from aiomm.bridge import fields, iteration, reflection, wire
 from aiomm.bridge.calls import Method, opening
 from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.members import Members, describe, python_signature
 from aiomm.errors import ClosedError, JavaException
 
@@ -27,7 +28,7 @@ _IMAGE = "mmcorej.TaggedImage"
 _HOLDERS = (list, tuple, set, frozenset, dict)
 
 
-class JavaObject(Handle):
+class JavaObject(KeptHere, Handle):
     """An object in a running Micro-Manager; made by `Bridge`, and by methods that return objects.
 
     Its methods and public fields are attributes, in snake_case and as Java spells them::
@@ -50,6 +51,7 @@ class JavaObject(Handle):
     _released: bool
     _members: ClassVar[Members]
     _methods: ClassVar[dict[str, Method]] = {}
+    _instead = "it is a reference that this process has to release; another process opens a Bridge of its own, and asks there"
 
     def __init__(self, line: Line, shadow: Shadow) -> None:
         set_slot = object.__setattr__
@@ -244,9 +246,6 @@ class JavaObject(Handle):
     def __repr__(self) -> str:
         return f"<{self.java_class} on port {self.port}{', released' if self._released else ''}>"
 
-    def __reduce__(self) -> Any:
-        raise TypeError(f"{self!r} cannot be copied or pickled: it is a reference that this process has to release")
-
     # ---- collections --------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -348,10 +347,12 @@ class JavaClass(JavaObject):
         return f"<class {self._members.java_class} on port {self.port}{', released' if self._released else ''}>"
 
 
-class JavaNames:
+class JavaNames(KeptHere):
     """The Java methods and fields of an object, whatever they are called; see `JavaObject.java`."""
 
     __slots__ = ("_object",)
+
+    _instead = "obj.java gives it anew"
 
     def __init__(self, obj: JavaObject) -> None:
         self._object = obj
@@ -363,8 +364,10 @@ class JavaNames:
         return type(self._object)._members.listed()
 
 
-class JavaMethod:
+class JavaMethod(KeptHere):
     """A method of one object, as ``obj.java.name`` gives it: call it, and await that."""
+
+    _instead = "obj.java gives it anew"
 
     def __init__(self, obj: JavaObject, name: str, method: Method) -> None:
         self._object = obj

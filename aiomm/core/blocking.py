@@ -11,6 +11,7 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiomm.bridge import Bridge, JavaNames, JavaObject, bridge_of
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.core.api import Core, bind, core_method, method_names
 from aiomm.core.local import LocalCore
 from aiomm.core.names import unknown
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOOK = 0.5  # s, between two looks whether the loop that is to answer still runs
+_INSTEAD = "all threads of this process may use it, or have one each with blocking(...)"
 
 
-class BlockingCore:
+class BlockingCore(KeptHere):
     """A `LocalCore` whose methods block: ``core.snap_image()`` instead of ``await core.snap_image()``.
 
     Made by `blocking`. It belongs in worker threads: hooks and processors that are plain functions get one.
     """
+
+    _instead = _INSTEAD
 
     def __init__(self, core: LocalCore) -> None:
         self._core = core
@@ -64,7 +68,7 @@ class BlockingCore:
         return f"blocking({self._core!r})"
 
 
-class BlockingJava:
+class BlockingJava(KeptHere):
     """A `Bridge`, a core in Java or any other `JavaObject` whose methods block and whose fields are values.
 
     Made by `blocking`. ``tagged.pix`` is the array, ``core.snap_image()`` returns when the image is there, and objects
@@ -72,6 +76,8 @@ class BlockingJava:
     """
 
     __slots__ = ("_bridge", "_subject")
+
+    _instead = _INSTEAD
 
     def __init__(self, subject: Any, bridge: Bridge) -> None:
         self._subject = subject

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiomm.bridge.core_events import KINDS as bridge_kinds
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.core.names import snake_case
 from aiomm.core.notifications import CoreNotification, chosen_kinds, notification
 from aiomm.errors import UnsupportedError
@@ -26,7 +27,7 @@ def _method(name: str) -> str:
     return f"on{name[0].upper()}{name[1:]}"
 
 
-class JavaEvents:
+class JavaEvents(KeptHere):
     """An async iterator over `CoreNotification`; made by `BridgedCore.events`.
 
     It hears what happens from its first step on, or from ``async with`` on. It ends when the bridge is closed, and raises
@@ -37,6 +38,8 @@ class JavaEvents:
     dropped : int
         How many notifications were lost, the oldest first, because ``buffer`` were waiting to be taken.
     """
+
+    _instead = "ask for another one where it is needed"
 
     def __init__(self, bridge: Bridge, kinds: Iterable[str] | str | None, buffer: int) -> None:
         chosen = chosen_kinds(kinds, buffer)

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.core.calls import take
 from aiomm.core.finish import finish
 from aiomm.core.thread import Routine, Signal, Wait
@@ -317,7 +318,7 @@ class Feed(AnyFeed):
             return  # the loop was closed: nobody is left to hear it
 
 
-class LiveView:
+class LiveView(KeptHere):
     """An async iterator over the newest frames of the camera; made by a core's ``live``.
 
     Each step gives the newest frame that was not given yet, and waits for one if there is none. The camera stops when
@@ -330,6 +331,8 @@ class LiveView:
     dropped : int
         How many frames were not given so far.
     """
+
+    _instead = "ask for another one where it is needed"
 
     def __init__(self, make_feed: Callable[[float | None], AnyFeed], exposure: float | None = None) -> None:
         if exposure is not None and not exposure > 0:

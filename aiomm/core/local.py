@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pymmcore
 
+from aiomm.bridge.kept_here import KeptHere
 from aiomm.core import adapters, safety
 from aiomm.core.api import Core
 from aiomm.core.calls import Calls
@@ -46,7 +47,7 @@ class User(Protocol):
         """Stop, leave the hardware safe, and come back when that is done."""
 
 
-class LocalCore(Core):
+class LocalCore(KeptHere, Core):
     """MMCore in this process; its methods are awaited, and run on one hardware thread.
 
     ::
@@ -78,6 +79,8 @@ class LocalCore(Core):
     CoreError
         From opening: a file or adapter is missing, with what was found and what to install, or a device refused.
     """
+
+    _instead = "use it as it is; another process opens a LocalCore of its own, with devices of its own"
 
     @suggest_parameters
     def __init__(
