@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiomm.bridge import overloads, wire
 from aiomm.bridge.handle import Handle
-from aiomm.bridge.java_types import PRIMITIVES
+from aiomm.bridge.java_types import ARRAYS, BOXES, PRIMITIVES, canonical
 from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.wire import Signature
 from aiomm.errors import JavaException
@@ -25,7 +25,7 @@ __all__ = ["JavaField", "read", "read_static", "write", "write_static"]
 
 _OBJECT = "java.lang.Object"
 _GET_FIELD = Signature("getField", ("java.lang.String",), "java.lang.reflect.Field")
-_SET = Signature("set", (_OBJECT, _OBJECT), "void")
+_NAMED = frozenset(BOXES.values())
 _PLAIN: dict[str, type | tuple[type, ...]] = {"boolean": bool, "int": int, "long": int, "double": float, "java.lang.String": str}
 """Types that the server sets by itself, from these values."""
 
@@ -136,4 +136,6 @@ async def _set(field: JavaObject, obj: JavaObject, java_type: str, value: Any) -
     if java_type in PRIMITIVES:
         await field.call_signature(Signature(f"set{java_type.capitalize()}", (_OBJECT, java_type), "void"), [obj, value])
     else:
-        await field.call_signature(_SET, [obj, value])
+        # Of these the server makes what their name says, and finds the method by what they are besides; of others there is no doubt.
+        known = java_type in _NAMED or canonical(java_type) in ARRAYS
+        await field.call_signature(Signature("set", (_OBJECT, canonical(java_type) if known else _OBJECT), "void"), [obj, value])

@@ -7,14 +7,14 @@ import contextlib
 import logging
 from asyncio import get_running_loop
 from collections import deque
-from itertools import count
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiomm.bridge import wire
 from aiomm.errors import AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ProtocolError, ServerLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import zmq
 
@@ -23,12 +23,25 @@ if TYPE_CHECKING:
     from aiomm.bridge.request import Request
     from aiomm.bridge.session import Session
 
-__all__ = ["Line"]
+__all__ = ["Line", "part_of_a_call"]
 
 log = logging.getLogger("aiomm.bridge")
 
 _HALF_MADE: Final = 100  # calls that may meet a port which is just being made: that takes Java well below a millisecond
 _NULL: Final = "java.lang.NullPointerException"
+
+
+_part: ContextVar[bool] = ContextVar("aiomm_part_of_a_call", default=False)
+
+
+@contextlib.contextmanager
+def part_of_a_call() -> Iterator[None]:
+    """What is asked within is a step of a method call, and may take as long as one."""
+    token = _part.set(True)
+    try:
+        yield
+    finally:
+        _part.reset(token)
 
 
 class Line:
@@ -44,6 +57,8 @@ class Line:
         Hash codes of the objects that the server keeps here for us.
     ended : bool
         The server has closed this port, or is about to.
+    calls : int
+        Requests that are under way or waiting.
     """
 
     def __init__(self, session: Session, number: int, *, main: bool) -> None:
@@ -53,20 +68,13 @@ class Line:
         self.main = main
         self.live: set[str] = set()
         self.ended = False
+        self.calls = 0
         self._loop = session.loop
-        self._tickets = count()
-        self._running: dict[int, bool] = {}  # by ticket, whether it is a control message
-        self._patient: list[tuple[set[int], asyncio.Timeout]] = []
         self._dropped: deque[str] = deque()
         self._waking = False
         self._stopped = False
         self._releasing: asyncio.Task[None] | None = None
         self._waiters: dict[str, asyncio.Future[None]] = {}
-
-    @property
-    def calls(self) -> int:
-        """Requests that are under way or waiting."""
-        return len(self._running)
 
     # ---- calling ------------------------------------------------------------------------------------------------
 
@@ -87,7 +95,7 @@ class Line:
         message : mapping
             One of `wire`'s requests.
         timeout : float or None
-            In seconds.
+            In seconds, with the wait for its turn; of a control message, from when Java has ended the calls before it.
         what : str
             What it is, for errors.
         order : {"big", "native"}
@@ -109,12 +117,15 @@ class Line:
         if session.debug:
             log.debug("to port %d: %s", self.number, wire.summarise(frames))
         late = None if keep or reads else self._late
-        ticket = next(self._tickets)
-        self._running[ticket] = control
+        patience = None
+        if control and timeout is not None:
+            patience, calls = timeout, session.call_timeout
+            timeout = None if calls is None else calls + patience
+        self.calls += 1
         try:
             tried = 0
             while True:
-                reply = await self.port.request(frames, timeout=timeout, what=what, late=late, reads=reads)
+                reply = await self.port.request(frames, what=what, late=late, reads=reads, timeout=timeout, patience=patience)
                 if session.debug:
                     log.debug("from port %d: %s", self.number, wire.summarise(reply))
                 try:
@@ -127,34 +138,17 @@ class Line:
             self.port.broken(error)
             raise
         finally:
-            del self._running[ticket]
-            if self._patient:
-                self._free(ticket)
+            self.calls -= 1
 
     async def ask(self, message: Mapping[str, Any], what: str, *, order: Literal["big", "native"] = "big") -> Any:
-        """Send a control message. The control timeout counts from when the calls of ours before it have ended: those may take long."""
-        timeout = self.session.timeout
-        before = {ticket for ticket, control in self._running.items() if not control}
-        if not before:
-            return await self.call(message, timeout, what, order=order, control=True)
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._patient.append((before, limit))
-                try:
-                    return await self.call(message, None, what, order=order, control=True)
-                finally:
-                    self._patient.remove((before, limit))
-        except BridgeError:
-            raise
-        except TimeoutError:
-            raise BridgeTimeoutError(f"{what}: no reply within {timeout:g} s") from None
+        """Send a control message.
 
-    def _free(self, ticket: int) -> None:
-        """A call has ended: control messages behind it, and behind no other, have their time from now on."""
-        for before, limit in self._patient:
-            before.discard(ticket)
-            if not before and limit.when() is None:
-                limit.reschedule(self._loop.time() + self.session.timeout)
+        The control timeout counts from when Java has ended what we asked it for before: calls may take long, those that were given
+        up too. Where calls have a timeout, the wait for them has it as well.
+        """
+        if _part.get():
+            return await self.call(message, self.session.call_timeout, what, order=order)
+        return await self.call(message, self.session.timeout, what, order=order, control=True)
 
     async def follow(self, plan: Plan, timeout: float | None, what: str) -> Any:
         """Send the messages of a plan, one after the other, and give its result; what was made on the way is released."""
@@ -259,11 +253,10 @@ class Line:
         told = True
         try:
             message = wire.destructor(hash_code)
+            patience = self.session.timeout if timeout is None else None
             if self.session.debug:
                 log.debug("to port %d: %s", self.number, wire.summarise(message))
-            await self.port.request(
-                wire.encode(message), timeout=timeout, what="releasing an object", last=last, once_sent=self.session.timeout
-            )
+            await self.port.request(wire.encode(message), what="releasing an object", last=last, timeout=timeout, patience=patience)
         except ServerLostError:
             if not last:  # the server may close the port before its reply has left
                 raise

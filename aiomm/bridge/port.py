@@ -146,11 +146,11 @@ class Port:
         self,
         frames: Request,
         *,
-        timeout: float | None,
+        timeout: float | None = None,
         what: str,
         late: Callable[[Reply], Request | None] | None = None,
         last: bool = False,
-        once_sent: float | None = None,
+        patience: float | None = None,
         reads: bool = False,
     ) -> Reply:
         """Send `frames` when it is their turn and return the frames of the reply.
@@ -170,8 +170,9 @@ class Port:
             the reply of which is dropped.
         last
             The server closes this port after the reply, or before the reply went out: then there are no frames.
-        once_sent
-            Seconds until a reply must be there from when the request is sent; None for as long as it takes.
+        patience
+            For what Java answers at once when it is free: seconds until a reply must be there from when no request without this is
+            before it, nor one that was given up and that Java may still run; ``timeout`` bounds the wait until then.
         reads
             It changes nothing, and its reply has nothing to release: it may be sent before its turn, behind another such request.
 
@@ -189,9 +190,9 @@ class Port:
         if self._link is None or self._closed:
             raise self._gone(what)
         future: asyncio.Future[Reply] = self._loop.create_future()
-        call = Call(frames, future, what, late, last, once_sent, reads)
+        call = Call(frames, future, what, late, last, patience, reads)
         if timeout is not None:
-            call.timer = self._loop.call_later(timeout, self._out_of_time, call, timeout)
+            self._start_clock(call, timeout)
         current = self._current
         if not self._waiting and self._doubt is None and (current is None or (reads and self._may_read_ahead(current))):
             if self._send(call) and self._envelopes.there():
@@ -201,6 +202,8 @@ class Port:
                     self._read()
         else:
             self._waiting[call] = None
+            if patience is not None:
+                self._start_clocks()
             if current is None or current.abandoned:
                 self._pump()
                 self._look_again()
@@ -316,9 +319,28 @@ class Port:
             self._current = call
         else:
             self._ahead.append(call)
-        if call.once_sent is not None and call.timer is None:
-            call.timer = self._loop.call_later(call.once_sent, self._out_of_time, call, call.once_sent)
+        self._have_patience(call)
         return True
+
+    def _start_clock(self, call: Call, seconds: float) -> None:
+        call.timer = self._loop.call_later(seconds, self._out_of_time, call, seconds)
+
+    def _start_clocks(self) -> None:
+        """Let the time of requests with patience begin, up to the first one that may take long."""
+        if any(sent is not None and sent.long for sent in (self._current, *self._ahead)):
+            return
+        for call in self._waiting:
+            if call.long:
+                return
+            self._have_patience(call)
+
+    def _have_patience(self, call: Call) -> None:
+        """Java is free for it, as far as we know: from now on it has this time, whatever it had before."""
+        if call.patience is not None and not call.ticking:
+            call.ticking = True
+            if call.timer is not None:
+                call.timer.cancel()
+            self._start_clock(call, call.patience)
 
     def _put(self, call: Call) -> bool:
         """Send; whether that was possible."""
@@ -392,6 +414,7 @@ class Port:
             else:
                 self._take_other(key, frames)
             if self._waiting:
+                self._start_clocks()
                 self._pump()
             if self._current is None and not self._probes.keys:
                 if self._closed:
@@ -498,6 +521,8 @@ class Port:
         """Nobody waits for this call any more."""
         if call in self._waiting:
             del self._waiting[call]
+            if call.long and self._waiting:
+                self._start_clocks()
         elif call is self._current:
             call.abandoned = True
             if self._loop.is_running():  # else its task was thrown away, perhaps at the end of the interpreter: nothing is sent

@@ -38,7 +38,7 @@ class PortStats(NamedTuple):
 class Call:
     """One request and who waits for its reply; `future` is None when nobody does."""
 
-    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "once_sent", "reads", "timer", "what")
+    __slots__ = ("abandoned", "frames", "future", "key", "last", "late", "patience", "reads", "ticking", "timer", "what")
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Call:
         what: str,
         late: Callable[[Reply], Request | None] | None = None,
         last: bool = False,
-        once_sent: float | None = None,
+        patience: float | None = None,
         reads: bool = False,
     ) -> None:
         self.frames = frames
@@ -55,11 +55,17 @@ class Call:
         self.what = what
         self.late = late
         self.last = last
-        self.once_sent = once_sent
+        self.patience = patience
         self.reads = reads
+        self.ticking = False
         self.abandoned = False
         self.key = random.getrandbits(64).to_bytes(8, "little")
         self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def long(self) -> bool:
+        """Whether it may take as long as its hardware does, and who waits for what comes after it knows that."""
+        return self.patience is None and self.future is not None
 
     def fail(self, error: BaseException) -> None:
         """Tell who waits, if anybody does still."""

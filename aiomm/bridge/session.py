@@ -11,7 +11,7 @@ import zmq
 
 from aiomm.bridge import overloads, reflection, wire
 from aiomm.bridge.core_events import FORWARD, CoreChangesSource
-from aiomm.bridge.line import Line
+from aiomm.bridge.line import Line, part_of_a_call
 from aiomm.bridge.members import Members, check_entry
 from aiomm.bridge.numbers import Numbers
 from aiomm.bridge.port import Port
@@ -290,7 +290,8 @@ class Session:
     async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool) -> JavaObject:
         """Make an object."""
         check_usable(args)
-        signatures = await self._constructors_of(classpath)
+        with part_of_a_call():
+            signatures = await self._constructors_of(classpath)
         what = f"new {classpath}"
         signature, values = overloads.choose(signatures, args, what=what)
         async with self._place(what, new_port=new_port, control=False) as line:
@@ -419,7 +420,8 @@ class Session:
         """Give a class that this package uses itself; it is asked for once."""
         known = self._statics.get(classpath)
         if known is None:
-            known = self._statics[classpath] = await self.get_class(classpath)
+            with part_of_a_call():
+                known = self._statics[classpath] = await self.get_class(classpath)
         return known
 
 

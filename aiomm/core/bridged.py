@@ -7,7 +7,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiomm.bridge import JavaObject, bridge_of, register_proxy
+from aiomm.bridge import JavaObject, bridge_of, part_of_a_call, register_proxy
 from aiomm.core import java_halt
 from aiomm.core.api import Core
 from aiomm.core.calls import in_sequence, named_camera
@@ -18,7 +18,7 @@ from aiomm.core.java_live import JavaFeed
 from aiomm.core.live import LiveView
 from aiomm.core.names import snake_case
 from aiomm.core.translate import device_of, wrong_arguments
-from aiomm.errors import AiommError, CoreError, JavaException, OverloadError, UnsupportedError
+from aiomm.errors import AiommError, BridgeTimeoutError, CoreError, JavaException, OverloadError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -186,7 +186,11 @@ class BridgedCore(JavaObject, Core):
     async def _prepare(self, recipe: Recipe, args: tuple[Any, ...]) -> None:
         """Before a call that changes something: `halt` can come past it, and no running sequence would be spoilt."""
         if self._driven().stopper is None:
-            await self._stopper()
+            try:
+                with part_of_a_call():
+                    await self._stopper()
+            except BridgeTimeoutError as error:
+                raise BridgeTimeoutError(f"{recipe.method}: {error}") from None
         if recipe.guarded:
             camera = named_camera(recipe.method, args)
             try:

@@ -114,6 +114,25 @@ async def test_a_hundred_calls_given_up_on_one_port(eye: Eye, way: str) -> None:
         await right_answers(bridge, samples=samples)
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_control_messages_wait_behind_a_given_up_call_as_calls_do(eye: Eye, way: str) -> None:
+    """Their timeout, which is short here, begins when Java has ended what it was asked for before."""
+    async with aiomm.Bridge(port=eye.bridge.port, timeout=200, call_timeout=1000 if way == "call_timeout" else None) as bridge:
+        fields = await bridge.construct_java_object("aiomm.host.Fields")
+        faults = await bridge.construct_java_object(FAULTS)
+        call = given_up(way, faults.block_for_object())
+        await until_given_up(way, eye, call)
+        asked: list[asyncio.Task[Any]] = [
+            asyncio.create_task(fields.get_field("anInt")),
+            asyncio.create_task(bridge.get_core()),
+            asyncio.create_task(bridge.get_java_class("java.lang.Math")),
+        ]
+        done, _ = await asyncio.wait(asked, timeout=0.6)
+        await eye.faults.release()
+        assert not done
+        await asyncio.wait_for(asyncio.gather(*asked), SLACK)
+
+
 async def test_given_up_calls_behind_each_other(eye: Eye) -> None:
     """A second call is given up before the late reply of the first, a third gets its answer."""
     async with aiomm.Bridge(port=eye.bridge.port, timeout=5000) as bridge:

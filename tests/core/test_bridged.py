@@ -20,7 +20,7 @@ import pytest
 import aiomm
 from aiomm.core import java_live
 from aiomm.core import java_values as values
-from aiomm.errors import ClosedError, CoreError, JavaException, JavaValueError, UnsupportedError
+from aiomm.errors import BridgeTimeoutError, ClosedError, CoreError, JavaException, JavaValueError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -566,3 +566,37 @@ async def test_the_camera_is_stopped_when_a_script_ends_with_everything_open(jav
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", _LEFT_OPEN, str(java_host.port))
     assert await asyncio.wait_for(process.wait(), 30) == 0
     assert not await core.is_sequence_running()
+
+
+async def test_a_first_change_waits_for_another_bridge_s_call_as_later_ones_do(java_host: JavaHost, bridge: aiomm.Bridge) -> None:
+    """What is opened before it, unseen, has no shorter time than the call itself."""
+    async with aiomm.Bridge(port=java_host.port, timeout=200) as mine:
+        core = await mine.get_core()
+        faults = await bridge.construct_java_object("aiomm.host.Faults")
+        desk: Any = await bridge.construct_java_object("aiomm.host.Faults", new_socket=True)
+        blocked = asyncio.create_task(faults.block())
+        await until(desk.blocked)
+        change = asyncio.create_task(core.set_exposure(7))
+        made = asyncio.create_task(mine.construct_java_object("java.util.LinkedList"))
+        done, _ = await asyncio.wait([change, made], timeout=0.6)
+        await desk.release()
+        await blocked
+        assert not done
+        await change
+        assert await (await made).size() == 0
+        assert await core.get_exposure() == 7
+
+
+async def test_a_first_change_that_is_given_up_is_named(java_host: JavaHost, bridge: aiomm.Bridge) -> None:
+    async with aiomm.Bridge(port=java_host.port, call_timeout=200) as mine:
+        core = await mine.get_core()
+        faults = await bridge.construct_java_object("aiomm.host.Faults")
+        desk: Any = await bridge.construct_java_object("aiomm.host.Faults", new_socket=True)
+        blocked = asyncio.create_task(faults.block())
+        await until(desk.blocked)
+        try:
+            with pytest.raises(BridgeTimeoutError, match="setExposure: "):
+                await core.set_exposure(7)
+        finally:
+            await desk.release()
+            await blocked

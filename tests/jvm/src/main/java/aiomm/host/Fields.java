@@ -17,6 +17,16 @@ public class Fields {
   public float aFloat = 0.5f;
   public double aDouble = 0.1;
   public Integer anInteger = 7;
+  public Byte byteBox = 1;
+  public Short shortBox = 1;
+  public Long longBox = 1L;
+  public Float floatBox = 1f;
+  public Double doubleBox = 1.0;
+  public Character charBox = 'a';
+  public Boolean booleanBox = true;
+  public Number number = 1;
+  public char[] chars = {'a'};
+  public long[] longs = {1};
   public String aString = "text";
   public String nothing;
   public Object anObject = "object";
