@@ -95,7 +95,7 @@ _NUMPY: Final = {
     "f2": "float",
     "f4": "float",
 }
-_NO_ENUMS: Final = ("java.lang.", "java.io.", "java.util.function.")
+_NO_ENUMS: Final = ("java.lang.invoke.", "java.lang.ref.", "java.lang.reflect.", "java.io.", "java.util.function.")
 
 
 def rank(value: Any, java_type: str) -> Rank | None:
@@ -195,6 +195,7 @@ def _rank_str(value: str, target: str) -> Rank | None:
         target in PRIMITIVES
         or target.endswith("[]")
         or target.startswith(_NO_ENUMS)
+        or target.rpartition(".")[0] == "java.lang"  # its enums are in classes and packages there
         or target in _LISTS
         or target in _SETS
         or target in _MAPS
@@ -398,6 +399,7 @@ def _convert_members(value: Any, target: str, java_type: str) -> Any:
     if target == _JSON:
         if "hash-code" in value:
             raise JavaValueError("the server takes a JSON object with the member 'hash-code' for one of its own objects")
+        _check_json(value, "")
         return Needs("json", java_type, value)
     element = array_element(target)
     if element is not None:
@@ -407,6 +409,21 @@ def _convert_members(value: Any, target: str, java_type: str) -> Any:
     if isinstance(value, dict):
         return Needs("map", java_type, [(convert(key, _OBJECT), convert(item, _OBJECT)) for key, item in value.items()])
     return Needs("set" if isinstance(value, set | frozenset) else "list", java_type, [convert(item, _OBJECT) for item in value])
+
+
+def _check_json(value: Any, path: str) -> None:
+    """See that JSON has what a dict holds: Java would get a text that tells of it, or a part of the protocol."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_json(item, f"{path}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_json(item, f"{path}[{index}]")
+    elif not (value is None or isinstance(value, bool | int | float | str | np.bool_ | np.integer | np.floating)):
+        kind = value.java_class if isinstance(value, Handle) else type(value).__name__
+        raise JavaValueError(
+            f"{path} is a {kind}, which JSON has not: a JSON object holds numbers, text, True, False, None, lists and dicts"
+        )
 
 
 def _misfit(value: Any, target: str) -> str:

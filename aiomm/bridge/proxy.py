@@ -232,10 +232,13 @@ class JavaObject(KeptHere, Handle):
         raise AttributeError(self._members.unknown(name), name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_") or hasattr(type(self), name):
+        own = name in Handle.__slots__
+        if not own and (name.startswith("_") or hasattr(type(self), name)):
             object.__setattr__(self, name, value)
             return
         field = self._members.field(name)
+        if field is None and own:
+            raise AttributeError(f"{name} says which Java object {self!r} is and cannot be set", name=name, obj=self)
         if field is None:
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
         raise AttributeError(f"a field of a Java object is set with: await obj.set_field({name!r}, {value!r})", name=name, obj=self)

@@ -195,6 +195,9 @@ def test_what_no_method_takes(args: tuple[Any, ...], overloads: list[tuple[str, 
         (10**400, "double", "does not fit double"),
         ([1e300], "float[]", "does not fit float"),
         ({"hash-code": "x"}, "mmcorej.org.json.JSONObject", "hash-code"),
+        ({"a": {"b": [1, DOG]}}, "mmcorej.org.json.JSONObject", r"\['a'\]\['b'\]\[1\] is a a\.Dog"),
+        ({"a": b"x"}, "mmcorej.org.json.JSONObject", r"\['a'\] is a bytes"),
+        ({"a": np.arange(2)}, "mmcorej.org.json.JSONObject", r"\['a'\] is a ndarray"),
     ],
 )
 def test_values_that_cannot_be_carried(value: Any, java_type: str, what: str) -> None:

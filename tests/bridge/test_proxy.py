@@ -514,6 +514,20 @@ async def test_fields_that_cannot_be_set(bridge: aiomm.Bridge) -> None:
     assert await fields.anInt == -70000
 
 
+@pytest.mark.parametrize("name", ["port", "hash_code", "java_class", "java_interfaces"])
+async def test_what_a_proxy_refers_to_cannot_be_set(name: str, samples: aiomm.JavaObject) -> None:
+    before = getattr(samples, name)
+    with pytest.raises(AttributeError, match=f"{name} says which Java object .* is and cannot be set"):
+        setattr(samples, name, 5)
+    assert getattr(samples, name) == before
+
+
+async def test_an_enum_of_java_lang_by_name(samples: Any) -> None:
+    assert await samples.state_name("NEW") == "NEW"
+    with pytest.raises(errors.JavaValueError, match=r"State has no constant 'NEWER'"):
+        await samples.state_name("NEWER")
+
+
 async def test_an_object_for_a_field(bridge: aiomm.Bridge) -> None:
     fields = await bridge.construct_java_object(host("Fields"))
     animal = await bridge.construct_java_object(host("Animal"), new_socket=True)

@@ -18,6 +18,10 @@ import mmcorej.org.json.JSONObject;
 
 /** Every type of argument and result. An "echo" gives back what it got; a "show" says in words what it got. */
 public class Samples {
+  public String stateName(Thread.State state) {
+    return state.name();
+  }
+
   public static final int ANSWER = 42;
   public static String label = "label";
 
