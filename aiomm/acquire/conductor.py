@@ -160,6 +160,11 @@ class Conductor:
         """Cut the events of one scope into groups, each carried out at once."""
         return iter_groups(events, caps, self._sequencing)
 
+    def _next_group(self, groups: Iterator[Group], left: int) -> Routine:
+        """Give the next group of a scope of which so many events are left, or None."""
+        return next(groups, None)
+        yield
+
     def _check_events(self, events: Sequence[AcquisitionEvent], caps: Capabilities, first: int) -> None:
         """Check that events, the first of them with this number, can be carried out; EventError where not."""
         check_events(events, caps, self._limits, first=first)
@@ -254,7 +259,8 @@ class Conductor:
             except (EventError, UnsupportedError, StorageError) as ended:
                 error = ended
                 return
-            for group in self._groups(window.events, caps):
+            groups = self._groups(window.events, caps)
+            while (group := (yield from self._next_group(groups, len(rest)))) is not None:
                 yield from self._between(window)
                 for _ in group.events:
                     rest.popleft()
@@ -271,8 +277,8 @@ class Conductor:
         finally:
             self._current = outer
             self.started += len(rest)
-            self._outlet.unclaim(rest)
             if not cut_short:
+                yield from self._unclaim(rest)
                 self._outlet.post(("window", window, error))
 
     def _between(self, window: Window) -> Routine:
@@ -314,12 +320,14 @@ class Conductor:
             self._check_events(events[begin : begin + CHECK_CHUNK], caps, first + begin)
             if begin:
                 yield None
+                self._go_on()
         return caps
 
     def _read_capabilities(self, events: list[AcquisitionEvent]) -> Routine:
         wanted = needs(events[:CHECK_CHUNK])
         for first in range(CHECK_CHUNK, len(events), CHECK_CHUNK):
             yield None
+            self._go_on()
             wanted = wanted | needs(events[first : first + CHECK_CHUNK])
         caps = yield from self._read(wanted)
         return caps
@@ -350,12 +358,12 @@ class Conductor:
         except self._survive as error:
             done.errors.append(error)
             done.failed = done.events - done.skipped - done.taken
-            self._unclaim_rest(done)
+            yield from self._unclaim_rest(done)
             self._devices.forget()
             self._note("event_failed", [event.axes for event in group.events])
         except (SubmissionCancelled, Stopped):
             done.events = done.taken + done.skipped
-            self._unclaim_rest(done)
+            yield from self._unclaim_rest(done)
             self._devices.forget()  # stages may have been stopped on their way
             raise
         finally:
@@ -381,8 +389,24 @@ class Conductor:
         if self._aborting:
             self._outlet.post(("left", list(frames)))
 
-    def _unclaim_rest(self, done: Done) -> None:
-        self._outlet.unclaim(event for event in done.claimed if id(event) not in done.imaged)
+    def _unclaim_rest(self, done: Done) -> Routine:
+        if not self._aborting:
+            yield from self._unclaim([event for event in done.claimed if id(event) not in done.imaged])
+
+    def _unclaim(self, events: Iterable[AcquisitionEvent]) -> Routine:
+        """Give the axes of events back, while the acquisition goes on: else nobody asks for them any more."""
+        left = list(events)
+        for first in range(0, len(left), CHECK_CHUNK):
+            if self._aborting:
+                return
+            if first:
+                yield None
+            self._outlet.unclaim(left[first : first + CHECK_CHUNK])
+
+    def _go_on(self) -> None:
+        """Leave what takes long where it is to stop."""
+        if self._is_stopping():
+            raise Stopped
 
     def _wait_for_start(self, event: AcquisitionEvent, submission: Submission, *, idle: bool = False, again: bool = False) -> Routine:
         """Wait for the event's time; `idle`, the events that hooks and processors put meanwhile are carried out, and pauses kept.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.acquire.conductor import Stopped
 from aiomm.acquire.remote.counting import AskedFrame, CameraCount
 from aiomm.acquire.remote.events import axes_key
 from aiomm.acquire.remote.waiting import Waiting
@@ -41,8 +42,11 @@ class Awaited:
         self._left: set[Any] = set()  # of sequences that were left: some may come yet
         self._settled: set[Any] = set()  # their coming says nothing any more
 
-    def expect(self, group: Group, channels: tuple[str, ...], submission: Submission) -> Steps:
-        """Say which images are to come of a group, one of each camera channel; gives them. A routine."""
+    def expect(self, group: Group, channels: tuple[str, ...], submission: Submission, stops: Callable[[], bool]) -> Steps:
+        """Say which images are to come of a group, one of each camera channel; gives them. A routine.
+
+        Where ``stops()``, none is to come.
+        """
         frames: list[AskedFrame] = []
         events = group.events
         count = CameraCount([event.axes for event in events], several=len(channels) > 1) if len(events) > 1 else None
@@ -62,6 +66,9 @@ class Awaited:
                     self._expected.add(axes_key(axes), frame)
             if number % AT_A_TIME == AT_A_TIME - 1:
                 yield None
+                if stops():
+                    self.drop(frames)
+                    raise Stopped
         return frames
 
     def take(self, axes: Mapping[str, Any]) -> AskedFrame | None:

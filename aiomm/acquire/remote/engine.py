@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 GATHERS_S = 0.003
 """How long an image of a hardware sequence may wait for the next ones, to be taken and written with them."""
 TAKEN = ("post_snap", "post_sequence_stopped")
+SHORT = 50
+"""Events of a group."""
 
 
 class JavaEngine(Conductor):
@@ -100,6 +102,7 @@ class JavaEngine(Conductor):
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
         self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
         self._last_read: Submission | None = None
+        self._short = False  # the last group was
         self._sparing = True  # what the events do not touch is not asked for
         self._turns = EngineTurns(bridge_of(core), devices, run, self.signal, self._owes, self._inbox)
 
@@ -214,6 +217,15 @@ class JavaEngine(Conductor):
 
     def _groups(self, events: Iterable[AcquisitionEvent], caps: Capabilities) -> Iterator[Group]:
         return java_groups(events, caps, self._sequencing)
+
+    def _next_group(self, groups: Iterator[Group], left: int) -> Steps:
+        """In a thread where the group may be a long one, so that the loop goes on; short ones tend to follow a short one."""
+        if left <= AT_A_TIME or self._short:
+            group = next(groups, None)
+        else:
+            group = yield asyncio.to_thread(next, groups, None)
+        self._short = group is not None and len(group.events) < SHORT
+        return group
 
     def _check_events(self, events: Sequence[AcquisitionEvent], caps: Capabilities, first: int) -> None:
         super()._check_events(events, caps, first)
@@ -353,15 +365,17 @@ class JavaEngine(Conductor):
             encoded.append({key: value for key, value in whole.items() if key not in left_out})
             if len(encoded) % AT_A_TIME == 0:
                 yield None
+                self._go_on()
         if (first.x is None) != (first.y is None):  # Java moves to both or not at all
             encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         if len(encoded) > 1:
             yield from self._hardware.refuse_running(first.camera)  # somebody may have begun since the last group
             encoded = (yield asyncio.to_thread(in_full, encoded)) if len(encoded) > AT_A_TIME else in_full(encoded)
+        self._go_on()
         yield from self._hardware.will_run(group)
         yield self.memory.clear(again=self._goes_on(group, window))
         self._awaited.writer = self._writer if self.direct else None
-        frames = yield from self._awaited.expect(group, self._channels, submission)
+        frames = yield from self._awaited.expect(group, self._channels, submission, self._is_stopping)
         self._coming = list(group.events)
         self._taken = self._parts = self._prepared = 0
         self._begun, self._armed, self._moved_on = False, False, time.monotonic()
