@@ -215,6 +215,8 @@ class Line:
         self._waking = False  # before the task looks, so that nothing slips between
         if self._releasing is None and self._dropped and self.session.error is None and not self._stopped:
             self._releasing = self._loop.create_task(self._release(), name=f"aiomm-bridge-release-{self.number}")
+            # A loop that ends cancels its tasks once, and their proxies are dropped by that: nobody misses this one if it is too late.
+            self._releasing._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
 
     async def _release(self) -> None:
         try:

@@ -267,3 +267,20 @@ def test_two_ctrl_c_end_the_process(own_java_host: JavaHost) -> None:
     took = time.monotonic() - start
     assert process.returncode != 0, trouble
     assert took < 2 + SLACK, trouble
+
+
+def test_a_call_that_a_loop_leaves_behind_is_no_news_of_ours(java_host: JavaHost) -> None:
+    """`asyncio.run` cancels it, and with it goes a proxy: its release comes too late, without a word."""
+    text = f"""
+import asyncio, aiomm
+
+async def main():
+    bridge = await aiomm.Bridge.open({java_host.port}, timeout=5000)
+    faults = await bridge.construct_java_object("aiomm.host.Faults")
+    call = asyncio.ensure_future(faults.sleep_ms(500))
+    await asyncio.sleep(0.1)
+
+asyncio.run(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, timeout=30, check=False)
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")
