@@ -16,6 +16,7 @@ from aiomm.bridge.members import Members, describe, python_signature
 from aiomm.errors import ClosedError, JavaException
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
     from aiomm.bridge.client import Bridge
@@ -366,6 +367,9 @@ class JavaNames(KeptHere):
     def __dir__(self) -> list[str]:
         return type(self._object)._members.listed()
 
+    def __repr__(self) -> str:
+        return f"<Java's names of {self._object!r}>"
+
 
 class JavaMethod(KeptHere):
     """A method of one object, as ``obj.java.name`` gives it: call it, and await that."""
@@ -380,6 +384,14 @@ class JavaMethod(KeptHere):
 
     def __call__(self, *args: Any) -> Coroutine[Any, Any, Any]:
         return _named(self._object._run(self._method, args), self._method)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        whole = python_signature(self._method.signatures)
+        return whole.replace(parameters=[*whole.parameters.values()][1:])
+
+    def __repr__(self) -> str:
+        return f"<Java's method {self.name} of {self._object!r}: call it, and await that>"
 
 
 def _by_name(obj: JavaObject, name: str) -> Any:

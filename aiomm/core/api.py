@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import pymmcore
@@ -65,9 +67,26 @@ def _method(snake: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         _, forms, result, doc = METHODS[snake]
         calls = "\n".join(f"    {snake}({form}) -> {result}" for form in forms)
         method.__doc__ = f"{doc}\n\n::\n\n{calls}\n"
+        if len(forms) == 1:  # of more, the documentation alone can tell
+            own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            method.__signature__ = inspect.Signature([own, *parameters(forms[0])], return_annotation=result)  # type: ignore[attr-defined]
     else:
         method.__doc__ = f"MMCore's ``{name}``: newer than this version of aiomm, so its arguments are passed as they are."
     return method
+
+
+class _Later:
+    """A method of `Core` until it is first looked at: to make all of them with their signatures takes milliseconds."""
+
+    __slots__ = ("_snake",)
+
+    def __init__(self, snake: str) -> None:
+        self._snake = snake
+
+    def __get__(self, core: Core | None, kind: type[Core] | None = None) -> Any:
+        method = _method(self._snake, _NAMES[self._snake])
+        setattr(Core, self._snake, method)
+        return method if core is None else MethodType(method, core)
 
 
 _NAMES = {snake: name for snake, (name, *_) in METHODS.items()}
@@ -87,8 +106,8 @@ def _fill() -> None:
     """Give `Core` its methods: those that aiomm knows, and those that only the installed pymmcore knows."""
     for name in public_methods(dir(pymmcore.CMMCore)):
         _NAMES.setdefault(snake_case(name), name)
-    for snake, name in _NAMES.items():
-        setattr(Core, snake, _method(snake, name))
+    for snake in _NAMES:
+        setattr(Core, snake, _Later(snake))
 
 
 _fill()

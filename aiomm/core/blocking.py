@@ -59,6 +59,7 @@ class BlockingCore(KeptHere):
 
         call.__name__ = name
         call.__doc__ = getattr(Core, name).__doc__
+        call.__wrapped__ = getattr(core, name)  # type: ignore[attr-defined]  # for inspect.signature
         return call
 
     def __dir__(self) -> list[str]:
@@ -97,6 +98,7 @@ class BlockingJava(KeptHere):
 
         call.__name__ = name
         call.__doc__ = found.__doc__
+        call.__wrapped__ = found  # type: ignore[attr-defined]  # for inspect.signature
         return call
 
     def __iter__(self) -> Iterator[Any]:

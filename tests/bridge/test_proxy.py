@@ -601,6 +601,9 @@ async def test_documentation_and_signature(bridge: aiomm.Bridge, samples: aiomm.
     assert overloads.pet.__doc__.count("Overloads.pet(") == 2
     assert samples.sum.__name__ == "sum"
     assert repr(samples) == f"<aiomm.host.Samples on port {bridge.port}>"
+    assert str(inspect.signature(samples.java.sum)) == str(inspect.signature(samples.sum))
+    assert repr(samples.java) == f"<Java's names of {samples!r}>"
+    assert repr(samples.java.sum) == f"<Java's method sum of {samples!r}: call it, and await that>"
 
 
 async def test_the_same_reference(samples: aiomm.JavaObject) -> None:

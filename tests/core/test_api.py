@@ -4,19 +4,17 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pymmcore
 import pytest
 
+import aiomm
 from aiomm.core import Core
-from aiomm.core.api import bind, core_method
+from aiomm.core.api import bind, core_method, method_names
 from aiomm.core.names import only_reads, public_methods, snake_case
 from aiomm.errors import UnsupportedError
-
-if TYPE_CHECKING:
-    import aiomm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +30,18 @@ def test_every_method_of_mmcore_is_there_and_documented() -> None:
         assert inspect.iscoroutinefunction(method)
         assert len(method.__doc__) > 20
         assert core_method(snake_case(name)) == name
+
+
+async def test_the_signature_of_a_method_with_one_form(demo_core: aiomm.LocalCore) -> None:
+    assert str(inspect.signature(demo_core.set_auto_shutter)) == "(state: 'bool') -> 'None'"
+    assert str(inspect.signature(aiomm.blocking(demo_core).set_auto_shutter)) == "(state: 'bool') -> 'None'"
+    assert str(inspect.signature(demo_core.get_last_tagged_image)) == "(camera_channel_index: 'int | None' = None) -> 'TaggedImage'"
+    assert list(inspect.signature(Core.get_property).parameters) == ["self", "label", "prop_name"]
+    assert list(inspect.signature(demo_core.set_exposure).parameters) == ["args", "kwargs"]  # it has two forms
+    for name in method_names():
+        method = getattr(Core, name)
+        inspect.signature(method)
+        assert method is getattr(Core, name)
 
 
 @pytest.mark.parametrize(
