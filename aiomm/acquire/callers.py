@@ -71,11 +71,15 @@ def as_raisable(error: BaseException, label: str) -> BaseException:
     """Give what to raise on the loop for `error`: itself, unless the loop would take it for something else.
 
     A KeyboardInterrupt or SystemExit would tear the loop down, a CancelledError would look like a cancellation of the
-    acquisition, so these become the cause of a HookError.
+    acquisition, a StopIteration like the end of a coroutine, so these become the cause of a HookError.
     """
-    if isinstance(error, Exception):
+    if isinstance(error, StopIteration):
+        instead = "it ends an iterator, and nothing else: does next() find nothing?"
+    elif isinstance(error, Exception):
         return error
-    replaced = HookError(f"{label} raised {type(error).__name__}{f': {error}' if str(error) else ''}; it should raise an Exception")
+    else:
+        instead = "it should raise an Exception"
+    replaced = HookError(f"{label} raised {type(error).__name__}{f': {error}' if str(error) else ''}; {instead}")
     replaced.__cause__ = error
     return replaced
 

@@ -64,10 +64,20 @@ class Bell:
         self._again = False
 
     def ring(self) -> None:
+        if not self._waiters:
+            return
+        loop = next(iter(self._waiters)).get_loop()
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:  # a thread without a loop, as of a plain function that submits events
+            here = False
+        if not here:
+            loop.call_soon_threadsafe(self.ring)
+            return
         self._look()
         if self._waiters and not self._again:
             self._again = True
-            asyncio.get_running_loop().call_soon(self._look_again)
+            loop.call_soon(self._look_again)
 
     def _look_again(self) -> None:
         self._again = False

@@ -87,3 +87,15 @@ async def test_who_was_cancelled_is_not_looked_at_any_more() -> None:
     bell.ring()
     await asyncio.sleep(0)
     assert thing.looks == before
+
+
+async def test_a_ring_from_a_thread_without_a_loop() -> None:
+    """A plain function that submits events rings there."""
+    bell, thing = Bell(), Thing()
+    task = await waiting(bell.until(thing.look))
+    await asyncio.to_thread(bell.ring)
+    assert not task.done()
+    thing.so = True
+    await asyncio.to_thread(bell.ring)
+    async with asyncio.timeout(5):
+        await task

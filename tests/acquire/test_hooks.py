@@ -311,8 +311,12 @@ async def test_what_would_disturb_the_loop_becomes_a_hook_error(error):
 
 
 async def test_stop_iteration_is_an_error_not_a_hang():
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await make(lambda event: next(iter(())))({})
+    def hook(event):
+        return next(iter(()))
+
+    with pytest.raises(HookError, match=r"pre_hardware_hook_fn=.*hook raised StopIteration; .* next\(\)") as caught:
+        await make(hook)({})
+    assert type(caught.value.__cause__) is StopIteration
 
 
 async def test_a_coroutine_cancelled_from_inside_is_not_our_cancellation():

@@ -1,8 +1,12 @@
-"""A generator of events is closed when its submission or the acquisition ends: its own clean-up is not cut short, its error is told."""
+"""A generator of events is closed when its submission or the acquisition ends: its own clean-up is not cut short, its error is told.
+
+And one that decides by its own images gets them, where it is asked for one event at a time.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -142,3 +146,18 @@ async def test_the_error_of_a_clean_up(rig: Rig, how: str, plain: bool, caplog: 
     assert LAMP in str(caught.value) or any(LAMP in note for note in caught.value.__notes__)
     assert any(LAMP in note for note in acq.status.notes)
     assert not [record for record in caplog.records if "never retrieved" in record.getMessage()]
+
+
+async def test_a_generator_that_waits_for_its_own_images(rig: Rig) -> None:
+    saved: queue.Queue[int] = queue.Queue()
+
+    def events() -> Iterator[dict[str, Any]]:
+        yield {"axes": {"n": 0}}
+        for _ in range(3):
+            yield {"axes": {"n": saved.get(timeout=10) + 1}}
+
+    def told(axes: Any, dataset: Any) -> None:
+        saved.put(axes["n"])
+
+    async with rig.memory(look_ahead=1, image_saved_fn=told) as acq:
+        assert await acq.acquire(events()) == [{"n": n} for n in range(4)]
