@@ -52,15 +52,16 @@ class JavaField(KeptHere):
     def __getitem__(self, key: object) -> NoReturn:
         raise TypeError(f"a field is read by awaiting it: (await obj.{self.name})[{key!r}]")
 
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError(f"a field is read by awaiting it: await obj.{self.name}")
-
-    __hash__ = object.__hash__
-    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __len__ = __iter__ = __array__ = __int__ = __float__ = __index__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-
     def __repr__(self) -> str:
         return f"<field {self.name} of {self._object!r}: await it>"
+
+
+def _refuse(field: JavaField, *_: object, **__: object) -> NoReturn:
+    raise TypeError(f"a field is read by awaiting it: await obj.{field.name}")
+
+
+for _operator in "eq lt le gt ge bool len iter array int float index add radd sub rsub mul rmul truediv rtruediv".split():
+    setattr(JavaField, f"__{_operator}__", _refuse)
 
 
 async def read(obj: JavaObject, members: Members, name: str, value: Any) -> Any:
