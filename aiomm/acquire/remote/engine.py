@@ -12,21 +12,20 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aiomm.acquire.conductor import Conductor, Stopped
+from aiomm.acquire.conductor import Stopped
 from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import Clock, pixel_type
+from aiomm.acquire.remote.answering import Answering
 from aiomm.acquire.remote.asking import OF_AN_IMAGE
 from aiomm.acquire.remote.awaited import AT_A_TIME, Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.ending import ended_by_java
-from aiomm.acquire.remote.events import after_hardware, check_event, encode_event
+from aiomm.acquire.remote.events import check_event, encode_event
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.remote.leaving import leave_sequence
 from aiomm.acquire.remote.turns import EngineTurns, refuse_held
-from aiomm.acquire.sequencing import Group
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
-from aiomm.core.turns import Turn
 from aiomm.errors import BridgeError, EventError, FrameTimeoutError, HardwareError, JavaException, ServerLostError, SubmissionCancelled
 
 if TYPE_CHECKING:
@@ -44,8 +43,10 @@ if TYPE_CHECKING:
     from aiomm.acquire.remote.session import JavaSession
     from aiomm.acquire.remote.storage import JavaWriter
     from aiomm.acquire.run import Run
+    from aiomm.acquire.sequencing import Group
     from aiomm.acquire.submission import Submission
     from aiomm.core import BridgedCore
+    from aiomm.core.turns import Turn
     from aiomm.dataset.storage import Axes
 
 GATHERS_S = 0.003
@@ -55,7 +56,7 @@ SHORT = 50
 """Events of a group."""
 
 
-class JavaEngine(Conductor):
+class JavaEngine(Answering):
     """Conducts the engine of a running Micro-Manager.
 
     Parameters
@@ -91,16 +92,16 @@ class JavaEngine(Conductor):
         self.events_over = False  # Java takes no more events
         self.images_over = False  # no more images come from Java
         self._channels: tuple[str, ...] = ("",)
-        self._asked: tuple[str, HookPipe, Any] | None = None  # Java's hook waits for an answer
-        self._coming: list[AcquisitionEvent] = []  # of the group under way: those of which Java takes an image
+        self._asked = None
+        self._coming = []
         self._taken = 0  # images of the group under way that Java has taken
-        self._prepared = 0  # for how many of them Java has asked the hook after the hardware
+        self._prepared = 0
         self._parts = 0  # in how many parts: Java merges by rules of its own
         self._begun = False  # Java has begun with it
         self._armed = False  # a single image is about to be exposed
         self._owed = 0  # images that Java has taken, less those of which it has read what goes with them
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
-        self._moved_on = 0.0  # when something last came from Java, on the monotonic clock
+        self._moved_on = 0.0
         self._last_read: Submission | None = None
         self._short = False  # the last group was
         self._sparing = True  # what the events do not touch is not asked for
@@ -520,101 +521,3 @@ class JavaEngine(Conductor):
     @property
     def _writer(self) -> JavaWriter:
         return self._run.writer  # type: ignore[return-value]
-
-    # ---- Java's hooks -------------------------------------------------------------------------------------------
-
-    def _ask_armed(self, group: Group, window: Window) -> Steps:
-        try:
-            yield from self._ask_holding("post_camera", group, window)
-        except Stopped:
-            if self._aborting:
-                raise
-
-    def _ask_holding(self, which: str, group: Group, window: Window) -> Steps:
-        """Run a hook for which Java's engine waits: nothing else can be acquired there meanwhile."""
-        self._turns.holding = Turn(self._turns)
-        try:
-            changed = yield from self._ask(which, group, window)
-        finally:
-            self._turns.holding = None
-        return changed
-
-    def _after_hardware(
-        self,
-        group: Group,
-        window: Window,
-        done: Done,
-        encoded: list[dict[str, Any]],
-        frames: list[AskedFrame],
-        *,
-        ask: bool,
-        skip: bool,
-    ) -> Steps:
-        """Say what becomes of the events for which Java has prepared the hardware: they are exposed, skipped, or sent anew.
-
-        Gives the groups to be sent anew, and whether the submission was cancelled meanwhile.
-        """
-        part, answers = self._prepared_part(group, encoded)
-        changed: tuple[AcquisitionEvent, ...] | None = None if skip else part.events
-        again: list[tuple[Group, Capabilities]] = []
-        cancelled = False
-        if ask:
-            try:
-                changed = yield from self._ask_holding("post_hardware", part, window)
-                if self._hardware.holds_shutter:  # the hook may have chosen another one
-                    yield from self._hardware.hold_shutter()
-            except Stopped:
-                if self._aborting:
-                    raise
-                changed, cancelled = None, True
-            if changed is None and not cancelled:
-                self._skip(part.events, done)
-        if changed is not None and changed is not part.events:
-            merged = after_hardware(part.events, changed, answers)
-            if merged is None:
-                again = yield from self._replan(part.events, changed, window, done)
-                changed = None
-            else:
-                answers = merged
-                yield from self._wait_for_start(changed[0], window.submission, again=True)
-        if changed is None:
-            gone = {id(event) for event in part.events}
-            self._coming = [event for event in self._coming if id(event) not in gone]
-            self._awaited.drop(frame for frame in frames if id(frame.token[1]) in gone)
-        yield from self._let_through(None if changed is None else answers)
-        return again, cancelled
-
-    def _prepared_part(self, group: Group, encoded: list[dict[str, Any]]) -> tuple[Group, list[dict[str, Any]]]:
-        """Say for which events Java has prepared the hardware: it need not be the whole group, as it merges by rules of its own."""
-        assert self._asked is not None
-        message = self._asked[2]
-        count = len(message) if isinstance(message, list) else 1
-        numbers = range(self._prepared, min(self._prepared + count, len(group.events)))
-        self._prepared += count
-        return Group(tuple(group.events[number] for number in numbers)), [encoded[number] for number in numbers]
-
-    def _let_through(self, events: list[dict[str, Any]] | None) -> Steps:
-        """Answer Java's hook after the hardware: these events are exposed, or none."""
-        assert self._asked is not None
-        gate = self.session.gates["post_hardware"]
-        if events is None:
-            yield gate.skip()
-            yield from self._answer(self._asked[2])
-        else:
-            yield gate.change()
-            yield from self._answer(events if len(events) > 1 else events[0])
-        self._moved_on = time.monotonic()  # no frame could come while the hook ran
-
-    def _answer(self, events: Any) -> Steps:
-        assert self._asked is not None
-        _, pipe, _ = self._asked
-        self._asked = None
-        yield pipe.answer(events)
-
-    def _let_go(self) -> Steps:
-        """Answer a hook of an acquisition that ends so that nothing is exposed for it."""
-        assert self._asked is not None
-        if self._asked[0] == "post_hardware":
-            yield from self._let_through(None)
-        else:
-            yield from self._answer(self._asked[2])
