@@ -42,6 +42,22 @@ class Channels:
         session.watchers.add(gone)
         return lambda: session.watchers.discard(gone)
 
+    async def see_that_it_runs(self, seconds: float) -> None:
+        """Take the server for gone if it does not even greet within ``seconds``, and say so.
+
+        The connections of a process that is stopped, or that hangs, stay, and what waits for it would wait for ever.
+
+        Raises
+        ------
+        ServerLostError
+            It is gone.
+        """
+        session = self._session
+        if session.error is None and not await session.greets(seconds):
+            session.give_up("its process is stopped, or hangs, as it does not greet; what it was told may still be done")
+        if isinstance(session.error, ServerLostError):
+            raise ServerLostError(*session.error.args)
+
     async def free(self) -> None:
         """Wait a little until ports that were left do not listen any more: what Java makes next may take them."""
         await self._session.numbers.left()

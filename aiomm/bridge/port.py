@@ -283,10 +283,10 @@ class Port:
         if self._link is None:
             return  # it shook hands and left, before anything was asked: the greeting will find that out
         self._read()
-        self._give_up(seen)
+        self.give_up(seen)
 
-    def _give_up(self, seen: str) -> None:
-        """End everything."""
+    def give_up(self, seen: str) -> None:
+        """Take the peer for gone: everything that waits ends."""
         if self._link is None:
             return
         current = self._current
@@ -384,7 +384,7 @@ class Port:
             return self._end_probes()
         probe = Call(self._hello(), None, "connect")
         if self._current is None:
-            timer = self._loop.call_later(patience, self._give_up, "it answers no more")
+            timer = self._loop.call_later(patience, self.give_up, "it answers no more")
         else:
             timer = self._loop.call_later(patience, self._ask_if_free, 2 * patience)
         self._probes.sent(probe.key, timer)
@@ -462,7 +462,7 @@ class Port:
             current.fail(ProtocolError(f"{current.what}: the server at {self.host}:{self.number} sent {seen}; whether it ran is not known"))
         elif self._probes.keys:
             if self._probes.nonsense():
-                return self._give_up("it answers handshakes with something else")
+                return self.give_up("it answers handshakes with something else")
             self._ask_if_free(self._timeout)
 
     def _take_probe(self, frames: Reply) -> None:
@@ -475,7 +475,7 @@ class Port:
             try:
                 self._check(frames)
             except BridgeError as error:
-                return self._give_up(f"after a reply that was not understood came another: {error}")
+                return self.give_up(f"after a reply that was not understood came another: {error}")
             self._doubt = None
         return None
 

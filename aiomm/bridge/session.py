@@ -18,6 +18,7 @@ from aiomm.bridge.port import Port
 from aiomm.bridge.proxy import JavaClass, JavaObject, check_usable, make_class
 from aiomm.bridge.registry import proxy_class
 from aiomm.bridge.streams import PullSocket, PushSocket
+from aiomm.bridge.watch import Link, LinkError, connected
 from aiomm.bridge.wire import Signature
 from aiomm.errors import AiommError, BridgeError, ClosedError, JavaException, OverloadError, ServerLostError, ServerNotFoundError
 
@@ -256,6 +257,25 @@ class Session:
     async def answers(self) -> None:
         """See that the server answers, within the control timeout from when the calls of ours before this have ended."""
         await self.main.ask(wire.connect(debug=False), "seeing whether the server answers")
+
+    async def greets(self, seconds: float) -> bool:
+        """Whether Java shakes hands on a new connection in time: it does while its process runs, whatever its ports are busy with."""
+        for _ in range(2):  # it may lose one
+            try:
+                link = await connected(self._visitor, self.host, self.main.number, self.loop.time() + seconds / 2)
+            except LinkError:
+                continue
+            link.close()
+            return True
+        return False
+
+    def _visitor(self) -> Link:
+        return Link(self._context, zmq.DEALER, readable=lambda: None, lost=lambda seen: None)
+
+    def give_up(self, seen: str) -> None:
+        """Take the server for gone: everything that waits for it ends."""
+        for line in list(self.lines):
+            line.port.give_up(seen)
 
     async def _finish_tasks(self, seconds: float) -> None:
         if self._tasks:

@@ -13,6 +13,7 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from aiomm.acquire.remote import home
 from aiomm.bridge.port import Port
 from tests.jvm.host import JavaHost, require_tools
 from tests.support.bridging import SLACK, SOON, Held
@@ -344,3 +345,43 @@ async def test_while_a_slow_callback_catches_up(mortal: Mortal, plain: bool) -> 
     assert f"was not told of {40 - len(mortal.saved)} saved images" in text_of(caught.value)
     assert "40 images were saved; none was under way" in text_of(caught.value)
     assert len(await asyncio.to_thread(mortal.images)) == 40
+
+
+# ---- stopped ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "events"),
+    [({}, steps(3000)), ({}, times(300)), ({"image_process_fn": lambda image, metadata: (image, metadata)}, steps(3000)), ({}, [])],
+    ids=["one by one", "sequence", "processed", "idle"],
+)
+async def test_an_abort_ends_where_micro_manager_hangs(
+    mortal: Mortal, options: dict[str, Any], events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped keeps its connections: nothing tells that it is gone, and an abort waited for ever."""
+    monkeypatch.setattr(home, "LOOKS_S", 0.2)
+    monkeypatch.setattr(home, "GREETS_S", 0.4)
+    try:
+        with pytest.raises(errors.ServerLostError, match="its process is stopped, or hangs"):
+            async with asyncio.timeout(20), mortal.acquisition(**options) as acq:
+                if events:
+                    acq.acquire(events)
+                    await asyncio.sleep(0.3)
+                os.kill(mortal.host.pid, signal.SIGSTOP)
+                acq.abort()
+    finally:
+        mortal.die()  # a stopped process too
+    assert acq.status.state == "failed"
+
+
+async def test_an_abort_gives_micro_manager_the_time_that_it_takes(mortal: Mortal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long exposure is no reason to take it for gone."""
+    monkeypatch.setattr(home, "LOOKS_S", 0.1)
+    monkeypatch.setattr(home, "GREETS_S", 1.0)
+    await mortal.core.set_exposure(1000)
+    async with mortal.acquisition() as acq:
+        acq.acquire(steps(3))
+        await asyncio.sleep(0.2)
+        acq.abort()
+    assert acq.status.state == "aborted"
+    mortal.die()

@@ -60,6 +60,11 @@ SILENT_S = 0.5
 
 logger = logging.getLogger("aiomm")
 
+LOOKS_S = 3.0
+"""How long Micro-Manager may take to end what it is told to end until it is seen whether its process runs; then again."""
+GREETS_S = 4.0
+"""How long its process may take to greet."""
+
 
 class JavaHome:
     """A running Micro-Manager.
@@ -204,7 +209,7 @@ class JavaHome:
 
     def stages(self, run: Run) -> Sequence[Callable[[], Awaitable[None]]]:
         session, writer = self.session, self._writer
-        stages: list[Callable[[], Awaitable[None]]] = [lambda: self._hear(run)]
+        stages: list[Callable[[], Awaitable[None]]] = [lambda: self._hear(run), lambda: self._mind_the_end(run)]
         stages += [lambda which=which, pipe=pipe: self._hook(which, pipe) for which, pipe in session.hooks.items()]  # type: ignore[misc]
         if (pipe := session.images) is not None:
             stages.append(lambda: self._images(run))
@@ -235,6 +240,18 @@ class JavaHome:
             engine.look()
             if not self._data_over.done():
                 self._data_over.set_result(None)
+
+    async def _mind_the_end(self, run: Run) -> None:
+        """See now and then, while an acquisition is to end before its time, that Micro-Manager's process runs."""
+        stopping = run.loop.create_task(run.bell.until(lambda: run.stopping), name="aiomm: until it is to end")
+        try:
+            await asyncio.wait({stopping, self._data_over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        while not self._data_over.done():
+            await asyncio.wait({self._data_over}, timeout=LOOKS_S)
+            if not self._data_over.done():
+                await self.session.see_that_it_runs(GREETS_S)
 
     async def _not_written(self) -> StorageError:
         error = await writing_failure(self.session.acquisition)

@@ -252,6 +252,14 @@ class JavaSession:
         for pipe in self._made.hooks.values():
             await quietly(pipe.let_go())
 
+    async def see_that_it_runs(self, seconds: float) -> None:
+        """Take Micro-Manager for gone if its process does not even greet within ``seconds``."""
+        if self._made.channels is not None and self.lost is None:
+            try:
+                await self._made.channels.see_that_it_runs(seconds)
+            except ServerLostError as error:
+                self._lose(error)
+
     async def check(self) -> JavaException | None:
         """Give the exception that ended it in Java, if one did.
 
