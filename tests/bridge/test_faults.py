@@ -123,7 +123,7 @@ def suspended(host: JavaHost) -> Iterator[None]:
 
 async def test_a_suspended_server_answers_nobody(own_java_host: JavaHost) -> None:
     """The system accepts connections for it. Later it goes on, and so does a bridge that was open before."""
-    async with aiomm.Bridge(port=own_java_host.port, timeout=300, call_timeout=400) as bridge:
+    async with aiomm.Bridge(port=own_java_host.port, timeout=1000, call_timeout=400) as bridge:
         samples = await bridge.construct_java_object(SAMPLES)
         fields = await bridge.construct_java_object("aiomm.host.Fields")
         with suspended(own_java_host):
