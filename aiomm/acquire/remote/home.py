@@ -248,6 +248,7 @@ class JavaHome:
             await asyncio.wait({stopping, self._data_over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
+            await asyncio.wait([stopping])
         while not self._data_over.done():
             await asyncio.wait({self._data_over}, timeout=LOOKS_S)
             if not self._data_over.done():
