@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import zmq
 
+from aiomm.bridge.clocks import Clocks
 from aiomm.bridge.envelope import Envelopes
+from aiomm.bridge.late import Late
 from aiomm.bridge.probes import Probes
 from aiomm.bridge.request import Call, PortStats, Reply, Request
 from aiomm.bridge.watch import Link, LinkError, connected
@@ -32,7 +34,6 @@ _ADVICE: Final = (
     "Check that Micro-Manager runs, that its server is switched on (Tools > Options > Run server on port) and that it has this port"
 )
 _AHEAD: Final = 2  # questions that may be sent behind another one: its answer is on the way meanwhile
-_REMEMBERED: Final = 32  # calls that are over, by which a reply sent twice or much too late is known
 
 
 class Port:
@@ -83,8 +84,7 @@ class Port:
         self._ahead: deque[Call] = deque()  # sent behind the current one: all of them only read
         self._probes = Probes()
         self._doubt: BridgeError | None = None
-        self._over: deque[bytes] = deque(maxlen=_REMEMBERED)
-        self._overdue: OrderedDict[bytes, Call] = OrderedDict()
+        self._late = Late()
         self._opened = False
         self._idle = asyncio.Event()
 
@@ -96,7 +96,7 @@ class Port:
     def stats(self) -> PortStats:
         """How it fares."""
         abandoned = sum(call is not None and call.abandoned for call in (self._current, *self._ahead))
-        return PortStats(self._calls, len(self._overdue) + abandoned, max(self._attempts - 1, 0))
+        return PortStats(self._calls, len(self._late) + abandoned, max(self._attempts - 1, 0))
 
     async def open(self, hello: Callable[[], Request], check: Callable[[Reply], None], *, again: bool = True) -> None:
         """Connect and shake hands.
@@ -116,6 +116,7 @@ class Port:
             Nothing answers in time, or not as a server would.
         """
         self._loop = asyncio.get_running_loop()
+        self._clocks = Clocks(self._loop, self.host, self.number, self._waiting, self._abandon)
         self._hello, self._check = hello, check
         deadline = self._loop.time() + self._timeout
         try:
@@ -192,7 +193,7 @@ class Port:
         future: asyncio.Future[Reply] = self._loop.create_future()
         call = Call(frames, future, what, late, last, patience, reads)
         if timeout is not None:
-            self._start_clock(call, timeout)
+            self._clocks.start(call, timeout)
         current = self._current
         if not self._waiting and self._doubt is None and (current is None or (reads and self._may_read_ahead(current))):
             if self._send(call) and self._envelopes.there():
@@ -203,7 +204,7 @@ class Port:
         else:
             self._waiting[call] = None
             if patience is not None:
-                self._start_clocks()
+                self._clocks.go_on((self._current, *self._ahead), self._waiting)
             if current is None or current.abandoned:
                 self._pump()
                 self._look_again()
@@ -273,7 +274,7 @@ class Port:
         self._current = self._doubt = None
         self._ahead.clear()
         self._waiting.clear()
-        self._overdue.clear()
+        self._late.forget()
         self._idle.set()
         if link is not None:
             link.close()
@@ -319,28 +320,8 @@ class Port:
             self._current = call
         else:
             self._ahead.append(call)
-        self._have_patience(call)
+        self._clocks.have_patience(call)
         return True
-
-    def _start_clock(self, call: Call, seconds: float) -> None:
-        call.timer = self._loop.call_later(seconds, self._out_of_time, call, seconds)
-
-    def _start_clocks(self) -> None:
-        """Let the time of requests with patience begin, up to the first one that may take long."""
-        if any(sent is not None and sent.long for sent in (self._current, *self._ahead)):
-            return
-        for call in self._waiting:
-            if call.long:
-                return
-            self._have_patience(call)
-
-    def _have_patience(self, call: Call) -> None:
-        """Java is free for it, as far as we know: from now on it has this time, whatever it had before."""
-        if call.patience is not None and not call.ticking:
-            call.ticking = True
-            if call.timer is not None:
-                call.timer.cancel()
-            self._start_clock(call, call.patience)
 
     def _put(self, call: Call) -> bool:
         """Send; whether that was possible."""
@@ -414,7 +395,7 @@ class Port:
             else:
                 self._take_other(key, frames)
             if self._waiting:
-                self._start_clocks()
+                self._clocks.go_on((self._current, *self._ahead), self._waiting)
                 self._pump()
             if self._current is None and not self._probes.keys:
                 if self._closed:
@@ -425,7 +406,7 @@ class Port:
         self._loop.call_soon(self._read)
 
     def _finish(self, call: Call, frames: Reply) -> None:
-        self._over.append(call.key)
+        self._late.over([call.key])
         if self._probes.keys:
             self._end_probes()
         if call.abandoned:
@@ -441,7 +422,7 @@ class Port:
     def _take_other(self, key: bytes, frames: Reply) -> None:
         """Take what is not the reply that is waited for."""
         current = self._current
-        if key in self._over:
+        if self._late.is_over(key):
             return  # sent twice, or no longer of interest
         if frames and key in self._probes.keys:
             self._take_probe(frames)
@@ -451,10 +432,8 @@ class Port:
             self._current = self._ahead.popleft() if self._ahead else None
             assert current is not None
             self._finish(current, frames)
-        elif frames and key in self._overdue:
-            call = self._overdue.pop(key)
-            self._over.append(key)
-            self._run_late(call, frames)
+        elif frames and (put_off := self._late.take(key)) is not None:
+            self._run_late(put_off, frames)
         elif current is not None and not current.abandoned:
             # it may be what became of this call's reply; if that still comes, it is a late one
             seen = "a message that belongs to no request"
@@ -484,45 +463,26 @@ class Port:
         lost = self._current
         assert lost is not None
         lost.fail(ProtocolError(f"{lost.what}: its reply did not come, but one to a later message; whether it ran is not known"))
-        self._overdue[lost.key] = lost
-        if len(self._overdue) > _REMEMBERED:
-            self._overdue.popitem(last=False)
+        self._late.put_off(lost)
         self._current = self._ahead.popleft() if self._ahead else None
         return self._current
 
     def _end_probes(self) -> None:
-        self._over.extend(self._probes.end())
+        self._late.over(self._probes.end())
 
     def _run_late(self, call: Call, frames: Reply) -> None:
         """Give a late reply to who wants to release what is in it, and send what they want to send for that."""
-        if call.late is None or self._link is None:
-            return
-        try:
-            more = call.late(frames)
-        except Exception as error:
-            self._loop.call_exception_handler({"message": f"the late reply to {call.what}", "exception": error})
-        else:
-            if more is not None:
-                release = Call(more, None, f"release after {call.what}")
-                release.abandoned = True  # nobody waits for it: should its reply be lost, the next request asks whether the server is free
-                self._waiting[release] = None
-                self._waiting.move_to_end(release, last=False)
-                self._pump()
-
-    def _out_of_time(self, call: Call, timeout: float) -> None:
-        if call in self._waiting:
-            text = f"{call.what}: not sent within {timeout:g} s, as earlier calls on port {self.number} still run"
-        else:
-            text = f"{call.what}: no reply from {self.host}:{self.number} within {timeout:g} s; it may still run"
-        call.fail(BridgeTimeoutError(text))
-        self._abandon(call)
+        if self._link is not None and (release := self._late.release(call, frames, self._loop)) is not None:
+            self._waiting[release] = None
+            self._waiting.move_to_end(release, last=False)
+            self._pump()
 
     def _abandon(self, call: Call) -> None:
         """Nobody waits for this call any more."""
         if call in self._waiting:
             del self._waiting[call]
             if call.long and self._waiting:
-                self._start_clocks()
+                self._clocks.go_on((self._current, *self._ahead), self._waiting)
         elif call is self._current:
             call.abandoned = True
             if self._loop.is_running():  # else its task was thrown away, perhaps at the end of the interpreter: nothing is sent
