@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiomm.acquire.callers import GRACE, ThreadCaller, wait_out
 from aiomm.acquire.calls import call
@@ -16,7 +18,7 @@ from aiomm.errors import EventError, HookError, SubmissionCancelled
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from aiomm.acquire.hooks import UserFunction
     from aiomm.acquire.run import Run
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from aiomm.acquire.submission import Submission
 
 AT_A_TIME_S = 0.005
+PATIENCE_S = 0.1
+"""How long a plain generator may take over one event before the engine, where it has nothing else to do, is given those before it."""
+
+_Ready: TypeAlias = "Callable[[], bool]"
 
 logger = logging.getLogger("aiomm")
 
@@ -156,9 +162,15 @@ class Feeder:
     async def _feed_feedback(self, feeding: _Feeding, submission: Submission, lane: deque[Window], pull: ThreadCaller) -> None:
         """An iterator that a hook has put: pulled when the engine, which is within a window of the source, has done what came before."""
         source = feeding.source
+
+        async def send(events: list[AcquisitionEvent]) -> None:
+            if events:
+                window = await self._send(submission, events, lane)
+                await self._run.wait_until(lambda: window.ended)
+
         while not feeding.ending:
             if source.scope == "windows":
-                events = await pull.call((self._look_ahead,))
+                events = await self._pull(source, pull, self._look_ahead, send, lambda: True)
                 if not events:
                     return
             else:
@@ -166,45 +178,97 @@ class Feeder:
                     events = await source.anext()
                 except StopAsyncIteration:
                     return
-            window = await self._send(submission, events, lane)
-            await self._run.wait_until(lambda window=window: window.ended)  # type: ignore[misc]
+            await send(events)
 
     async def _feed_windows(self, submission: Submission, source: Source, lane: deque[Window], pull: ThreadCaller) -> None:
         try:
-            await self._pull_windows(submission, lane, pull)
+            await self._pull_windows(submission, source, lane, pull)
         finally:  # what was pulled and came to nothing takes no room from the next submission
             self._in_hand = 0
             self._run.bell.ring()
 
-    async def _pull_windows(self, submission: Submission, lane: deque[Window], pull: ThreadCaller) -> None:
+    async def _pull_windows(self, submission: Submission, source: Source, lane: deque[Window], pull: ThreadCaller) -> None:
         window: list[AcquisitionEvent] = []
+
+        async def send() -> None:
+            if window:
+                sent = window.copy()
+                window.clear()
+                await self._send(submission, sent, lane)
+                self._in_hand -= len(sent)
+
+        async def flush(pulled: list[AcquisitionEvent]) -> None:
+            self._in_hand += len(pulled)
+            window.extend(pulled)
+            await send()
+
         while True:
             wanted = self._look_ahead - len(window)
             await self._wait_for_engine(min(wanted, max(1, self._look_ahead // 2)))
             room = min(wanted, self._look_ahead - self._ahead)
             try:
-                events = await pull.call((room,))
-            except Exception:
-                if window:  # what came before the error is acquired, as it is from an async iterator
-                    await self._send(submission, window, lane)
-                    await self._run.wait_until(lambda: self._engine_free(submission, lane))
+                events = await self._pull(source, pull, room, flush, self._is_dry)
+            except Exception:  # what came before the error is acquired, as it is from an async iterator
+                await send()
+                await self._run.wait_until(lambda: self._engine_free(submission, lane))
                 raise
             self._in_hand += len(events)
-            if len(events) > room or not events:  # a list is a scope by itself; nothing more is the end
-                if window:
-                    await self._send(submission, window, lane)
-                    self._in_hand -= len(window)
-                    window = []
-                if not events:
-                    return
-                await self._send(submission, events, lane)
-                self._in_hand = 0
-                continue
+            if source.alone or not events:
+                await send()
+            if not events:
+                return
             window += events
-            if len(window) >= self._look_ahead:
-                await self._send(submission, window, lane)
-                self._in_hand = 0
-                window = []
+            if source.alone or len(window) >= self._look_ahead:
+                await send()
+
+    async def _pull(
+        self,
+        source: Source,
+        pull: ThreadCaller,
+        room: int,
+        flush: Callable[[list[AcquisitionEvent]], Awaitable[None]],
+        dry: Callable[[], bool],
+    ) -> list[AcquisitionEvent]:
+        """Pull a window; `flush` what there is of it where the engine has run dry and the generator gives nothing for a while.
+
+        It may wait for the images of just these events.
+        """
+        run, loop = self._run, asyncio.get_running_loop()
+        more = asyncio.Event()
+
+        def heard() -> None:
+            more.set()
+            run.bell.ring()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(heard)
+
+        pulling: asyncio.Future[list[AcquisitionEvent]] = asyncio.ensure_future(pull.call((room,)))
+        pulling.add_done_callback(_ring(run))
+        began = time.monotonic()
+        try:
+            while True:
+                await run.wait_until(lambda: pulling.done() or dry())
+                while (left := max(began, source.quiet_since) + PATIENCE_S - time.monotonic()) > 0 and not pulling.done():
+                    await asyncio.wait({pulling}, timeout=left)
+                if pulling.done():
+                    return await pulling
+                if dry():
+                    more.clear()
+                    pulled = source.take(tell)
+                    await flush(pulled)
+                    if not pulled:
+                        await run.wait_until(lambda: pulling.done() or more.is_set())
+        finally:
+            if not pulling.done():
+                pulling.cancel()
+                await wait_out(pulling, GRACE)
+
+    def _is_dry(self) -> bool:
+        """Whether the engine has nothing to do for any submission."""
+        run = self._run
+        return not (run.engine.lane or any(submission.windows_open for submission in run.active))
 
     async def _feed_items(self, feeding: _Feeding, submission: Submission, lane: deque[Window]) -> None:
         while not feeding.ending:  # an async iterator may have swallowed its cancellation
@@ -290,6 +354,15 @@ async def read_list(source: Source) -> list[AcquisitionEvent]:
             await asyncio.sleep(0)
             began = loop.time()
     return events
+
+
+def _ring(run: Run) -> Callable[[asyncio.Future[Any]], None]:
+    def ended(pulling: asyncio.Future[Any]) -> None:
+        if not pulling.cancelled():
+            pulling.exception()  # whoever still waits reads it too
+        run.bell.ring()
+
+    return ended
 
 
 class _Feeding:

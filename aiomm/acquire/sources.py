@@ -14,7 +14,8 @@ A source is pulled scope by scope; a scope is a list of events that may become o
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from aiomm.acquire.event_values import numbered
@@ -84,6 +85,24 @@ class Source:
         """Return the next scope of at most `n` events; empty at the end. Runs the user's generator, so call it in a worker thread.
 
         What stands before an error is returned first; the next call raises it. A list among the items is a scope by itself.
+        What `take` has given meanwhile counts, and is not in it.
+        """
+        raise TypeError(f"a source of {self.scope!r} has no windows")
+
+    @property
+    def alone(self) -> bool:
+        """Whether what `next_items` gave last was a list among the items, and not a window to which more may be added."""
+        raise TypeError(f"a source of {self.scope!r} has no windows")
+
+    @property
+    def quiet_since(self) -> float:
+        """When the call of `next_items` under way last had something of the user's generator: ``time.monotonic()``."""
+        raise TypeError(f"a source of {self.scope!r} has no windows")
+
+    def take(self, on_more: Callable[[], None]) -> list[AcquisitionEvent]:
+        """Return what the call of `next_items` under way has pulled so far; never waits.
+
+        Where that is nothing, ``on_more()`` is called once there is something, in the thread of that call.
         """
         raise TypeError(f"a source of {self.scope!r} has no windows")
 
@@ -162,6 +181,11 @@ class WindowSource(Source):
     def __init__(self, things: Iterable[Any]) -> None:
         self._things = iter(things)
         self._converter = Converter()
+        self._window: list[AcquisitionEvent] = []  # of the call of next_items under way
+        self._handling = threading.Lock()  # of the window, for a moment
+        self._on_more: Callable[[], None] | None = None
+        self._moved = time.monotonic()
+        self._alone = False
         self._list: list[AcquisitionEvent] | None = None  # a scope of its own that came before the window was full
         self._error: BaseException | None = None
         self._done = False
@@ -179,12 +203,11 @@ class WindowSource(Source):
         return window
 
     def _next(self, n: int) -> list[AcquisitionEvent]:
-        if self._list is not None:
-            found, self._list = self._list, None
-            return found
-        window: list[AcquisitionEvent] = []
+        pulled = 0
+        self._alone = False
         try:
-            while not self._done and self._error is None and len(window) < n:
+            while not self._done and self._error is None and self._list is None:
+                self._moved = time.monotonic()
                 try:
                     thing = next(self._things)
                 except StopIteration:
@@ -195,16 +218,48 @@ class WindowSource(Source):
                 except BaseException as error:
                     raise _not_for_the_loop(error) from error
                 if is_list(thing):
-                    scope = self._converter.scope(thing)
-                    if not scope:
-                        continue
-                    if not window:
-                        return scope
-                    self._list = scope
-                    break
-                window.append(self._converter.event(thing))
+                    self._list = self._converter.scope(thing) or None
+                    continue
+                pulled += 1
+                if window := self._add(self._converter.event(thing), last=pulled == n):
+                    return window
         except Exception as error:
             self._error = error
+        with self._handling:
+            window, self._window = self._window, []
+        if not window and self._list is not None:
+            window, self._list, self._alone = self._list, None, True
+        return window
+
+    def _add(self, event: AcquisitionEvent, *, last: bool) -> list[AcquisitionEvent]:
+        """Put an event into the window; gives it with the last one."""
+        with self._handling:
+            self._window.append(event)
+            if last:
+                window, self._window = self._window, []
+                return window
+        on_more, self._on_more = self._on_more, None
+        if on_more is not None:
+            on_more()
+        return []
+
+    @property
+    def alone(self) -> bool:
+        return self._alone
+
+    @property
+    def quiet_since(self) -> float:
+        return self._moved
+
+    def take(self, on_more: Callable[[], None]) -> list[AcquisitionEvent]:
+        self._on_more = on_more
+        if not self._handling.acquire(blocking=False):  # it goes on just now
+            on_more()
+            return []
+        try:
+            window, self._window = self._window, []
+        finally:
+            self._handling.release()
         return window
 
     def close(self) -> None:

@@ -1,12 +1,14 @@
 """A generator of events is closed when its submission or the acquisition ends: its own clean-up is not cut short, its error is told.
 
-And one that decides by its own images gets them, where it is asked for one event at a time.
+And one that decides by its own images gets them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,16 +150,122 @@ async def test_the_error_of_a_clean_up(rig: Rig, how: str, plain: bool, caplog: 
     assert not [record for record in caplog.records if "never retrieved" in record.getMessage()]
 
 
-async def test_a_generator_that_waits_for_its_own_images(rig: Rig) -> None:
+@pytest.mark.parametrize("look_ahead", [1, 64])
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_a_generator_that_waits_for_its_own_images(rig: Rig, look_ahead: int, at_once: int) -> None:
+    """It gives some events, and the next ones when their images have come: its window was never full, and it waited for ever."""
     saved: queue.Queue[int] = queue.Queue()
 
     def events() -> Iterator[dict[str, Any]]:
-        yield {"axes": {"n": 0}}
-        for _ in range(3):
-            yield {"axes": {"n": saved.get(timeout=10) + 1}}
+        for first in range(0, 3 * at_once, at_once):
+            yield from ({"axes": {"n": n}} for n in range(first, first + at_once))
+            assert {saved.get(timeout=10) for _ in range(at_once)} == set(range(first, first + at_once))
 
     def told(axes: Any, dataset: Any) -> None:
         saved.put(axes["n"])
 
-    async with rig.memory(look_ahead=1, image_saved_fn=told) as acq:
-        assert await acq.acquire(events()) == [{"n": n} for n in range(4)]
+    async with rig.memory(look_ahead=look_ahead, image_saved_fn=told) as acq:
+        assert await acq.acquire(events()) == [{"n": n} for n in range(3 * at_once)]
+
+
+async def test_a_generator_that_a_hook_has_put_waits_for_its_own_images(rig: Rig) -> None:
+    saved: queue.Queue[Any] = queue.Queue()
+
+    def events() -> Iterator[dict[str, Any]]:
+        for n in range(3):
+            yield {"axes": {"put": n}}
+            while saved.get(timeout=10) != {"put": n}:
+                pass
+
+    def hook(event: Any, queue: Any) -> Any:
+        if event["axes"] == {"n": 0}:
+            queue.put(events())
+        return event
+
+    def told(axes: Any, dataset: Any) -> None:
+        saved.put(axes)
+
+    async with rig.memory(pre_hardware_hook_fn=hook, image_saved_fn=told, sequencing="off") as acq:
+        assert await acq.acquire([{"axes": {"n": n}} for n in range(2)]) == [
+            {"n": 0},
+            *({"put": n} for n in range(3)),
+            {"n": 1},
+        ]
+
+
+async def test_windows_of_a_generator_that_is_quick_or_slow(tester: Rig) -> None:
+    """They are full, while the generator goes on: also where an event takes it some time. Only one that stands still is not waited for."""
+    groups: list[int] = []
+    go = threading.Event()
+
+    def events() -> Iterator[dict[str, Any]]:
+        for n in range(20):
+            if n < 4:
+                time.sleep(0.03)
+            if n == 17:
+                assert go.wait(10)
+            yield {"axes": {"n": n}}
+
+    def hook(event: Any) -> Any:
+        groups.append(len(event) if isinstance(event, list) else 1)
+        if sum(groups) == 17:
+            go.set()
+        return event
+
+    async with tester.memory(pre_hardware_hook_fn=hook, look_ahead=8) as acq:
+        assert len(await acq.acquire(events())) == 20
+    assert groups == [8, 8, 1, 3]
+
+
+async def test_what_a_generator_gave_before_its_error_is_acquired(rig: Rig) -> None:
+    """Also where it is with the engine already, as a whole window or because the generator stood still."""
+    for good in (3, 4):
+
+        def events(good: int = good) -> Iterator[dict[str, Any]]:
+            yield from ({"axes": {"n": n, "good": good}} for n in range(good))
+            raise ValueError("no more")
+
+        async with rig.memory(look_ahead=4, sequencing="off") as acq:
+            submission = acq.acquire(events())
+            with pytest.raises(ValueError, match="no more"):
+                await submission
+            assert acq.status.images_acquired == good
+
+
+async def test_a_list_among_the_events_of_a_generator_is_a_scope_by_itself(tester: Rig) -> None:
+    """What came before it and what comes after it became one hardware sequence with it, where all of them fitted into a window."""
+    groups: list[list[int]] = []
+
+    def events() -> Iterator[Any]:
+        some = [{"axes": {"n": n}} for n in range(9)]
+        yield some[0]
+        yield some[1:4]
+        yield some[4:6]
+        yield from some[6:]
+
+    def hook(event: Any) -> Any:
+        groups.append([one["axes"]["n"] for one in (event if isinstance(event, list) else [event])])
+        return event
+
+    async with tester.memory(pre_hardware_hook_fn=hook) as acq:
+        assert len(await acq.acquire(events())) == 9
+    assert groups == [[0], [1, 2, 3], [4, 5], [6, 7, 8]]
+
+
+async def test_an_abort_while_a_generator_waits_for_what_never_comes(rig: Rig) -> None:
+    go = threading.Event()
+
+    def events() -> Iterator[dict[str, Any]]:
+        yield {"axes": {"n": 0}}
+        go.wait(20)
+        yield {"axes": {"n": 1}}
+
+    try:
+        async with rig.memory() as acq:
+            submission = acq.acquire(events())
+            await rig_has(acq, 1)
+            acq.abort()
+            with pytest.raises(errors.AcquisitionAborted):
+                await submission
+    finally:
+        go.set()
