@@ -30,6 +30,8 @@
         ├── JavaException            Java threw
         ├── OverloadError (TypeError)   no Java method takes these arguments, or several do equally well
         └── JavaValueError (ValueError)   a value that cannot be carried to or from Java
+
+And one warning: `LostTextWarning` (a UnicodeWarning), of a text from Java with ``?`` where the server may have lost a character.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ __all__ = [
     "JavaException",
     "JavaValueError",
     "LimitError",
+    "LostTextWarning",
     "MissingImageError",
     "OverloadError",
     "ProtocolError",
@@ -257,3 +260,19 @@ class OverloadError(BridgeError, TypeError):
 
 class JavaValueError(BridgeError, ValueError):
     """A value that the protocol or the server cannot carry, such as NaN as a single number."""
+
+
+class LostTextWarning(UnicodeWarning):
+    """A text from Java has ``?``, for which there may have been a character that Micro-Manager's server cannot send.
+
+    The call ran, and its result is what arrived. ``warnings.simplefilter("error", aiomm.errors.LostTextWarning)`` makes it an error.
+
+    Attributes
+    ----------
+    text : str
+        The text as it arrived.
+    """
+
+    def __init__(self, message: str, *, text: str) -> None:
+        self.text = text
+        super().__init__(message)

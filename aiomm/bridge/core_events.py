@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge import wire
+from aiomm.bridge.lost_text import warn_of_loss
 from aiomm.bridge.mailbox import Listener, Mailbox, check_buffer
 from aiomm.bridge.names import did_you_mean, snake_case
 from aiomm.bridge.wire import Signature
@@ -264,6 +265,12 @@ class CoreChanges(Listener[CoreChange]):
     def dropped(self) -> int:
         """How many changes were lost."""
         return self._mailbox.dropped
+
+    async def __anext__(self) -> CoreChange:
+        change = await super().__anext__()
+        if doubtful := [one for one in change.arguments if isinstance(one, str) and "?" in one]:
+            warn_of_loss(f"the notification {change.name}", doubtful[0], "it is told once; ask the core for what it is about")
+        return change
 
     async def aclose(self) -> None:
         """Listen no more, and wait until the callback is gone from the core if nobody else listens. Again and again does no harm."""

@@ -43,15 +43,15 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
         own = obj if obj.java_class == "java.util.ArrayList" or ("java.util.List" in kinds and not _hidden(obj)) else await _copy(obj)
         for index in range(_count(await own.call("size"))):
             yield await own.call("get", [index])
+    elif obj.java_class.startswith("mmcorej.") and {"size", "get"} <= set(dir(obj.java)):  # a vector, which may not say what it is
+        for index in range(_count(await obj.call("size"))):
+            yield await obj.call("get", [index])
     elif "java.lang.Iterable" in kinds:
         async for item in _walk(await obj.call("iterator"), obj):
             yield item
     elif "java.util.Iterator" in kinds:
         async for item in _walk(obj, obj):
             yield item
-    elif {"size", "get"} <= set(dir(obj.java)):  # a vector of MMCoreJ's, which says nothing of what it is
-        for index in range(_count(await obj.call("size"))):
-            yield await obj.call("get", [index])
     else:
         raise TypeError(f"{obj!r} cannot be iterated: it is no List, Map, Iterable or array")
 

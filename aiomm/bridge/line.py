@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiomm.bridge import wire
+from aiomm.bridge.handle import Handle
 from aiomm.errors import AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ProtocolError, ServerLostError
 
 if TYPE_CHECKING:
@@ -151,7 +152,10 @@ class Line:
         return await self.call(message, self.session.timeout, what, order=order, control=True)
 
     async def follow(self, plan: Plan, timeout: float | None, what: str) -> Any:
-        """Send the messages of a plan, one after the other, and give its result; what was made on the way is released."""
+        """Send the messages of a plan, one after the other, and give its result.
+
+        What was made on the way is released, but for the result, or what a tuple as result has of it.
+        """
         made: list[wire.Shadow] = []
         result = None
         try:
@@ -171,8 +175,9 @@ class Line:
             return result
         finally:
             plan.close()
+            kept = {one.hash_code for one in result if isinstance(one, Handle)} if isinstance(result, tuple) else ()
             for shadow in made:
-                if shadow is not result:
+                if shadow is not result and shadow.hash_code not in kept:
                     self.drop(shadow.hash_code)
 
     def _late(self, reply: Sequence[zmq.Frame]) -> list[Any] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from aiomm.bridge import fields, iteration, reflection, wire
+from aiomm.bridge import fields, iteration, lost_text, reflection, wire
 from aiomm.bridge.calls import Method, opening
 from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
@@ -110,10 +110,14 @@ class JavaObject(KeptHere, Handle):
         message, what = wire.get_field(self, java_name), f"reading the field {java_name}"
         if self.java_class == _IMAGE:  # data, which may take longer than a control message; pixels are unsigned, Java's arrays are not
             value = await line.call(message, line.session.call_timeout, what)
-            return iteration.unsigned(value) if java_name == "pix" else value
-        value = await line.ask(message, what)
+            if java_name == "pix":
+                return iteration.unsigned(value)
+        else:
+            value = await line.ask(message, what)
         if type(value) is wire.Shadow:
             return await line.session.give(value, line)
+        if (type(value) is str and "?" in value) or type(value) is wire.DoubtfulJson:
+            return await lost_text.whole_field(line, self, java_name, value)
         return await fields.read(self, self._members, java_name, value)
 
     async def set_field(self, name: str, value: Any) -> None:
@@ -182,7 +186,11 @@ class JavaObject(KeptHere, Handle):
             return wire.convert_return(value, signature.returns)
         if kind is wire.Shadow:
             return await line.session.give(value, line)
-        return iteration.unsigned(value) if method.pixels else value
+        if method.pixels:
+            return iteration.unsigned(value)
+        if (kind is str and "?" in value) or kind is wire.DoubtfulJson:
+            return await lost_text.whole_result(line, self, self._members.is_class, signature, values, value)
+        return value
 
     async def _send(self, signature: Signature, values: Sequence[Any], method: Method) -> Any:
         """Call with any values, and give what came back."""

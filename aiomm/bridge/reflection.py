@@ -55,21 +55,21 @@ def call(target: Handle, static: bool, signature: Signature, values: Sequence[An
     signatures : sequence of Signature
         All methods of that name; none to use reflection in any case.
     """
-    made = yield from _all_made(values)
+    made = yield from all_made(values)
     if signatures and sure(signatures, signature, made):
         return (yield wire.run_method(target, static, signature, made))
-    arguments = yield from _array(_OBJECT, made, signature.arguments)
+    arguments = yield from array_of(_OBJECT, made, signature.arguments)
     refused: JavaException | None = None
-    for holder in _holders(target, static):
-        kind = target if static else (yield from _class(holder))
-        method = yield from _member(kind, "getMethods", signature)
+    for holder in holders(target, static):
+        kind = target if static else (yield from class_of(holder))
+        method = yield from member(kind, "getMethods", signature)
         if method is None:
             continue
         try:
-            yield from _run(method, "setAccessible", ("boolean",), [True])
-            return (yield from _run(method, "invoke", (_OBJECT, "java.lang.Object[]"), [None if static else target, arguments]))
+            yield from run(method, "setAccessible", ("boolean",), [True])
+            return (yield from run(method, "invoke", (_OBJECT, "java.lang.Object[]"), [None if static else target, arguments]))
         except JavaException as error:
-            if not _no_access(error):
+            if not no_access(error):
                 raise
             refused = error
     raise refused or OverloadError(f"{target.java_class} has no public method {signature}", candidates=[str(signature)])
@@ -77,25 +77,25 @@ def call(target: Handle, static: bool, signature: Signature, values: Sequence[An
 
 def construct(classpath: str, signature: Signature, values: Sequence[Any], signatures: Sequence[Signature]) -> Plan:
     """Make an object, making its arguments first. It lives at the port to which the plan's requests go."""
-    made = yield from _all_made(values)
+    made = yield from all_made(values)
     if sure([signature], signature, made) and sure(signatures, signature, made):
         try:
             return (yield wire.constructor(classpath, signature, made))
         except JavaException as error:
             if not not_run(error):
                 raise
-    arguments = yield from _array(_OBJECT, made, signature.arguments)
-    kind = yield from _class(classpath)
-    found = yield from _member(kind, "getConstructors", signature)
+    arguments = yield from array_of(_OBJECT, made, signature.arguments)
+    kind = yield from class_of(classpath)
+    found = yield from member(kind, "getConstructors", signature)
     if found is None:
         raise OverloadError(f"{classpath} has no public constructor {signature}", candidates=[str(signature)])
-    return (yield from _run(found, "newInstance", ("java.lang.Object[]",), [arguments]))
+    return (yield from run(found, "newInstance", ("java.lang.Object[]",), [arguments]))
 
 
 def private_field(kind: Handle, name: str) -> Plan:
     """Give the ``java.lang.reflect.Field`` of a class, made accessible: it can be read and set whatever it was declared."""
-    field = yield from _run(kind, "getDeclaredField", ("java.lang.String",), [name])
-    yield from _run(_handle(field), "setAccessible", ("boolean",), [True])
+    field = yield from run(kind, "getDeclaredField", ("java.lang.String",), [name])
+    yield from run(handle_of(field), "setAccessible", ("boolean",), [True])
     return field
 
 
@@ -104,25 +104,25 @@ def leave_port(opened: Shadow) -> Plan:
 
     It names a port before it has bound it, and says nothing when that fails; no message comes there then.
     """
-    sockets = _handle((yield from _private(_SOCKETS, "portSocketMap_", None)))
-    server = yield from _run(sockets, "get", (_OBJECT,), [opened.port])
+    sockets = handle_of((yield from _private(_SOCKETS, "portSocketMap_", None)))
+    server = yield from run(sockets, "get", (_OBJECT,), [opened.port])
     if server is None:
         return None
-    server = _handle(server)
-    objects = _handle((yield from _private(_SERVER, "externalObjects_", server)))
-    if (yield from _run(objects, "remove", (_OBJECT,), [opened.hash_code])) is None:
+    server = handle_of(server)
+    objects = handle_of((yield from _private(_SERVER, "externalObjects_", server)))
+    if (yield from run(objects, "remove", (_OBJECT,), [opened.hash_code])) is None:
         return None  # it is another one by now
-    bound = yield from _run(_handle((yield from _private(_SOCKETS, "socket_", server))), "getLastEndpoint", (), [])
+    bound = yield from run(handle_of((yield from _private(_SOCKETS, "socket_", server))), "getLastEndpoint", (), [])
     if not bound:
-        yield from _run(server, "close", (), [])
+        yield from run(server, "close", (), [])
     return None
 
 
 def _private(classpath: str, name: str, holder: Handle | None) -> Plan:
     """Read a field that its class keeps to itself; without a holder a static one."""
-    kind = _handle((yield wire.get_class(classpath)))
-    field = _handle((yield from private_field(kind, name)))
-    return (yield from _run(field, "get", (_OBJECT,), [holder or kind]))
+    kind = handle_of((yield wire.get_class(classpath)))
+    field = handle_of((yield from private_field(kind, name)))
+    return (yield from run(field, "get", (_OBJECT,), [holder or kind]))
 
 
 def read_array(array: Handle) -> Plan:
@@ -157,11 +157,11 @@ def not_run(error: JavaException) -> bool:
     return False
 
 
-def _no_access(error: JavaException) -> bool:
+def no_access(error: JavaException) -> bool:
     return error.java_class in {"java.lang.reflect.InaccessibleObjectException", "java.lang.IllegalAccessException"}
 
 
-def _holders(target: Handle, static: bool) -> list[str]:
+def holders(target: Handle, static: bool) -> list[str]:
     """Classes to take the method of: the object's own first, then what it is besides."""
     if static:
         return [target.java_class]
@@ -171,32 +171,32 @@ def _holders(target: Handle, static: bool) -> list[str]:
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
-def _handle(value: Any) -> Handle:
+def handle_of(value: Any) -> Handle:
     if not isinstance(value, Shadow):
         raise ProtocolError(f"the server answers {value!r} where an object was to come")
     return Handle(value.hash_code, value.port, value.java_class, value.interfaces)
 
 
-def _run(target: Handle, name: str, types: tuple[str, ...], values: Sequence[Any], *, static: bool = False) -> Plan:
+def run(target: Handle, name: str, types: tuple[str, ...], values: Sequence[Any], *, static: bool = False) -> Plan:
     return (yield wire.run_method(target, static, Signature(name, types), values))
 
 
 def _static(classpath: str, name: str, types: tuple[str, ...], values: Sequence[Any]) -> Plan:
-    kind = _handle((yield wire.get_class(classpath)))
-    return (yield from _run(kind, name, types, values, static=True))
+    kind = handle_of((yield wire.get_class(classpath)))
+    return (yield from run(kind, name, types, values, static=True))
 
 
-def _class(java_type: str) -> Plan:
+def class_of(java_type: str) -> Plan:
     """The class of a type: also of primitives and arrays, which the server does not know by name."""
     if not java_type.endswith("[]") and not java_type.startswith("[") and java_type not in PRIMITIVES:
-        return _handle((yield wire.get_class(_binary_name(java_type))))
+        return handle_of((yield wire.get_class(_binary_name(java_type))))
     dimensions, element = 0, canonical(java_type)
     while element.endswith("[]"):
         dimensions, element = dimensions + 1, element[:-2]
     letter = next((letter for letter, name in DESCRIPTORS.items() if name == element), None)
     name = "[" * max(dimensions, 1) + (letter or f"L{_binary_name(element)};")
-    found = _handle((yield from _static("java.lang.Class", "forName", ("java.lang.String",), [name])))
-    return found if dimensions else _handle((yield from _run(found, "getComponentType", (), [])))
+    found = handle_of((yield from _static("java.lang.Class", "forName", ("java.lang.String",), [name])))
+    return found if dimensions else handle_of((yield from run(found, "getComponentType", (), [])))
 
 
 def _binary_name(java_type: str) -> str:
@@ -207,9 +207,9 @@ def _binary_name(java_type: str) -> str:
     return match[1] + match[2].replace(".", "$") if match else java_type
 
 
-def _member(kind: Handle, lister: str, signature: Signature) -> Plan:
+def member(kind: Handle, lister: str, signature: Signature) -> Plan:
     """Find the method or constructor with these very arguments in what a class lists; None if it is not there."""
-    listed = _handle((yield from _run(kind, lister, (), [])))
+    listed = handle_of((yield from run(kind, lister, (), [])))
     text = yield from _static("java.util.Arrays", "toString", ("java.lang.Object[]",), [listed])
     wanted = [canonical(java_type) for java_type in signature.arguments]
     place = None
@@ -221,7 +221,7 @@ def _member(kind: Handle, lister: str, signature: Signature) -> Plan:
             place = index  # the compiler's bridges say that they are volatile
     if place is None:
         return None
-    return _handle((yield from _static(_ARRAY, "get", (_OBJECT, "int"), [listed, place])))
+    return handle_of((yield from _static(_ARRAY, "get", (_OBJECT, "int"), [listed, place])))
 
 
 def _made(value: Any) -> Plan:
@@ -235,13 +235,13 @@ def _made(value: Any) -> Plan:
         texts = value.value
         if element == "java.lang.String" and len(texts) > 2 and (separator := _separator(texts)) is not None:
             return (yield from _split(texts, separator))
-        return (yield from _array(element, value.value))
+        return (yield from array_of(element, value.value))
     if value.kind == "vector":
         return (yield from _vector(value))
     return (yield from _collection(value))
 
 
-def _all_made(values: Sequence[Any]) -> Plan:
+def all_made(values: Sequence[Any]) -> Plan:
     made = []
     for value in values:
         item = yield from _made(value)
@@ -250,9 +250,9 @@ def _all_made(values: Sequence[Any]) -> Plan:
 
 
 def _enum(java_type: str, name: str) -> Plan:
-    kind = yield from _class(java_type)
+    kind = yield from class_of(java_type)
     try:
-        return _handle((yield from _run(kind, "valueOf", ("java.lang.String",), [name], static=True)))
+        return handle_of((yield from run(kind, "valueOf", ("java.lang.String",), [name], static=True)))
     except JavaException as error:
         if error.java_class == "java.lang.IllegalArgumentException":
             raise JavaValueError(f"{java_type} has no constant {name!r}") from error
@@ -261,18 +261,23 @@ def _enum(java_type: str, name: str) -> Plan:
         raise
 
 
-def _array(element: str, items: Sequence[Any], types: Sequence[str] | None = None) -> Plan:
-    """Make an array; `types` say what its items are where the array itself is one of Objects."""
-    kind = yield from _class(element)
-    reflect = _handle((yield wire.get_class(_ARRAY)))
-    array = _handle((yield from _run(reflect, "newInstance", ("java.lang.Class", "int"), [kind, len(items)], static=True)))
+def array_classes(element: str) -> Plan:
+    """Give what makes arrays of that element."""
+    kind = yield from class_of(element)
+    return kind, handle_of((yield wire.get_class(_ARRAY)))
+
+
+def array_of(element: str, items: Sequence[Any], types: Sequence[str] | None = None, classes: tuple[Handle, Handle] | None = None) -> Plan:
+    """Make an array; `types` say what its items are where the array itself is one of Objects, `classes` are from `array_classes`."""
+    kind, reflect = classes or (yield from array_classes(element))
+    array = handle_of((yield from run(reflect, "newInstance", ("java.lang.Class", "int"), [kind, len(items)], static=True)))
     empty = False if element == "boolean" else None
     for index, item in enumerate(items):
         if item is empty or (isinstance(item, Needs) and item.kind == "null"):
             continue
         declared = types[index] if types else element
         sent_as = BOXES.get(declared, declared if declared in BOXES.values() or declared in ARRAYS else _OBJECT)
-        yield from _run(reflect, "set", (_OBJECT, "int", sent_as), [array, index, (yield from _member_value(item))], static=True)
+        yield from run(reflect, "set", (_OBJECT, "int", sent_as), [array, index, (yield from _member_value(item))], static=True)
     return array
 
 
@@ -290,16 +295,16 @@ def _separator(texts: Sequence[Any]) -> str | None:
 
 def _split(texts: Sequence[str], separator: str) -> Plan:
     """Make a String[] in two messages, however long it is."""
-    pattern = _handle((yield from _static("java.util.regex.Pattern", "compile", ("java.lang.String",), [separator])))
-    return _handle((yield from _run(pattern, "split", ("java.lang.CharSequence", "int"), [separator.join(texts), -1])))
+    pattern = handle_of((yield from _static("java.util.regex.Pattern", "compile", ("java.lang.String",), [separator])))
+    return handle_of((yield from run(pattern, "split", ("java.lang.CharSequence", "int"), [separator.join(texts), -1])))
 
 
 def _collection(needs: Needs) -> Plan:
-    made = _handle((yield wire.constructor(_MAKERS[needs.kind], Signature(_MAKERS[needs.kind], ()), [])))
+    made = handle_of((yield wire.constructor(_MAKERS[needs.kind], Signature(_MAKERS[needs.kind], ()), [])))
     if needs.kind == "map":
         for pair in needs.value:
             key = yield from _member_value(pair[0])
-            yield from _run(made, "put", (_OBJECT, _OBJECT), [key, (yield from _member_value(pair[1]))])
+            yield from run(made, "put", (_OBJECT, _OBJECT), [key, (yield from _member_value(pair[1]))])
     elif len(needs.value) > 2 and (separator := _separator(needs.value)) is not None:
         texts = yield from _split(needs.value, separator)
         yield from _static("java.util.Collections", "addAll", ("java.util.Collection", "java.lang.Object[]"), [made, texts])
@@ -308,7 +313,7 @@ def _collection(needs: Needs) -> Plan:
         yield from _static("java.util.Collections", "addAll", ("java.util.Collection", "java.lang.Object[]"), [made, boxes])
     else:
         for item in needs.value:
-            yield from _run(made, "add", (_OBJECT,), [(yield from _member_value(item))])
+            yield from run(made, "add", (_OBJECT,), [(yield from _member_value(item))])
     return made
 
 
@@ -323,23 +328,23 @@ def _numbers(items: Sequence[Any]) -> np.ndarray[Any, Any] | None:
 def _boxes(numbers: np.ndarray[Any, Any]) -> Plan:
     """Make an Object[] of numbers, in a few messages however many they are. The streams' own classes are Java's: reflection it is."""
     kind, element = ("java.util.stream.DoubleStream", "double[]") if numbers.dtype.kind == "f" else ("java.util.stream.IntStream", "int[]")
-    found = _handle((yield from _static(kind, "of", (element,), [numbers])))
-    nothing = yield from _array(_OBJECT, [])
+    found = handle_of((yield from _static(kind, "of", (element,), [numbers])))
+    nothing = yield from array_of(_OBJECT, [])
     for holder, name in ((kind, "boxed"), ("java.util.stream.Stream", "toArray")):
-        method = yield from _member((yield from _class(holder)), "getMethods", Signature(name, ()))
-        found = _handle((yield from _run(method, "invoke", (_OBJECT, "java.lang.Object[]"), [found, nothing])))
+        method = yield from member((yield from class_of(holder)), "getMethods", Signature(name, ()))
+        found = handle_of((yield from run(method, "invoke", (_OBJECT, "java.lang.Object[]"), [found, nothing])))
     return found
 
 
 def _vector(needs: Needs) -> Plan:
-    made = _handle((yield wire.constructor(needs.java_type, Signature(needs.java_type, ()), [])))
+    made = handle_of((yield wire.constructor(needs.java_type, Signature(needs.java_type, ()), [])))
     element = VECTORS[canonical(needs.java_type)]
     for item in needs.value:
         try:
-            yield from _run(made, "add", (element,), [item])
+            yield from run(made, "add", (element,), [item])
         except JavaException as error:  # newer MMCoreJ's vectors are Lists, of boxes
             if element not in BOXES or not not_run(error):
                 raise
             element = BOXES[element]
-            yield from _run(made, "add", (element,), [item])
+            yield from run(made, "add", (element,), [item])
     return made

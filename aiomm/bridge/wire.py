@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VERSION",
+    "DoubtfulJson",
     "Shadow",
     "Signature",
     "beside_binary",
@@ -36,6 +37,7 @@ __all__ = [
     "get_field",
     "natural_type",
     "parse_reply",
+    "read_json",
     "run_method",
     "sent_types",
     "set_field",
@@ -101,6 +103,22 @@ class Shadow:
         return "java.lang.Error" in self.interfaces
 
 
+class DoubtfulJson(dict[str, Any]):
+    """A JSON object in whose text is a ``?``, which the server writes for what it cannot send.
+
+    Attributes
+    ----------
+    text : str
+        As it arrived.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: dict[str, Any], text: str) -> None:
+        super().__init__(value)
+        self.text = text
+
+
 def parse_reply(reply: dict[str, Any] | Sequence[Any]) -> Any:
     """What a reply says: a Python value, or a Shadow of an object that stays in Java.
 
@@ -154,10 +172,12 @@ def _string(message: dict[str, Any]) -> str:
 def _json_text(message: dict[str, Any]) -> Any:
     if "value" not in message:
         raise JavaValueError("the server could not write a JSON object: it has NaN or infinity in it")
+    text = _text(message, "value")
     try:
-        return read_json(_text(message, "value"))
+        value = read_json(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a JSON object that is none: {error}") from None
+    return DoubtfulJson(value, text) if "?" in text and type(value) is dict else value
 
 
 def _data(message: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -279,3 +279,15 @@ async def test_two_tasks_at_one_iterator(bridge: aiomm.Bridge) -> None:
             await anext(changes)
         first.cancel()
         await asyncio.wait([first])
+
+
+async def test_a_notification_that_may_have_lost_characters_warns(java_host: JavaHost) -> None:
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
+        core = await bridge.get_core()
+        await core.define_config("通道", "紅", "Camera", "Gain", "1")
+        async with core.events("config_group_changed") as events:
+            await core.set_config("通道", "紅")
+            with pytest.warns(aiomm.errors.LostTextWarning, match="configGroupChanged gave") as told:
+                notification = await anext(events)
+        assert (notification.values["group"], told[0].filename) == ("??", __file__)
+        await core.delete_config_group("通道")

@@ -112,6 +112,10 @@ class AttachedEngine(Conductor):
             self.data_over = True
         self.signal.set()
 
+    def whole_axes(self, payload: Any) -> Any:
+        """Give the axes that a notice tells of; those of events that Java has made are known by it alone."""
+        return payload
+
     def moved_on(self, axes: Callable[[], Axes | None] | None = None, *, here: bool) -> None:
         """An image has come here, or was saved by Micro-Manager; nobody waits for one with a deadline."""
 

@@ -20,7 +20,7 @@ from aiomm.acquire.remote.asking import OF_AN_IMAGE
 from aiomm.acquire.remote.awaited import AT_A_TIME, Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.ending import ended_by_java
-from aiomm.acquire.remote.events import check_event, encode_event
+from aiomm.acquire.remote.events import check_event, encode_event, whole_axes
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.remote.leaving import leave_sequence
 from aiomm.acquire.remote.turns import EngineTurns, refuse_held
@@ -125,6 +125,10 @@ class JavaEngine(Answering):
             self.events_over = True
             self._turns.tell()
         self.signal.set()
+
+    def whole_axes(self, payload: Any) -> Any:
+        """Give the axes that a notice tells of as they were sent; before `hear`."""
+        return whole_axes(payload, [event.axes for event in self._coming[self._taken :]])
 
     def ask(self, which: str, pipe: HookPipe, message: Any) -> None:
         """Java's hook waits for an answer; on the loop."""

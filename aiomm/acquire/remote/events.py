@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from aiomm.bridge import wire
 from aiomm.errors import EventError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiomm.acquire.events import AcquisitionEvent
 
@@ -168,6 +169,27 @@ def axes_key(axes: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
         said = heard(name)
         key.add((said, None if "?" in said else heard(value)))  # of two names that it says alike one value only is heard
     return frozenset(key)
+
+
+def whole_axes(payload: Any, sent: Iterable[Mapping[str, Any]]) -> Any:
+    """Give the axes of a notice, or of a sequence's notice, as they were sent; those that were not stay as they are.
+
+    Parameters
+    ----------
+    payload
+        What Java said.
+    sent
+        The axes that are due, in their order: of several that Java says alike, the first are those that come first.
+    """
+    due: dict[Any, deque[Mapping[str, Any]]] = {}
+    for axes in sent:
+        due.setdefault(axes_key(axes), deque()).append(axes)
+
+    def whole(said: Any) -> Any:
+        same = due.get(axes_key(said)) if isinstance(said, dict) else None
+        return dict(same.popleft()) if same else said
+
+    return [whole(one) for one in payload] if isinstance(payload, list) else whole(payload)
 
 
 def restore_text(metadata: dict[str, Any], axes: Mapping[str, Any], tags: Mapping[str, Any] | None) -> None:

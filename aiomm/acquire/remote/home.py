@@ -232,9 +232,11 @@ class JavaHome:
                 if notice.milestone == "acq_events_finished" and not engine.ending and not run.stopping:
                     engine.failure = ended_by_java(await self.session.check())
                     run.fail(engine.failure)
-                self._heard(notice.milestone, notice.payload)
-                if notice.milestone in TOLD:
-                    run.note(notice.milestone, notice.payload)
+                told = notice.milestone in TOLD
+                payload = engine.whole_axes(notice.payload) if told and notice.doubtful else notice.payload
+                self._heard(notice.milestone, payload)
+                if told:
+                    run.note(notice.milestone, payload)
         finally:
             engine.events_over = True  # nobody would hear of it any more
             engine.look()

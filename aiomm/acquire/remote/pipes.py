@@ -47,11 +47,14 @@ class Notice(NamedTuple):
     payload : object
         Of hardware and camera, the axes of the event, or a list of them of a sequence. Of an image saved on disk, the bytes of its record
         in the index. Otherwise text or None.
+    doubtful : bool
+        Whether its text has a ``?``, which Java's streams have for each character above U+00FF.
     """
 
     kind: str
     milestone: str
     payload: Any
+    doubtful: bool = False
 
 
 class Notices:
@@ -84,7 +87,7 @@ class Notices:
         kind, milestone, payload = message.get("type"), message.get("milestone"), message.get("payload")
         if not isinstance(kind, str) or not isinstance(milestone, str) or not isinstance(payload, str | None):
             raise ProtocolError(f"a notification that cannot be understood: {str(message)[:200]}")
-        notice = Notice(kind, milestone, self._payload(kind, milestone, payload))
+        notice = Notice(kind, milestone, self._payload(kind, milestone, payload), payload is not None and "?" in payload)
         self._missing.discard(milestone)
         if self._missing:
             return notice
