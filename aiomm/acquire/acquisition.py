@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiomm.acquire import parameters as check
@@ -168,6 +169,16 @@ class Acquisition:
         self._cancels = 0  # of the task that entered the body, before it did
         self._task: asyncio.Task[None] | None = None
         self._callbacks: list[SavedCallback | NotificationCallback] = []
+        self._told_to_end = False
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        run = getattr(self, "_run", None)
+        if run is None or self._told_to_end or not (run.aborted or run.undelivered or not run.ended):
+            return
+        what = "".join(f"; nobody was told of {type(error).__name__}: {error}" for error in run.undelivered)
+        if run.aborted:
+            what += f"; it was aborted as its event loop ended or its microscope was closed: {run.saved} images were saved"
+        _warn(f"unclosed {self!r}: use `async with`, or `await acquisition.aclose()`{what}", ResourceWarning, source=self)
 
     # ---- opening and closing ------------------------------------------------------------------------------------
 
@@ -188,6 +199,7 @@ class Acquisition:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         run = self._ready()
+        self._told_to_end = True
         run.leave_body()
         if error is not None and not run.ended:
             run.abort()
@@ -225,6 +237,7 @@ class Acquisition:
         """
         if self._run is None:
             return
+        self._told_to_end = True
         cancelled = await self._finish()
         if cancelled is not None:
             raise cancelled
@@ -363,10 +376,12 @@ class Acquisition:
     def mark_finished(self) -> None:
         """Take no more events; the acquisition ends when those it has are done."""
         self._ready().finish()
+        self._told_to_end = True
 
     def abort(self) -> None:
         """Stop now: camera and stages stop, what was saved is kept, what waits gets `AcquisitionAborted`."""
         self._ready().abort()
+        self._told_to_end = True
 
     def pause(self) -> None:
         """Stop before the next group of events, until `resume`; a hardware sequence that runs is finished first."""

@@ -455,6 +455,11 @@ class Run:
             self.interrupted = True
             body.cancel(f"the acquisition has ended: {self.error}")
 
+    @property
+    def undelivered(self) -> Sequence[BaseException]:
+        """Errors that nobody has seen yet."""
+        return self._undelivered
+
     def delivered(self, error: BaseException) -> None:
         """An error has been raised where the user can see it."""
         self._undelivered = [other for other in self._undelivered if other is not error]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex, cast
 
@@ -14,7 +15,7 @@ from aiomm.errors import ClosedError, JavaException, ServerLostError, Unsupporte
 from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -205,6 +206,10 @@ class Bridge(KeptHere):
     async def close(self) -> None:
         """Close the bridge: the same as `aclose`."""
         await self.aclose()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if getattr(self, "_session", None) is not None and self._end is None:
+            _warn(f"unclosed {self!r}: use `async with`, or `await bridge.aclose()`", ResourceWarning, source=self)
 
     # ---- what it is ---------------------------------------------------------------------------------------------
 

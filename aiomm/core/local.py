@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import inspect
 import time
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -401,11 +402,16 @@ class LocalCore(KeptHere, Core):
 
     # ---- the end of the process ---------------------------------------------------------------------------------
 
-    def close_at_exit(self, until: float) -> None:
-        """Close without a loop, as the process ends: routines end, devices are unloaded, at most until then."""
+    def close_at_exit(self, until: float) -> str:
+        """Close without a loop, as the process ends: routines end, devices are unloaded, at most until then.
+
+        Gives what it is, if nobody has told it to close.
+        """
+        unclosed = repr(self) if self._end is None else ""
         self._closed = True
         if self._thread is not None:
             self._thread.close(max(0.0, until - time.monotonic()))
+        return unclosed
 
 
 _open_cores: set[LocalCore] = set()
@@ -414,8 +420,9 @@ _open_cores: set[LocalCore] = set()
 def _close_all() -> None:
     """Unload what is still loaded: devices whose driver is torn down with the process crash it."""
     until = time.monotonic() + _EXIT_TIMEOUT
-    for core in list(_open_cores):
-        core.close_at_exit(until)
+    for what in [core.close_at_exit(until) for core in list(_open_cores)]:
+        if what:
+            warnings.warn(f"unclosed {what}: use `async with`, or `await core.aclose()`", ResourceWarning, stacklevel=1)
 
 
 atexit.register(_close_all)

@@ -25,7 +25,8 @@ print("end of script", flush=True)
 
 
 def run(body: str, timeout: float = 45) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-X", "dev", "-c", OPEN.format(body=body)], capture_output=True, text=True, timeout=timeout)
+    command = [sys.executable, "-X", "dev", "-W", "ignore:unclosed <LocalCore:ResourceWarning", "-c", OPEN.format(body=body)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import random
 import tempfile
@@ -379,3 +380,6 @@ def test_the_loop_ends_with_an_acquisition_open(mmc: RecordingCore, tmp_path: Pa
             await at.all_is_well()
 
     asyncio.run(look())
+    with pytest.warns(ResourceWarning, match="unclosed <Acquisition .* aborted"):
+        kept.clear()
+        gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -338,14 +339,14 @@ async def test_forgetting_an_acquisition(at: Ends) -> None:
     async for _ in submission:
         break
     del acq
-    import gc
-
     gc.collect()
     assert len(at.core.users) == 1
-    with at.within("forgotten, the core is closed"):
-        await at.core.aclose()
-    with pytest.raises(errors.AcquisitionAborted):
-        await submission
+    with pytest.warns(ResourceWarning, match="unclosed <Acquisition"):
+        with at.within("forgotten, the core is closed"):
+            await at.core.aclose()
+        with pytest.raises(errors.AcquisitionAborted):
+            await submission
+        gc.collect()
     assert not at.core.users
     del submission
     async with aiomm.LocalCore(mmcore=at.mmc) as core:
