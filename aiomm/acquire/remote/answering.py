@@ -92,7 +92,9 @@ class Answering(Conductor):
         if changed is None:
             gone = {id(event) for event in part.events}
             self._coming = [event for event in self._coming if id(event) not in gone]
-            self._awaited.drop(frame for frame in frames if id(frame.token[1]) in gone)
+            for frame in frames:
+                if id(frame.token[1]) in gone:
+                    self._awaited.drop(frame)
         yield from self._let_through(None if changed is None else answers)
         return again, cancelled
 

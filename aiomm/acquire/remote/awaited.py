@@ -14,7 +14,7 @@ from aiomm.acquire.remote.waiting import Waiting
 from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiomm.acquire.remote.drive import Steps
     from aiomm.acquire.remote.storage import JavaWriter
@@ -67,7 +67,7 @@ class Awaited:
             if number % AT_A_TIME == AT_A_TIME - 1:
                 yield None
                 if stops():
-                    self.drop(frames)
+                    yield from self.leave(frames)
                     raise Stopped
         return frames
 
@@ -85,10 +85,12 @@ class Awaited:
             raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
         return frame
 
-    def settle(self) -> None:
-        """Java is known to have read what goes with all images it took: the coming of those expected now does not count."""
+    def settle(self) -> Steps:
+        """Java is known to have read what goes with all images it took: the coming of those expected now does not count. A routine."""
         due = self.frames if self.writer is None else self.writer.outstanding
-        self._settled.update(axes_key(frame.axes) for frame in due)
+        for first in range(0, len(due), AT_A_TIME):
+            self._settled.update(axes_key(frame.axes) for frame in due[first : first + AT_A_TIME])
+            yield None
 
     def counts(self, axes: Callable[[], Axes | None]) -> bool:
         """Whether the coming of an image says that Java has read what goes with it, and this was not known."""
@@ -98,16 +100,26 @@ class Awaited:
         """Whether an image is yet to come."""
         return self.writer.is_expected(frame) if self.writer is not None else self._expected.has(axes_key(frame.axes), frame)
 
-    def drop(self, frames: Iterable[AskedFrame], *, may_come: bool = False) -> None:
-        """Expect these no more: they will not come, or it does not matter whether they do."""
-        for frame in frames:
-            if self.writer is not None:
-                self.writer.expect_no_more(frame, may_come=may_come)
-                continue
-            key = axes_key(frame.axes)
-            self._expected.remove(key, frame)
-            if may_come:
-                self._left.add(key)
+    def leave(self, frames: Sequence[AskedFrame], *, may_come: bool = False) -> Steps:
+        """Expect those of these that have not come no more; gives the ids of their events. A routine."""
+        left: set[int] = set()
+        for number, frame in enumerate(frames, 1):
+            if self.is_due(frame):
+                left.add(id(frame.token[1]))
+                self.drop(frame, may_come=may_come)
+            if number % AT_A_TIME == 0:
+                yield None
+        return left
+
+    def drop(self, frame: AskedFrame, *, may_come: bool = False) -> None:
+        """Expect this one no more: it will not come, or it does not matter whether it does."""
+        if self.writer is not None:
+            self.writer.expect_no_more(frame, may_come=may_come)
+            return
+        key = axes_key(frame.axes)
+        self._expected.remove(key, frame)
+        if may_come:
+            self._left.add(key)
 
     @property
     def frames(self) -> list[AskedFrame]:

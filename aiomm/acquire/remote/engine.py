@@ -514,13 +514,12 @@ class JavaEngine(Answering):
         yield from self._hardware.stop_camera(group.events[0].camera)
         if self.direct:
             yield self._writer.caught_up()
-        rest = [frame for frame in frames if self._awaited.is_due(frame)]
-        left = {id(frame.token[1]) for frame in rest}
-        self._owed, self._begun = 0, False  # Java's engine stands, and has read what goes with all that it took
-        self._awaited.settle()
+        self._begun = False
+        yield from self._awaited.settle()
+        self._owed = 0  # Java's engine stands, and has read what goes with all that it took
+        left = yield from self._awaited.leave(frames, may_come=True)
         self._coming = [event for event in self._coming if id(event) not in left]
         self._taken = len(self._coming)
-        self._awaited.drop(rest, may_come=True)
 
     @property
     def _writer(self) -> JavaWriter:

@@ -59,3 +59,35 @@ async def test_others_go_on_while_it_is_prepared(rig: Rig, monkeypatch: pytest.M
         assert max(counts.values()) <= awaited.AT_A_TIME
     assert writers
     assert threading.get_ident() not in writers
+
+
+async def test_others_go_on_while_a_cancelled_one_is_left(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    if not rig.java:
+        pytest.skip("a LocalCore's engine has a thread of its own")
+    turn = 0
+    steps: Counter[int] = Counter()
+    key = awaited.axes_key
+
+    def noted(axes: Any) -> Any:
+        steps[turn] += 1
+        return key(axes)
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    other = asyncio.create_task(others())
+    async with rig.memory() as acq:
+        submission = acq.acquire(frames(EVENTS, exposure=5.0))
+        async for _ in submission:
+            monkeypatch.setattr(awaited, "axes_key", noted)
+            submission.cancel()
+            break
+        with pytest.raises(errors.SubmissionCancelled):
+            await submission
+        other.cancel()
+        assert steps.total() > EVENTS
+        assert max(steps.values()) <= 3 * awaited.AT_A_TIME  # is it due, it comes no more; and some that have come
+        assert len(await acq.acquire({"axes": {"n": EVENTS - 1}})) == 1  # may be asked for again
