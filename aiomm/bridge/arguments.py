@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import inspect
 import math
 import os
@@ -26,7 +27,7 @@ from aiomm.bridge.java_types import (
 )
 from aiomm.errors import JavaValueError
 
-__all__ = ["VECTORS", "Kind", "Needs", "Rank", "convert", "rank"]
+__all__ = ["VECTORS", "Kind", "Needs", "Rank", "convert", "rank", "rank_item"]
 
 Kind: TypeAlias = Literal["array", "enum", "json", "list", "map", "null", "set", "vector"]
 
@@ -83,6 +84,8 @@ VECTORS: Final = {
     "mmcorej.UnsignedVector": "long",
 }
 _LAST: Final = 9  # the distance of Object
+_ONE_BY_ONE: Final = 20  # added to the distance of what the numbers of an array are boxed for
+_LESS_EXACT: Final = 45  # the distance of floats for an array of doubles: behind Double[], before lists
 _NUMPY: Final = {
     "i1": "byte",
     "i2": "short",
@@ -101,12 +104,11 @@ _NO_ENUMS: Final = ("java.lang.invoke.", "java.lang.ref.", "java.lang.reflect.",
 def rank(value: Any, java_type: str) -> Rank | None:
     """How well a value fits a type; None if it cannot be passed as one."""
     target = canonical(java_type)
+    value = _usual(value)
     if value is None:
         return None if target in PRIMITIVES else (0, _LAST if target == _OBJECT else 0)
     if isinstance(value, Handle):
         return _rank_handle(value, target)
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
     if isinstance(value, bool | np.bool_):
         return _rank_scalar("boolean", target)
     if isinstance(value, int):
@@ -119,11 +121,9 @@ def rank(value: Any, java_type: str) -> Rank | None:
         return like and (like[0], like[1] + 1)
     if isinstance(value, float | np.floating):
         return _rank_float("float" if isinstance(value, np.float16 | np.float32) else "double", target)
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
     if isinstance(value, str):
         return _rank_str(value, target)
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray):
         return (0, 0) if target == "byte[]" else (0, _LAST) if target == _OBJECT else None
     if isinstance(value, np.ma.MaskedArray):
         raise JavaValueError("a masked array has no values where it is masked: pass array.filled(...)")
@@ -136,6 +136,24 @@ def rank(value: Any, java_type: str) -> Rank | None:
     if isinstance(value, dict):
         return (2, 1) if target == _JSON else _rank_members([*value, *value.values()], target, _MAPS)
     return None
+
+
+def rank_item(value: Any, java_type: str) -> Rank | None:
+    """As `rank`, of what goes into an array: there an array has the dimensions that its type says, while elsewhere pixels may have two."""
+    target = canonical(java_type)
+    dimensions = target.count("[]")
+    if dimensions and target[: -2 * dimensions] in PRIMITIVES and isinstance(value, np.ndarray) and value.ndim != dimensions:
+        return None
+    return rank(value, target)
+
+
+def _usual(value: Any) -> Any:
+    """Give what other kinds of values stand for: a path for a text, an array of no dimension for a number, a buffer for an array."""
+    if isinstance(value, np.ndarray):
+        return value if value.ndim else value[()]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return np.asarray(value) if isinstance(value, memoryview | array.array) else value
 
 
 def _rank_handle(value: Handle, target: str) -> Rank | None:
@@ -174,12 +192,12 @@ def _rank_int(value: int, target: str) -> Rank | None:
         return found
     plain = unboxed(target)
     if plain in FLOATS:
-        return 4, 3
-    return (4, 64 - INTEGERS[plain]) if plain in INTEGERS and _fits(value, plain) else None
+        return 4, 3 + (plain == "float")
+    return (4, 2 * (64 - INTEGERS[plain]) + (plain != target)) if plain in INTEGERS and _fits(value, plain) else None
 
 
 def _rank_float(natural: str, target: str) -> Rank | None:
-    return _rank_scalar(natural, target) or ((4, 0) if unboxed(target) in FLOATS else None)
+    return _rank_scalar(natural, target) or ((4, int(target not in FLOATS)) if unboxed(target) in FLOATS else None)
 
 
 def _rank_str(value: str, target: str) -> Rank | None:
@@ -190,7 +208,7 @@ def _rank_str(value: str, target: str) -> Rank | None:
     if target in SUPERTYPES[_STRING]:
         return 0, 1
     if unboxed(target) == "char":
-        return (2, 0) if len(value) == 1 and ord(value) < 0x10000 else None
+        return (2, int(target != "char")) if len(value) == 1 and ord(value) < 0x10000 else None
     if (
         target in PRIMITIVES
         or target.endswith("[]")
@@ -211,7 +229,10 @@ def _rank_array(value: np.ndarray[Any, Any], target: str) -> Rank | None:
         return (0, 0) if value.dtype.kind == "b" else None
     dtype = ARRAYS.get(target)
     if dtype is None:
-        return _rank_list(list(value), target)
+        found = _rank_list(list(value), target)
+        if found is None or value.dtype.kind not in "iuf" or target.endswith("[][]"):
+            return found
+        return 4, _ONE_BY_ONE + found[1]  # Java has no such conversion: an array stays one of primitives where it can
     if value.dtype.kind not in "iuf":
         return None
     if value.dtype == dtype and target != "char[]":
@@ -219,11 +240,11 @@ def _rank_array(value: np.ndarray[Any, Any], target: str) -> Rank | None:
     if value.dtype.kind == "u" and dtype.kind == "i" and value.dtype.itemsize == dtype.itemsize:
         return (0, 1) if dtype.itemsize <= 2 or _all_fit(value, target) else None  # pixels: Java has the same bits
     if target == "char[]":
-        return (4, 9) if value.dtype.kind != "f" and _all_fit(value, target) else None
+        return (4, 10) if value.dtype.kind != "f" and _all_fit(value, target) else None
     if np.can_cast(value.dtype, dtype, "safe"):
         return 2, _WIDER[target[:-2]]
     if value.dtype.kind == "f":
-        return (4, 0) if dtype.kind == "f" else None
+        return (4, _LESS_EXACT) if dtype.kind == "f" else None
     return (4, 9 - _WIDER[target[:-2]]) if dtype.kind == "f" or _all_fit(value, target) else None
 
 
@@ -241,7 +262,7 @@ def _rank_list(value: list[Any] | tuple[Any, ...], target: str) -> Rank | None:
         return None if found is None else (2, _preference(array, target))
     element = array_element(target)
     if element is not None:
-        ranks = [rank(item, element) for item in value]
+        ranks = [rank_item(item, element) for item in value]
         if None in ranks:
             return None
         return 2, max([distance + 10 * phase for phase, distance in ranks], default=3) if element != _OBJECT else 20  # type: ignore[misc]
@@ -267,6 +288,7 @@ def _rank_members(values: Any, target: str, types: dict[str, int]) -> Rank | Non
 
 def _numbers(value: list[Any] | tuple[Any, ...]) -> np.ndarray[Any, Any] | None:
     """A flat list of numbers as an array, or None if it is none."""
+    value = [_usual(item) for item in value]
     for item in value:
         if isinstance(item, bool | np.bool_) or not isinstance(item, int | float | np.integer | np.floating):
             return None
@@ -321,10 +343,7 @@ def convert(value: Any, java_type: str) -> Any:
     if type(value) is str and java_type == _STRING:  # the common case
         return value
     target = canonical(java_type)
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
+    value = _usual(value)
     plain = unboxed(target)
     if plain in PRIMITIVES and value is not None:
         return _convert_scalar(value, plain)
@@ -430,6 +449,8 @@ def _misfit(value: Any, target: str) -> str:
     if inspect.isawaitable(value):
         return f"{type(value).__name__} is no value yet: await it first"
     kind = value.java_class if isinstance(value, Handle) else type(value).__name__
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        kind = f"{kind} of {value.ndim} dimensions"
     shown = f" {value!r}" if isinstance(value, bool | int | float | str) and len(repr(value)) < 40 else ""
     if target != _OBJECT:
         return f"{kind}{shown} is no {short(target)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiomm.bridge.arguments import Needs, convert, rank
+from aiomm.bridge.arguments import Needs, convert, rank, rank_item
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.java_types import array_element, assignable, canonical
 from aiomm.bridge.wire import Signature, beside_binary, sent_types
@@ -150,8 +150,11 @@ def _match(signature: Signature, args: Sequence[Any]) -> list[_Match]:
     element = array_element(canonical(types[-1])) if types else None
     if element is None or len(args) < len(types) - 1:
         return []
-    spread = [element] * (len(args) - len(types) + 1)
-    ranks = tuple(rank(value, java_type) for value, java_type in zip(args, [*types[:-1], *spread], strict=True))
+    fixed = len(types) - 1
+    ranks = (
+        *(rank(value, java_type) for value, java_type in zip(args, types[:-1], strict=False)),
+        *(rank_item(value, element) for value in args[fixed:]),
+    )
     return [] if None in ranks else [_Match(signature, ranks, spread=True)]  # type: ignore[arg-type]
 
 

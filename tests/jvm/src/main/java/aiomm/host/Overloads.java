@@ -140,6 +140,22 @@ public class Overloads {
     return "Object";
   }
 
+  public String boxedOrNot(byte a) {
+    return "byte";
+  }
+
+  public String boxedOrNot(Byte a) {
+    return "Byte";
+  }
+
+  public String boxes(int[] a) {
+    return "int[]";
+  }
+
+  public String boxes(Integer[] a) {
+    return "Integer[]";
+  }
+
   public String pet(Animal a) {
     return "Animal";
   }
