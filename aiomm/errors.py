@@ -227,7 +227,7 @@ class JavaException(BridgeError):
     Attributes
     ----------
     java_class : str
-        Full name of the exception's class (``java.lang.IllegalStateException``).
+        Full name of the exception's class (``java.lang.IllegalStateException``); ``java.lang.Exception`` where its text does not tell it.
     java_message : str
         Its message; empty if it has none.
     java_stack : str

@@ -211,15 +211,14 @@ def _texts(message: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-_CLASS: Final = re.compile(r"([\w$]+(?:\.[\w$]+)*)(?:: |$)", re.MULTILINE)
+_CLASS: Final = re.compile(r"((?:[a-z_][\w$]*\.)+[A-Z_$][\w$]*)(?:: |$)", re.MULTILINE)
 _FRAME: Final = re.compile(r"[^\s(]+\((?:[^\s()]+\.\w+(?::[0-9]+)?|Native Method|Unknown Source|<generated>)\)")
 
 
 def _exception(message: dict[str, Any]) -> NoReturn:
     text = _text(message, "value")
-    refused = "JSON does not allow non-finite numbers"
     java_class, java_message, stack = _parse_exception(text)
-    if refused in java_message:
+    if "JSON does not allow non-finite numbers" in java_message and stack.startswith("org.micromanager.pyjavaz.ZMQUtil."):
         raise JavaValueError("the result is NaN or infinite, or has such a number in it: the server cannot send that as a single number")
     raise JavaException(java_class, java_message, stack)
 
@@ -227,24 +226,24 @@ def _exception(message: dict[str, Any]) -> NoReturn:
 def _parse_exception(text: str) -> tuple[str, str, str]:
     """Class, message and stack of an exception as the server writes it.
 
-    It writes two ways: Java's own print of the stack, and for what a method threw, class and message followed by bare frames.
+    It writes two ways: Java's own print of the stack, and for what a method threw, class and message followed by bare frames. An exception
+    that overrides ``toString`` has a text of its own in the place of both: then its class is not known.
     """
     _, wrapped, cause = text.partition("\nCaused by: ")
     if wrapped and text.startswith("java.lang.reflect.InvocationTargetException"):  # from a constructor
         text = cause
-    match = _CLASS.match(text)
-    if match is None:
-        return "java.lang.Exception", text.strip(), ""
-    rest = text[match.end() :]
-    head, mark, stack = rest.partition("\n\tat ")
+    head, mark, printed = text.partition("\n\tat ")
     if mark:
-        lines = [line.strip().removeprefix("at ") for line in stack.splitlines()]
-        return match[1], head, "\n".join(line for line in lines if not line.startswith("... "))
-    lines = rest.rstrip("\n").split("\n")
-    first = len(lines)
-    while first and (_FRAME.fullmatch(lines[first - 1])):
-        first -= 1
-    return match[1], "\n".join(lines[:first]).rstrip("\n"), "\n".join(lines[first:])
+        frames = [line for line in (line.strip().removeprefix("at ") for line in printed.splitlines()) if not line.startswith("... ")]
+    else:
+        lines = text.rstrip("\n").split("\n")
+        first = len(lines)
+        while first and _FRAME.fullmatch(lines[first - 1]):
+            first -= 1
+        head, frames = "\n".join(lines[:first]).rstrip("\n"), lines[first:]
+    match = _CLASS.match(head)
+    named = (match[1], head[match.end() :]) if match else ("java.lang.Exception", head.strip())
+    return *named, "\n".join(frames)
 
 
 _READERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {

@@ -448,6 +448,9 @@ def test_an_object_that_stays_in_java() -> None:
             "java.lang.reflect.InvocationTargetException\n\tat a.B.f(B.java:1)\nCaused by: c.D: y\nz\n\tat c.D.g(D.java:1)\n\t... 3 more\n",
             ("c.D", "y\nz", 1),
         ),
+        ("Error: a text of its own\na.B.f(B.java:12)\n", ("java.lang.Exception", "Error: a text of its own", 1)),
+        ("Camera.Gain: too high\n\tat a.B.f(B.java:12)\n", ("java.lang.Exception", "Camera.Gain: too high", 1)),
+        ("null\na.B.f(B.java:12)\n", ("java.lang.Exception", "null", 1)),
         ("what is this?", ("java.lang.Exception", "what is this?", 0)),
         ("", ("java.lang.Exception", "", 0)),
     ],
@@ -461,7 +464,8 @@ def test_exceptions(text: str, expected: tuple[str, str, int]) -> None:
 
 
 def test_a_result_that_is_no_number_is_named() -> None:
-    text = "mmcorej.org.json.JSONException: JSON does not allow non-finite numbers.\n\tat x.Y.z(Y.java:1)\n"
+    text = "java.lang.RuntimeException: mmcorej.org.json.JSONException: JSON does not allow non-finite numbers.\n"
+    text += "\tat org.micromanager.pyjavaz.ZMQUtil.toJSON(ZMQUtil.java:193)\n"
     with pytest.raises(JavaValueError, match="NaN"):
         wire.parse_reply(frames({"type": "exception", "value": text}))
     with pytest.raises(JavaValueError, match="NaN"):

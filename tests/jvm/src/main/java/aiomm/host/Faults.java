@@ -92,6 +92,16 @@ public class Faults {
     throw new AssertionError(message);
   }
 
+  /** An exception that says of itself what it likes, not its class and message. */
+  public void ownWords(String words) {
+    throw new IllegalStateException() {
+      @Override
+      public String toString() {
+        return words;
+      }
+    };
+  }
+
   public int overflowStack() {
     return overflowStack() + 1;
   }
