@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from aiomm.errors import JavaException, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiomm.bridge.proxy import JavaObject
 
 __all__ = ["items", "to_dict", "unsigned"]
 
 _UNSIGNED = {"int8": np.uint8, "int16": np.uint16}
+_MANY: Final = 16  # items, from which texts and numbers of one class are fetched at once
+_SEPARATORS: Final = "\x1f\x1e\x1d\x1c"
+_TEXTS: Final = "java.lang.String"
+_BOXES: Final[dict[type, dict[str, Callable[[str], Any]]]] = {
+    bool: {"java.lang.Boolean": "true".__eq__},
+    int: {"java.lang.Integer": int, "java.lang.Long": int, "java.lang.Double": float, "java.lang.Short": int, "java.lang.Byte": int},
+    float: {"java.lang.Double": float, "java.lang.Float": float},
+}
+"""Of which class what the server sends so may be, and how Java's own text of one is read. It writes a whole double as an int."""
 
 
 def unsigned(value: Any) -> Any:
@@ -33,16 +42,15 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
     """
     kinds = obj.java_interfaces
     if obj.java_class.startswith("["):
-        reflect = await _static(obj, "java.lang.reflect.Array")
-        for index in range(_count(await reflect.call("getLength", [obj]))):
-            yield await reflect.call("get", [obj, index])
+        async for item in _array_items(obj):
+            yield item
     elif "java.util.Map" in kinds:
         async for key in items(await obj.call("keySet")):
             yield key
     elif "java.util.Collection" in kinds:
         own = obj if obj.java_class == "java.util.ArrayList" or ("java.util.List" in kinds and not _hidden(obj)) else await _copy(obj)
-        for index in range(_count(await own.call("size"))):
-            yield await own.call("get", [index])
+        async for item in _list_items(own):
+            yield item
     elif obj.java_class.startswith("mmcorej.") and {"size", "get"} <= set(dir(obj.java)):  # a vector, which may not say what it is
         for index in range(_count(await obj.call("size"))):
             yield await obj.call("get", [index])
@@ -54,6 +62,75 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
             yield item
     else:
         raise TypeError(f"{obj!r} cannot be iterated: it is no List, Map, Iterable or array")
+
+
+async def _list_items(own: JavaObject) -> AsyncIterator[Any]:
+    """Give the items of a List whose methods can be called."""
+    count = _count(await own.call("size"))
+    if count < _MANY:
+        for index in range(count):
+            yield await own.call("get", [index])
+    else:
+        async for item in _array_items(await own.call("toArray")):
+            yield item
+
+
+async def _array_items(array: JavaObject) -> AsyncIterator[Any]:
+    """Give the items of an array of objects: in a few messages if they are many texts, or numbers of one class."""
+    reflect = await _static(array, "java.lang.reflect.Array")
+    count = _count(await reflect.call("getLength", [array]))
+    known = await _at_once(array, count, await reflect.call("get", [array, 0])) if count >= _MANY else None
+    for index in range(count):
+        if known is None or known[index] is _DOUBTFUL:
+            yield await reflect.call("get", [array, index])
+        else:
+            yield known[index]
+
+
+_DOUBTFUL: Final = object()
+
+
+async def _at_once(array: JavaObject, count: int, first: Any) -> list[Any] | None:
+    """Give the items of an array if they are texts, or numbers of one class; `_DOUBTFUL` in place of those that have to be asked for."""
+    if type(first) is str:
+        texts = await _typed(array, count, _TEXTS)
+        return None if texts is None else await _joined(texts, count)
+    for java_class, read in _BOXES.get(type(first), {}).items():
+        boxes = await _typed(array, count, java_class)
+        if boxes is not None:
+            text = await (await _static(array, "java.util.Arrays")).call("toString", [boxes])
+            try:
+                items = [None if item == "null" else read(item) for item in text[1:-1].split(", ")]
+            except (ValueError, TypeError, AttributeError):
+                items = []
+            if len(items) != count:
+                raise ProtocolError(f"the server gives {text!r:.60} as the text of {count} numbers")
+            return items
+    return None
+
+
+async def _typed(array: JavaObject, count: int, java_class: str) -> JavaObject | None:
+    """Copy an array in Java to one of this class, if all its items are of it."""
+    kind = await (await _static(array, "java.lang.Class")).call("forName", [f"[L{java_class};"])
+    try:
+        copied: JavaObject = await (await _static(array, "java.util.Arrays")).call("copyOf", [array, count, kind])
+    except JavaException as error:
+        if error.java_class != "java.lang.ArrayStoreException":
+            raise
+        return None
+    return copied
+
+
+async def _joined(texts: JavaObject, count: int) -> list[Any] | None:
+    """Give the items of a String[]; a null comes as "null"."""
+    for separator in _SEPARATORS:
+        text = await (await _static(texts, _TEXTS)).call("join", [separator, texts])
+        if type(text) is not str:
+            raise ProtocolError(f"the server gives {text!r:.60} as a text")
+        items = text.split(separator)
+        if len(items) == count:
+            return [_DOUBTFUL if item == "null" else item for item in items]
+    return None
 
 
 async def _walk(iterator: JavaObject, owner: JavaObject) -> AsyncIterator[Any]:
@@ -70,8 +147,8 @@ async def to_dict(obj: JavaObject) -> dict[Any, Any]:
     """Fetch a Map as a dict."""
     if "java.util.Map" not in obj.java_interfaces:
         raise TypeError(f"{obj!r} is no Map")
-    keys, values = await _copy(await obj.call("keySet")), await _copy(await obj.call("values"))
-    return {await keys.call("get", [i]): await values.call("get", [i]) for i in range(_count(await keys.call("size")))}
+    keys, values = [[item async for item in _list_items(await _copy(await obj.call(part)))] for part in ("keySet", "values")]
+    return dict(zip(keys, values, strict=True))
 
 
 def _count(found: Any) -> int:
