@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,12 +21,15 @@ _AGAIN: Final = 0.002  # s between two looks at a port that is about to close
 _CLOSING: dict[tuple[str, int], set[int]] = {}
 """Of each server, by host and first port, the ports that bridges of this process left just now."""
 
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], asyncio.Lock]] = WeakKeyDictionary()
+"""Of each server, whose turn it is among the bridges of one loop."""
+
 
 class Numbers:
     """The numbers of one server's ports, as one bridge sees them.
 
     The server gives a number again before its socket has left it, and says nothing when that fails: nothing answers there then. So a
-    bridge asks for no port while one of its own is being closed, and the other way round.
+    bridge asks for no port while it or another one of its loop has one closed, and the other way round.
 
     Parameters
     ----------
@@ -36,7 +40,7 @@ class Numbers:
     def __init__(self, host: str, first: int) -> None:
         self._host = host
         self._closing = _CLOSING.setdefault((host, first), set())
-        self._lock = asyncio.Lock()
+        self._lock = _TURNS.setdefault(asyncio.get_running_loop(), {}).setdefault((host, first), asyncio.Lock())
 
     def closing(self, number: int) -> None:
         """The server is about to leave a port, or it is held for a moment: bridges of this process make nothing that may get it."""
@@ -60,13 +64,19 @@ class Numbers:
     @contextlib.asynccontextmanager
     async def giving(self) -> AsyncIterator[None]:
         """While the server is asked for what takes a number."""
-        async with self._lock:
+        async with self._turn():
             await self.left()
             yield
 
     @contextlib.asynccontextmanager
     async def leaving(self) -> AsyncIterator[None]:
-        """While the server is told what makes it leave a port; it is not held up long where it is asked for one and is busy."""
+        """While the server is told what makes it leave a port."""
+        async with self._turn():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One after the other; nobody is held up long by a server that is busy with what another one asks."""
         held = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSES):

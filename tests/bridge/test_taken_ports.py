@@ -35,12 +35,16 @@ async def test_an_object_moves_on_to_a_port_that_listens(own_java_host: JavaHost
             assert await probe.object_count() == 1
 
 
-async def test_many_tasks_that_make_and_release_objects_at_ports_of_their_own(own_java_host: JavaHost) -> None:
+@pytest.mark.parametrize("bridges", [1, 2])
+async def test_many_tasks_that_make_and_release_objects_at_ports_of_their_own(
+    bridges: int, own_java_host: JavaHost, caplog: pytest.LogCaptureFixture
+) -> None:
     """Java gives the number of a port again before it has left it: nothing may stay there, nor a thread that waits for ever."""
-    async with aiomm.Bridge(port=own_java_host.port) as bridge:
-        probe = await bridge.construct_java_object("aiomm.host.Probe")
+    caplog.set_level("DEBUG", "aiomm.bridge")
+    async with aiomm.Bridge(port=own_java_host.port) as one, aiomm.Bridge(port=own_java_host.port) as two:
 
         async def make(task: int) -> None:
+            bridge = (one, two)[task % bridges]
             for _ in range(10):
                 items: Any = await bridge.construct_java_object("java.util.ArrayList", new_socket=True)
                 assert await items.add(task)
@@ -49,10 +53,24 @@ async def test_many_tasks_that_make_and_release_objects_at_ports_of_their_own(ow
         async with asyncio.TaskGroup() as tasks:
             for task in range(10):
                 tasks.create_task(make(task))
+    assert "cannot be reached" not in caplog.text  # which costs the time of a connection
     async with aiomm.Bridge(port=own_java_host.port) as bridge:
         probe = await bridge.construct_java_object("aiomm.host.Probe")
         assert await probe.object_count() == 1
         assert await probe.command_ports() == str(own_java_host.port)
+
+
+async def test_no_port_is_asked_for_while_another_bridge_leaves_one(java_host: JavaHost) -> None:
+    async with aiomm.Bridge(port=java_host.port) as one, aiomm.Bridge(port=java_host.port) as two:
+        assert one._session is not None and two._session is not None
+        await one.construct_java_object("java.util.ArrayList")  # knows the constructors from now on
+        asked = one._session.main.port.stats.calls
+        async with two._session.numbers.leaving():
+            making = asyncio.create_task(one.construct_java_object("java.util.ArrayList", new_socket=True))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert one._session.main.port.stats.calls == asked
+        await (await making).aclose()
 
 
 async def test_there_is_an_end_to_it(own_java_host: JavaHost) -> None:
