@@ -168,8 +168,9 @@ class Bridge(KeptHere):
     async def aclose(self) -> None:
         """Release everything that this bridge holds in Java, and disconnect. Again and again does no harm.
 
-        Calls in progress raise ClosedError. A server that does not answer is given up after ``timeout``; when the caller is
-        cancelled, the closing still finishes first.
+        Calls in progress raise ClosedError. A server that does not answer is given up after ``timeout`` for each: the callback of
+        `core_events`, the ports that objects have to themselves, the bridge's own. When the caller is cancelled, the closing still
+        finishes first.
         """
         if self._session is None:
             return

@@ -130,7 +130,8 @@ class CoreChangesSource:
                 async with asyncio.timeout(self._session.timeout):
                     await self.settle()
         except (AiommError, TimeoutError) as why:
-            log.warning("Micro-Manager's core keeps the callback of this bridge, which could not be taken back: %s", why)
+            reason = str(why) or f"Micro-Manager did not answer within {self._session.timeout:g} s"
+            log.warning("Micro-Manager's core keeps the callback of this bridge, which could not be taken back: %s", reason)
         finally:
             if self._settling is not None:
                 self._settling.cancel()

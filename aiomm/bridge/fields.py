@@ -25,6 +25,7 @@ __all__ = ["JavaField", "read", "read_static", "write", "write_static"]
 
 _OBJECT = "java.lang.Object"
 _GET_FIELD = Signature("getField", ("java.lang.String",), "java.lang.reflect.Field")
+_GET_FIELDS = Signature("getFields", (), "java.lang.reflect.Field[]")
 _NAMED = frozenset(BOXES.values())
 _PLAIN: dict[str, type | tuple[type, ...]] = {"boolean": bool, "int": int, "long": int, "double": float, "java.lang.String": str}
 """Types that the server sets by itself, from these values."""
@@ -118,8 +119,21 @@ async def _field(obj: JavaObject, members: Members, name: str) -> JavaObject:
     except JavaException as error:
         if "NoSuchField" not in error.java_class:
             raise
-        raise AttributeError(f"{obj!r} has no static field {name!r}", name=name, obj=obj) from None
+        raise AttributeError(f"{obj!r} has no static field {name!r}; {await _there(cls)}", name=name, obj=obj) from None
     return found
+
+
+async def _there(cls: Any) -> str:
+    """Say which public static fields a class has."""
+    from aiomm.bridge.proxy import line_of
+
+    listed = await cls.call_class(_GET_FIELDS, [])
+    try:
+        text = await (await line_of(cls).session.static("java.util.Arrays")).call("toString", [listed])
+    finally:
+        await listed.aclose()
+    names = sorted({entry.rpartition(".")[2] for entry in text[1:-1].split(", ") if " static " in entry})
+    return f"there is {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}" if names else "it has none"
 
 
 async def _type_of(obj: JavaObject, members: Members, name: str) -> str:

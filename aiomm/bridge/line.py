@@ -45,6 +45,16 @@ def part_of_a_call() -> Iterator[None]:
         _part.reset(token)
 
 
+class _Releases(asyncio.Task[None]):
+    """A task that says nothing when its loop ends before it.
+
+    A loop that ends cancels its tasks once, and their proxies are dropped by that: nobody misses this one if it is too late.
+    """
+
+    def __del__(self) -> None:
+        pass
+
+
 class Line:
     """A port and what lives there.
 
@@ -219,9 +229,7 @@ class Line:
     def _wake(self) -> None:
         self._waking = False  # before the task looks, so that nothing slips between
         if self._releasing is None and self._dropped and self.session.error is None and not self._stopped:
-            self._releasing = self._loop.create_task(self._release(), name=f"aiomm-bridge-release-{self.number}")
-            # A loop that ends cancels its tasks once, and their proxies are dropped by that: nobody misses this one if it is too late.
-            self._releasing._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+            self._releasing = _Releases(self._release(), loop=self._loop, name=f"aiomm-bridge-release-{self.number}")
 
     async def _release(self) -> None:
         try:

@@ -51,9 +51,7 @@ class Members:
         self._api: dict[str, list[dict[str, Any]]] = {}
         for entry in shadow.api:
             check_entry(entry)
-            name = entry["name"]
-            if "$" not in name:  # lambda$0, access$000: the compiler's
-                self._api.setdefault(name, []).append(entry)
+            self._api.setdefault(entry["name"], []).append(entry)
         self._spellings: dict[str, list[str]] = {}
         for name in self._api:
             for spelling in {snake_case(name), python_name(snake_case(name)), python_name(name)} if snake else {python_name(name)}:
@@ -93,13 +91,18 @@ class Members:
         return known
 
     def field(self, name: str) -> str | None:
-        """Give the Java name of a field, or None; TypeError if the name is no str."""
+        """Give the Java name of a field, or None; TypeError if the name is no str.
+
+        Of a class's static fields the server says nothing: a name in capitals is taken for a constant.
+        """
         _check_name(name)
+        if self.is_class and name.isupper() and not name.startswith("_"):
+            return name
         return name if name in self.fields else self._field_spellings.get(name)
 
     def listed(self) -> list[str]:
         """Give the names that completion shows: methods in one spelling, fields as Java has them."""
-        shown = {python_name(snake_case(n) if self.snake else n) for n, entries in self._api.items() if not _objects_own(n, entries)}
+        shown = {python_name(snake_case(n) if self.snake else n) for n, entries in self._api.items() if not _hidden(n, entries)}
         return sorted(shown | {python_name(f) for f in self.fields})
 
     def unknown(self, name: str) -> str:
@@ -108,7 +111,12 @@ class Members:
         names = self.listed()
         if not self.snake and (java := next((n for n in self._api if snake_case(n) == name), None)):
             return f"{what}; names are Java's here (convert_camel_case=False), it is {java!r}"
-        return what + did_you_mean(name, {*names, *self._field_spellings})
+        what += did_you_mean(name, {*names, *self._field_spellings})
+        if not self.is_class:
+            return what
+        return (
+            f"{what}{'' if what.endswith('?') else '.'} A static field that is not all capitals is read with: await cls.get_field({name!r})"
+        )
 
 
 def _check_name(name: object) -> None:
@@ -134,8 +142,9 @@ def check_entry(entry: Any) -> None:
         raise ProtocolError(f"the description of a method that is none: {str(entry)[:100]!r}")
 
 
-def _objects_own(name: str, entries: Iterable[dict[str, Any]]) -> bool:
-    return all((name, tuple(entry["arguments"])) in _OBJECTS_OWN for entry in entries)
+def _hidden(name: str, entries: Iterable[dict[str, Any]]) -> bool:
+    """Whether completion leaves a method out: the compiler's (``lambda$0``, ``access$000``), and what means nothing across a wire."""
+    return "$" in name or all((name, tuple(entry["arguments"])) in _OBJECTS_OWN for entry in entries)
 
 
 def describe(java_class: str, signatures: Sequence[Signature]) -> str:

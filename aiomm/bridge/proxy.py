@@ -13,7 +13,7 @@ from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.members import Members, describe, python_signature
-from aiomm.errors import ClosedError, JavaException
+from aiomm.errors import ClosedError, JavaException, ServerLostError
 
 if TYPE_CHECKING:
     import inspect
@@ -256,7 +256,13 @@ class JavaObject(KeptHere, Handle):
         return [*dir(type(self).__base__), *self._members.listed()]
 
     def __repr__(self) -> str:
-        return f"<{self.java_class} on port {self.port}{', released' if self._released else ''}>"
+        return f"<{self.java_class} on port {self.port}{self._state()}>"
+
+    def _state(self) -> str:
+        error = self._line.session.error
+        if isinstance(error, ServerLostError):
+            return ", its server is gone"
+        return ", released" if self._released else ", its bridge is closed" if error is not None else ""
 
     # ---- collections --------------------------------------------------------------------------------------------
 
@@ -269,7 +275,10 @@ class JavaObject(KeptHere, Handle):
             raise TypeError(f"{self!r} is in Java: walk it with `async for`, or fetch it with `await obj.to_list()`")
 
     async def to_list(self) -> list[Any]:
-        """Fetch the items of a List, Iterable or array, or the keys of a Map."""
+        """Fetch the items of a List, Iterable or array, or the keys of a Map.
+
+        Many texts, or many numbers of one class, come in a few messages, other items each in one.
+        """
         return [item async for item in iteration.items(self)]
 
     async def to_dict(self) -> dict[Any, Any]:
@@ -316,11 +325,6 @@ class JavaClass(JavaObject):
 
     __slots__ = ()
 
-    def __getattr__(self, name: str) -> Any:
-        if name.isupper() and not name.startswith("_") and not self._members.method(name):
-            return JavaField(self, name)
-        return super().__getattr__(name)
-
     async def get_field(self, name: str) -> Any:
         """Read a public static field.
 
@@ -356,7 +360,7 @@ class JavaClass(JavaObject):
         return await line.session.give(value, line) if type(value) is wire.Shadow else wire.convert_return(value, signature.returns)
 
     def __repr__(self) -> str:
-        return f"<class {self._members.java_class} on port {self.port}{', released' if self._released else ''}>"
+        return f"<class {self._members.java_class} on port {self.port}{self._state()}>"
 
 
 class JavaNames(KeptHere):

@@ -216,7 +216,7 @@ def member(kind: Handle, lister: str, signature: Signature) -> Plan:
     for index, entry in enumerate(text[1:-1].split(", ")):
         head, _, rest = entry.partition("(")
         types = [canonical(java_type) for java_type in rest.partition(")")[0].split(",") if java_type]
-        name = re.split(r"[.\s$]", head)[-1] if lister == "getMethods" else signature.name
+        name = re.split(r"[.\s]", head)[-1] if lister == "getMethods" else signature.name
         if types == wanted and name == signature.name and (place is None or " volatile " not in head):
             place = index  # the compiler's bridges say that they are volatile
     if place is None:

@@ -13,7 +13,7 @@ from aiomm.core.methods import METHODS
 from aiomm.core.names import public_methods, snake_case, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
 
 class Core:
@@ -67,12 +67,24 @@ def _method(snake: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         _, forms, result, doc = METHODS[snake]
         calls = "\n".join(f"    {snake}({form}) -> {result}" for form in forms)
         method.__doc__ = f"{doc}\n\n::\n\n{calls}\n"
-        if len(forms) == 1:  # of more, the documentation alone can tell
+        if (taken := _in_one(forms)) is not None:
             own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            method.__signature__ = inspect.Signature([own, *parameters(forms[0])], return_annotation=result)  # type: ignore[attr-defined]
+            method.__signature__ = inspect.Signature([own, *taken], return_annotation=result)  # type: ignore[attr-defined]
     else:
         method.__doc__ = f"MMCore's ``{name}``: newer than this version of aiomm, so its arguments are passed as they are."
     return method
+
+
+def _in_one(forms: Sequence[str]) -> list[inspect.Parameter] | None:
+    """Give the parameters of all forms, where each form has one more at its end than the one before; else the documentation tells."""
+    *shorter, longest = sorted((parameters(form) for form in forms), key=len)
+    fewest = len(longest) - len(shorter)
+    for count, form in enumerate(shorter, fewest):
+        if len(form) != count or any(
+            (one.name, one.annotation) != (two.name, two.annotation) for one, two in zip(form, longest, strict=False)
+        ):
+            return None
+    return [*longest[:fewest], *(one.replace(default=...) for one in longest[fewest:])]
 
 
 class _Later:

@@ -207,6 +207,15 @@ async def test_listening_ends_when_the_server_answers_no_more(own_java_host: Jav
         assert await probe.listeners() == 0
 
 
+async def test_a_bridge_that_closes_says_why_the_callback_stays(own_java_host: JavaHost, caplog: pytest.LogCaptureFixture) -> None:
+    bridge = await aiomm.Bridge.open(own_java_host.port, timeout=300)
+    listening = bridge.core_events()
+    await listening.__aenter__()
+    with suspended(own_java_host):
+        await bridge.aclose()
+    assert "could not be taken back: Micro-Manager did not answer within 0.3 s" in caplog.text
+
+
 @pytest.mark.parametrize("steps", range(0, 40, 3))
 async def test_cancelled_at_any_step(steps: int, bridge: aiomm.Bridge, eye: Eye) -> None:
     before = await eye.state()

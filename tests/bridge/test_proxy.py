@@ -415,6 +415,16 @@ async def test_names_that_are_not_there(samples: aiomm.JavaObject) -> None:
     assert not hasattr(samples, "__len__")
 
 
+async def test_names_with_a_dollar(bridge: aiomm.Bridge) -> None:
+    """Compilers write them, and so they are not listed; some can be called."""
+    odd = await bridge.construct_java_object(host("Odd"))
+    assert await getattr(odd, "with$dollar")(1) == "dollar 1"
+    assert await odd.call("with$dollar", ["x"]) == "dollar of x"
+    assert not [name for name in dir(odd) if "$" in name]
+    with pytest.raises(AttributeError, match=r"no method or field 'with_dollar'$"):
+        _ = odd.with_dollar
+
+
 async def test_private_methods_are_refused_by_java(bridge: aiomm.Bridge) -> None:
     odd = await bridge.construct_java_object(host("Odd"))
     with pytest.raises(errors.AiommError):
@@ -563,12 +573,20 @@ async def test_two_classes_are_not_mistaken_for_each_other(bridge: aiomm.Bridge)
 
 async def test_static_fields_that_are_not_there(bridge: aiomm.Bridge) -> None:
     fields = await bridge.get_java_class(host("Fields"))
-    with pytest.raises(AttributeError, match="no static field 'NOPE'"):
+    with pytest.raises(AttributeError, match=r"no static field 'NOPE'; there is CONSTANT"):
         await fields.NOPE
     with pytest.raises(AttributeError, match="not static"):
         await fields.get_field("anInt")
     with pytest.raises(AttributeError, match="no method or field 'nope'"):
         _ = fields.nope
+    samples = await bridge.get_java_class(host("Samples"))
+    with pytest.raises(AttributeError, match=r"A static field .* is read with: await cls\.get_field\('label'\)"):
+        _ = samples.label
+    with pytest.raises(AttributeError, match=r"there is ANSWER, label$"):
+        await samples.get_field("lable")
+    assert await samples.java.ANSWER == 42
+    with pytest.raises(AttributeError, match=r"await obj\.set_field\('ANSWER', 1\)"):
+        samples.ANSWER = 1
 
 
 # ---- exceptions --------------------------------------------------------------------------------------------------
@@ -589,6 +607,26 @@ async def test_exceptions_and_errors(bridge: aiomm.Bridge) -> None:
     assert await faults.sleep_ms(1) == 1
 
 
+@pytest.mark.parametrize("words", ["boom", "Error: it broke", "Camera.Gain: too high", "two\nlines", ""])
+async def test_an_exception_that_tells_its_own_words(words: str, bridge: aiomm.Bridge) -> None:
+    """Its text is not class and message then: no word of it is taken for the class."""
+    faults = await bridge.construct_java_object(host("Faults"))
+    with pytest.raises(errors.JavaException) as caught:
+        await faults.own_words(words)
+    assert (caught.value.java_class, caught.value.java_message) == ("java.lang.Exception", words)
+    assert caught.value.java_stack.startswith("aiomm.host.Faults.ownWords(")
+
+
+async def test_an_exception_with_the_words_of_the_servers_refusal(bridge: aiomm.Bridge, samples: aiomm.JavaObject) -> None:
+    words = "JSON does not allow non-finite numbers."
+    faults = await bridge.construct_java_object(host("Faults"))
+    for calling in (faults.unchecked(words), faults.own_words(words), bridge.construct_java_object(host("Faults"), args=[words])):
+        with pytest.raises(errors.JavaException, match=words):
+            await calling
+    with pytest.raises(errors.JavaValueError, match="NaN"):
+        await samples.nan()
+
+
 # ---- what it looks like ------------------------------------------------------------------------------------------
 
 
@@ -604,6 +642,23 @@ async def test_documentation_and_signature(bridge: aiomm.Bridge, samples: aiomm.
     assert str(inspect.signature(samples.java.sum)) == str(inspect.signature(samples.sum))
     assert repr(samples.java) == f"<Java's names of {samples!r}>"
     assert repr(samples.java.sum) == f"<Java's method sum of {samples!r}: call it, and await that>"
+
+
+async def test_what_is_left_when_the_bridge_is_closed_or_its_server_gone(own_java_host: JavaHost) -> None:
+    port = own_java_host.port
+    async with aiomm.Bridge(port) as bridge:
+        samples, maths = await bridge.construct_java_object(host("Samples")), await bridge.get_java_class("java.lang.Math")
+    assert repr(samples) == f"<aiomm.host.Samples on port {port}, its bridge is closed>"
+    assert repr(maths) == f"<class java.lang.Math on port {port}, its bridge is closed>"
+    async with aiomm.Bridge(port) as bridge:
+        samples, core = await bridge.construct_java_object(host("Samples")), await bridge.get_core()
+        await samples.aclose()
+        assert repr(samples) == f"<aiomm.host.Samples on port {port}, released>"
+        own_java_host.kill()
+        with pytest.raises(errors.ServerLostError):
+            await core.get_exposure()
+        assert repr(core) == f"<mmcorej.CMMCore on port {port}, its server is gone>"
+        assert "its server is gone" in repr(core.java.get_exposure)
 
 
 async def test_the_same_reference(samples: aiomm.JavaObject) -> None:

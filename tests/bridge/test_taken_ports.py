@@ -63,7 +63,7 @@ async def test_many_tasks_that_make_and_release_objects_at_ports_of_their_own(
 async def test_no_port_is_asked_for_while_another_bridge_leaves_one(java_host: JavaHost) -> None:
     async with aiomm.Bridge(port=java_host.port) as one, aiomm.Bridge(port=java_host.port) as two:
         assert one._session is not None and two._session is not None
-        await one.construct_java_object("java.util.ArrayList")  # knows the constructors from now on
+        known = await one.construct_java_object("java.util.ArrayList")  # from now on its constructors are
         asked = one._session.main.port.stats.calls
         async with two._session.numbers.leaving():
             making = asyncio.create_task(one.construct_java_object("java.util.ArrayList", new_socket=True))
@@ -71,6 +71,7 @@ async def test_no_port_is_asked_for_while_another_bridge_leaves_one(java_host: J
                 await asyncio.sleep(0)
             assert one._session.main.port.stats.calls == asked
         await (await making).aclose()
+        await known.aclose()
 
 
 async def test_there_is_an_end_to_it(own_java_host: JavaHost) -> None:

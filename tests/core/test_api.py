@@ -32,12 +32,15 @@ def test_every_method_of_mmcore_is_there_and_documented() -> None:
         assert core_method(snake_case(name)) == name
 
 
-async def test_the_signature_of_a_method_with_one_form(demo_core: aiomm.LocalCore) -> None:
+async def test_the_signatures_of_methods(demo_core: aiomm.LocalCore) -> None:
     assert str(inspect.signature(demo_core.set_auto_shutter)) == "(state: 'bool') -> 'None'"
     assert str(inspect.signature(aiomm.blocking(demo_core).set_auto_shutter)) == "(state: 'bool') -> 'None'"
     assert str(inspect.signature(demo_core.get_last_tagged_image)) == "(camera_channel_index: 'int | None' = None) -> 'TaggedImage'"
     assert list(inspect.signature(Core.get_property).parameters) == ["self", "label", "prop_name"]
-    assert list(inspect.signature(demo_core.set_exposure).parameters) == ["args", "kwargs"]  # it has two forms
+    # of several forms, where the longest tells of all
+    assert str(inspect.signature(demo_core.get_exposure)).replace("Ellipsis", "...") == "(label: 'str' = ...) -> 'float'"
+    assert list(inspect.signature(demo_core.set_exposure).parameters) == ["args", "kwargs"]  # it has two
+    assert list(inspect.signature(demo_core.delete_config).parameters) == ["args", "kwargs"]  # two or four arguments, not three
     for name in method_names():
         method = getattr(Core, name)
         inspect.signature(method)

@@ -46,6 +46,14 @@ public class Odd {
     return "leading";
   }
 
+  public String with$dollar(int a) {
+    return "dollar " + a;
+  }
+
+  public String with$dollar(Object a) {
+    return "dollar of " + a;
+  }
+
   public String getURLOfHTTPServer2() {
     return "url";
   }
