@@ -83,6 +83,7 @@ VECTORS: Final = {
     "mmcorej.StrVector": _STRING,
     "mmcorej.UnsignedVector": "long",
 }
+_PLAIN: Final = frozenset({bool, int, float, str, type(None)})
 _LAST: Final = 9  # the distance of Object
 _ONE_BY_ONE: Final = 20  # added to the distance of what the numbers of an array are boxed for
 _LESS_EXACT: Final = 45  # the distance of floats for an array of doubles: behind Double[], before lists
@@ -149,6 +150,8 @@ def rank_item(value: Any, java_type: str) -> Rank | None:
 
 def _usual(value: Any) -> Any:
     """Give what other kinds of values stand for: a path for a text, an array of no dimension for a number, a buffer for an array."""
+    if type(value) in _PLAIN:  # most values
+        return value
     if isinstance(value, np.ndarray):
         return value if value.ndim else value[()]
     if isinstance(value, os.PathLike):
