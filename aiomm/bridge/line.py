@@ -52,7 +52,8 @@ class _Releases(asyncio.Task[None]):
     """
 
     def __del__(self) -> None:
-        pass
+        if self.done():
+            super().__del__()  # tells of an error that nobody has seen
 
 
 class Line:
