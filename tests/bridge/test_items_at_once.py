@@ -83,3 +83,11 @@ async def test_a_map_of_many(bridge: aiomm.Bridge) -> None:
     before = asked(bridge)
     assert await java.to_dict() == items
     assert asked(bridge) - before < 50
+
+
+async def test_text_beyond_latin(bridge: aiomm.Bridge) -> None:
+    items = [f"{text} {n}" for n in range(100) for text in ("中文", "?", "plain", "\N{MICROSCOPE}")]
+    java = await made(bridge, items)
+    before = asked(bridge)
+    assert await java.to_list() == items
+    assert asked(bridge) - before < 150
