@@ -321,6 +321,8 @@ class Hardware:
     def hold_shutter(self, hold: bool) -> Routine:
         """Keep the shutter open across events, or give it back to autoshutter. Without autoshutter it is the user's."""
         mmc = self._mmc
+        if self._held is not None and self._settings.get(("Core", "AutoShutter")) == "0":  # an event has turned it off meanwhile
+            self._held = None
         if hold:
             shutter = mmc.getShutterDevice()
             if self._held == shutter or (self._held is None and not (shutter and mmc.getAutoShutter())):

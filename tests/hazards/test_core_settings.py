@@ -181,3 +181,20 @@ async def test_a_property_that_sets_the_exposure_comes_after_the_key(rig: Rig) -
     async with rig.memory() as acq:
         await acq.acquire(times({"exposure": 3.0, "properties": [[st.CAMERA, "Exposure", "6"]]}, {"exposure": 4.0}))
     assert [one.exposure for one in await seen(acq)] == [6.0, 4.0]
+
+
+async def test_autoshutter_that_an_event_turns_off_while_a_shutter_is_held_open(rig: Rig) -> None:
+    """It stays off, and the shutter as it was: here it was closed and autoshutter on, on Java it was closed and the image dark."""
+    off, on = preset("Auto", "off"), preset("Auto", "on")
+    autos: list[bool] = []
+
+    async def hook(event: Any) -> Any:
+        autos.append(await rig.core.get_auto_shutter())
+        return event
+
+    async with rig.memory(post_camera_hook_fn=hook) as acq:
+        await acq.acquire(times({**place(0), **KEEP}, {**place(1), **off}, {**place(2), **off}, {**place(3), **on}, place(4)))
+        await acq.acquire({"axes": {"n": 5}, **place(5), **off})
+    assert [one or two for one, two in await lit(acq)] == [True, True, True, True, True, False]
+    assert autos == [False, False, False, True, True, False]
+    assert (await rig.core.get_auto_shutter(), await rig.core.get_shutter_open()) == (True, False)

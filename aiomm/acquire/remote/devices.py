@@ -111,6 +111,7 @@ class JavaDevices:
     def apply(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
         """Bring everything to what the event asks; the focus last, when all else has arrived."""
         touched: set[str] = set()
+        self.leave_shutter(event, caps)
         in_force = yield from self.choose_roles(event, caps)
         focus = yield from self.attempt("getFocusDevice")
         for label, um in event.stage_positions:
@@ -243,6 +244,13 @@ class JavaDevices:
         holding[self] = shutter
         yield from self.attempt("setShutterOpen", shutter, True)
         yield from self.attempt("waitForDevice", shutter)
+
+    def leave_shutter(self, event: AcquisitionEvent, caps: Capabilities) -> None:
+        """Hold no shutter any more where the event turns autoshutter off: it is the user's from now on, as it is."""
+        preset = caps.presets.get(event.config, ()) if event.config is not None else ()
+        told = [value for label, name, value in (*preset, *event.properties) if (label, name) == ("Core", "AutoShutter")]
+        if told and told[-1] == "0":
+            self.shared.holding.pop(self, None)
 
     def release_shutter(self, whose: JavaDevices | None = None) -> Steps:
         """Close the shutter that is held for these devices, or others, and turn autoshutter on again, unless somebody else holds one."""

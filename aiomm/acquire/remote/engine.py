@@ -352,6 +352,7 @@ class JavaEngine(Answering):
         first, submission = group.events[0], window.submission
         devices = self._hardware
         keep = submission.keep_shutter_open if first.keep_shutter_open is None else first.keep_shutter_open
+        devices.leave_shutter(first, caps)
         if not keep:
             yield from devices.release_shutter()
         in_force = yield from devices.choose_roles(first, caps, keep=keep)
