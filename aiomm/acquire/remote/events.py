@@ -94,11 +94,24 @@ def check_event(event: AcquisitionEvent, of: str = "") -> None:
         Java cannot take one; the message says what would be right.
     """
     for name, value in event.axes.items():
+        if half_a_pair(name) or (isinstance(value, str) and half_a_pair(value)):
+            raise EventError(
+                f"{of}axes: {name!r}: {value!r:.80} has half a surrogate pair, which is no text that Java can be sent", key="axes"
+            )
         if isinstance(value, int) and not -_INT_LIMIT <= value < _INT_LIMIT:
             raise EventError(f"{of}axes[{name!r}] is {value}: Micro-Manager's engine takes integers below 2**31", key="axes", value=value)
     for name, tag in (event.tags or {}).items():
         if not isinstance(tag, str):
             raise EventError(f"{of}tags[{name!r}] is {tag!r:.80}: Micro-Manager's engine takes text only: {str(tag)!r:.80}", key="tags")
+        if half_a_pair(name) or half_a_pair(tag):
+            raise EventError(
+                f"{of}tags: {name!r}: {tag!r:.80} has half a surrogate pair, which is no text that Java can be sent", key="tags"
+            )
+
+
+def half_a_pair(text: str) -> bool:
+    """Whether a text has half a surrogate pair."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _pattern(pattern: bytes | np.ndarray) -> np.ndarray:

@@ -58,6 +58,10 @@ def test_everything_that_java_knows_in_plain_values() -> None:
     [
         ({"tags": {"n": 1}}, r"tags\['n'\] is 1: .* takes text only: '1'"),
         ({"axes": {"time": 2**31}}, r"axes\['time'\] is 2147483648: .* below 2\*\*31"),
+        ({"axes": {"a\ud800": 1}}, r"axes: 'a\\ud800': 1 has half a surrogate pair"),
+        ({"axes": {"a": "\udc00b"}}, r"axes: 'a': '\\udc00b' has half a surrogate pair"),
+        ({"tags": {"\ud800": "a"}}, "tags: .* has half a surrogate pair"),
+        ({"tags": {"a": "µ\ud800"}}, "tags: .* has half a surrogate pair"),
         ({"properties": [["LED", "Intensity", "1"], ["LED", "Color", "red"]]}, "several of device 'LED'"),
         ({"slm_pattern": b"1234", "stage_positions": [["Z@2", 1]]}, "'Z@2' beside an slm_pattern"),
     ],
@@ -65,6 +69,10 @@ def test_everything_that_java_knows_in_plain_values() -> None:
 def test_what_java_cannot_take_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(EventError, match=message):
         encode_event(event(**changes))
+
+
+def test_letters_beyond_16_bits_and_others_are_text() -> None:
+    assert encode_event(event(axes={"µ": "\U0001f52c"}, tags={"中": "文"}))["axes"] == {"µ": "\U0001f52c"}
 
 
 def test_an_event_without_an_image_is_not_for_java() -> None:
