@@ -67,6 +67,8 @@ class Line:
     ----------
     live : set of str
         Hash codes of the objects that the server keeps here for us.
+    kept : set of str
+        Those of them that no proxy is of: they are of use as long as another lives here, and go after the last.
     ended : bool
         The server has closed this port, or is about to.
     calls : int
@@ -79,6 +81,7 @@ class Line:
         self.port: Port = session.port(number, self.lost, main=main)
         self.main = main
         self.live: set[str] = set()
+        self.kept: set[str] = set()
         self.ended = False
         self.calls = 0
         self._loop = session.loop
@@ -256,6 +259,10 @@ class Line:
                 await self._destroy(hash_code, timeout, last=self._is_last())
         else:
             await self._destroy(hash_code, timeout, last=False)
+        if self.kept and self.kept >= self.live and not self.main:
+            for left in self.kept:
+                self.drop(left)
+            self.kept.clear()
 
     def _is_last(self) -> bool:
         """Whether nothing will be asked here after one more release."""

@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -42,7 +42,7 @@ _STATIC: Final = 8  # java.lang.reflect.Modifier
 _QUESTION: Final = re.compile(r"(?:get|is|has|opt)(?=[A-Z_0-9])(?!And[A-Z]|Next)")
 _PLAIN_QUESTIONS: Final = frozenset({"name", "toString"})
 _NO_QUESTIONS: Final = frozenset({"getSerialPortAnswer"})  # what it gives is taken away
-_KEPT_AT_MOST: Final = 64  # readers at a bridge's first port
+_KEPT_AT_MOST: Final = 64  # readers at a port
 
 
 def only_reads(target: Handle, name: str, count: int) -> bool:
@@ -100,19 +100,19 @@ async def whole_result(line: Line, target: Handle, static: bool, signature: Sign
         else:
             find = partial(_method_reader, target=target, static=static, signature=signature)
             question = _Question((java_class, static, signature), find, target, values, signature.arguments)
-    return await _whole(line, question, arrived, f"{java_class}.{signature.name}")
+    return await _whole(line, target, question, arrived, f"{java_class}.{signature.name}")
 
 
 async def whole_field(line: Line, target: Handle, name: str, arrived: Any) -> Any:
     """Give what a field of an object has; see `whole_result`."""
     question = _Question((target.java_class, name), partial(_field_reader, target=target, name=name), target)
-    return await _whole(line, question, arrived, f"{target.java_class}.{name}")
+    return await _whole(line, target, question, arrived, f"{target.java_class}.{name}")
 
 
-async def _whole(line: Line, question: _Question | None, arrived: Any, what: str) -> Any:
+async def _whole(line: Line, owner: Handle, question: _Question | None, arrived: Any, what: str) -> Any:
     doubtful = isinstance(arrived, wire.DoubtfulJson)
     heard: str = arrived.text if doubtful else arrived
-    if question is not None:
+    if question is not None and owner.hash_code in line.live:  # else it was released meanwhile, and the port may end with it
         try:
             text = _text(await _asked(line, question, what.rpartition(".")[2]))
         except (JavaException, JavaValueError, OverloadError):
@@ -124,26 +124,27 @@ async def _whole(line: Line, question: _Question | None, arrived: Any, what: str
 
 
 class _Kept:
-    """What a bridge's first port keeps in Java, so that the next text costs less. A port of its own has to end with its object."""
+    """What a port keeps in Java, so that the next text costs less."""
 
     def __init__(self) -> None:
         self.kit: _Kit | None = None
         self.readers: dict[object, _Reader] = {}
 
 
+_Made = TypeVar("_Made", "_Kit", "_Reader")
 _kept: WeakKeyDictionary[Line, _Kept] = WeakKeyDictionary()
 
 
 async def _asked(line: Line, question: _Question, what: str) -> Any:
     follow = partial(line.follow, timeout=line.session.call_timeout, what=what)
-    if not line.main:
-        return await follow(_at_once(question, None))
-    kept = _kept.setdefault(line, _Kept())
+    kept = _kept.get(line)
+    if kept is None or (kept.kit is not None and not line.kept):  # or nothing else lived here for a while
+        kept = _kept[line] = _Kept()
     kit = kept.kit
     if kit is None:
         kit = await follow(_kit())
         if kept.kit is None:
-            kept.kit = kit
+            kept.kit = _keep(line, kit)
         else:  # another task was faster
             _drop(line, kit)
             kit = kept.kit
@@ -152,10 +153,17 @@ async def _asked(line: Line, question: _Question, what: str) -> Any:
         if question.key is None or len(kept.readers) >= _KEPT_AT_MOST:
             return await follow(_at_once(question, kit))
         reader = await follow(question.find(kit))
-        if kept.readers.setdefault(question.key, reader) is not reader:
+        if question.key in kept.readers:
             _drop(line, reader)
             reader = kept.readers[question.key]
+        else:
+            kept.readers[question.key] = _keep(line, reader)
     return await follow(_units(kit, reader, question))
+
+
+def _keep(line: Line, made: _Made) -> _Made:
+    line.kept.update(one.hash_code for one in made if isinstance(one, Handle))
+    return made
 
 
 def _drop(line: Line, made: _Kit | _Reader) -> None:
@@ -300,6 +308,5 @@ def _units(kit: _Kit, reader: _Reader, question: _Question) -> Plan:
     return (yield from run(kit.caller, "invoke", (_OBJECT, "java.lang.Object[]"), [reader.handle, arguments]))
 
 
-def _at_once(question: _Question, kit: _Kit | None) -> Plan:
-    kit = kit or (yield from _kit())
+def _at_once(question: _Question, kit: _Kit) -> Plan:
     return (yield from _units(kit, (yield from question.find(kit)), question))

@@ -10,6 +10,8 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from aiomm.bridge.handle import Handle
+from aiomm.bridge.lost_text import only_reads
 from aiomm.bridge.proxy import line_of
 
 if TYPE_CHECKING:
@@ -217,7 +219,66 @@ async def test_at_a_port_of_its_own_which_ends_with_its_object(bridge: aiomm.Bri
     obj = await bridge.construct_java_object("aiomm.host.Texts", new_socket=True, args=[CHINESE])
     line = line_of(obj)
     assert await asyncio.gather(*[obj.get_text() for _ in range(3)]) == 3 * [CHINESE]
+    list_ = await obj.list()
     await obj.aclose()
-    async with asyncio.timeout(5):
+    assert await list_.get(1) == CHINESE
+    assert not line.ended
+    await list_.aclose()
+    while not line.ended:
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.filterwarnings("ignore::aiomm.errors.LostTextWarning")
+async def test_an_object_that_is_released_while_it_is_asked_again(bridge: aiomm.Bridge) -> None:
+    """Its port ends, whenever that is."""
+    for wait in range(1, 40, 6):
+        obj = await bridge.construct_java_object("aiomm.host.Texts", new_socket=True, args=[CHINESE])
+        line, before = line_of(obj), calls(obj)
+        asking = asyncio.create_task(obj.get_text())
+        while line.port.stats.calls < before + wait and not asking.done():
+            await asyncio.sleep(0)
+        await obj.aclose()
+        assert await asking in (CHINESE, "?? 1")
         while not line.ended:
             await asyncio.sleep(0.01)
+
+
+async def test_no_more_handles_are_kept_than_is_said(bridge: aiomm.Bridge, texts: Texts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiomm.bridge.lost_text._KEPT_AT_MOST", 2)
+    obj = await texts(CHINESE)
+    line = line_of(obj)
+    assert await obj.get_text() == await obj.get_object() == CHINESE
+    kept = set(line.kept)
+    for _ in range(2):
+        assert await obj.name() == await obj.field == await obj.get_text() == CHINESE
+    assert line.kept == kept
+
+
+async def test_the_blocking_view(texts: Texts) -> None:
+    obj = await texts(CHINESE)
+    assert await asyncio.to_thread(aiomm.blocking(obj).get_text) == CHINESE
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "reads"),
+    [
+        ("getText", 0, True),
+        ("isText", 0, True),
+        ("hasText", 1, True),
+        ("optString", 1, True),
+        ("toString", 0, True),
+        ("get", 1, True),
+        ("get", 0, False),  # a Supplier's
+        ("getSerialPortAnswer", 2, False),
+        ("getAndSet", 1, False),
+        ("getNextLine", 0, False),
+        ("getaway", 0, False),
+        ("issue", 0, False),
+        ("hash", 0, False),
+        ("setText", 1, False),
+        ("next", 0, False),
+    ],
+)
+def test_what_only_reads(name: str, count: int, reads: bool) -> None:
+    assert only_reads(Handle("x", 1, "a.B", ("a.B", "java.lang.Object")), name, count) == reads
+    assert only_reads(Handle("x", 1, "java.lang.Class", ("java.lang.String",)), name, count)
