@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.capabilities import Capabilities, check_events, needs
 from aiomm.acquire.events import AcquisitionEvent
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.capabilities import Needs
     from aiomm.acquire.metadata import Clock
+    from aiomm.acquire.orders import Devices
     from aiomm.acquire.run import Run
     from aiomm.acquire.submission import Submission
     from aiomm.core.turns import Turn
@@ -48,17 +49,6 @@ NO_ROOM = "room for a frame: saving or processing is slower than the camera"
 
 class Stopped(Exception):
     """The engine was told to stop; unwinds a routine to its clean-up. Never leaves the engine."""
-
-
-class Devices(Protocol):
-    """What a conductor needs of the hardware, wherever it is."""
-
-    doing: str
-
-    @property
-    def holds_shutter(self) -> bool: ...
-    def release_shutter(self) -> Routine: ...
-    def forget(self) -> None: ...
 
 
 class Conductor:

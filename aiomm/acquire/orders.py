@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.events import AcquisitionEvent
     from aiomm.acquire.submission import Submission
+    from aiomm.core.thread import Routine
     from aiomm.core.turns import Turn
     from aiomm.dataset.storage import Frame
 
@@ -68,6 +69,17 @@ class HookCall:
     dropped: bool = False  # its submission was cancelled: nobody waits for it
     result: Any = None
     error: BaseException | None = None
+
+
+class Devices(Protocol):
+    """What a conductor needs of the hardware, wherever it is."""
+
+    doing: str
+
+    @property
+    def holds_shutter(self) -> bool: ...
+    def release_shutter(self) -> Routine: ...
+    def forget(self) -> None: ...
 
 
 class Outlet(Protocol):

@@ -7,8 +7,6 @@ The engine, the writer and worker threads post messages (`Mailbox`); everything 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 import threading
 import time
 from collections import deque
@@ -18,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.audience import Audience
 from aiomm.acquire.claims import Claims
+from aiomm.acquire.losses import check_room, tell_lost
 from aiomm.acquire.mailbox import Bell, Mailbox
 from aiomm.acquire.sources import open_source
-from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, ServerLostError, StorageError, SubmissionCancelled
+from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, SubmissionCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,19 +38,6 @@ if TYPE_CHECKING:
 
 FEEDBACK_LIMIT = 1000
 CANCEL_GRACE_S = 0.4  # what the last frames of a cancelled submission get to be processed and saved
-METADATA_BYTES = 8192
-LOST_SHOWN = 20
-
-
-def size(count: int) -> str:
-    """Say so many bytes in words."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
-
-
-def named(axes: Sequence[Axes]) -> str:
-    """List the axes of images, the first ones of many."""
-    more = f" and {len(axes) - LOST_SHOWN} more" if len(axes) > LOST_SHOWN else ""
-    return ", ".join(str(one) for one in axes[:LOST_SHOWN]) + more
 
 
 current_submission: ContextVar[Submission | None] = ContextVar("aiomm_current_submission", default=None)
@@ -154,15 +140,8 @@ class Run:
 
     def room_for(self, images: int, image_bytes: int) -> None:
         """Check that so many images fit on the disk. Any thread."""
-        if self.folder is None:
-            return
-        free = shutil.disk_usage(self.folder).free
-        wanted = images * (image_bytes + METADATA_BYTES)
-        if wanted > free:
-            raise StorageError(
-                f"{images} image{'s take' if images > 1 else ' takes'} {size(wanted)}; {self.folder} has {size(free)} free: "
-                f"{'it was' if images == 1 else 'they were'} not acquired"
-            )
+        if self.folder is not None:
+            check_room(self.folder, images, image_bytes)
 
     def put(self, events: Any) -> None:
         """Take events from a hook or processor, for the submission that runs it. Any thread; never waits."""
@@ -243,14 +222,8 @@ class Run:
 
     def tell_lost(self) -> None:
         """Have the error that has ended it say which images were lost."""
-        error, lost = self.error, list(self.lost.values())
-        if error is None or not (lost or isinstance(error, ServerLostError)):
-            return
-        with contextlib.suppress(AttributeError):  # an exception may have slots
-            error.lost_images = lost  # type: ignore[attr-defined]
-        if hasattr(error, "add_note"):
-            told = f"{len(lost)} that were under way are lost: {named(lost)}" if lost else "none was under way"
-            error.add_note(f"{self.saved} images were saved; {told}")
+        if self.error is not None:
+            tell_lost(self.error, list(self.lost.values()), self.saved)
 
     def _saved(self, frames: list[Frame]) -> None:
         touched: dict[Submission, None] = {}

@@ -13,7 +13,7 @@ import typer
 
 from aiomm.acquire import Acquisition, AcquisitionEvent, multi_d_acquisition_events
 from aiomm.acquire.capabilities import Capabilities, check_events, needs, read_capabilities
-from aiomm.acquire.run import METADATA_BYTES
+from aiomm.acquire.losses import METADATA_BYTES
 from aiomm.bridge import Bridge
 from aiomm.cli.exits import Interrupted, LostError, NoMicroscopeError, UsageError
 from aiomm.cli.info import size

@@ -10,8 +10,8 @@ import pytest
 
 from aiomm import errors
 from aiomm.acquire.remote import pipes
-from tests.hazards.test_turns import dark, light, opened
 from tests.support.rigs import frames, snaps
+from tests.support.turns import aborted, dark, holding, light, opened, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,28 +28,6 @@ pytestmark = pytest.mark.parametrize("home", ["java"], indirect=True)
 async def rig(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
     async with dark(home, tmp_path) as made:
         yield made
-
-
-async def until(true: Any) -> None:
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0.002)
-
-
-async def holding(rig: Rig, later: float = 30.0) -> tuple[aiomm.Acquisition, aiomm.Submission]:
-    """An acquisition that holds the shutter open between its two images."""
-    a = await opened(rig)
-    held = a.acquire([{"axes": {"n": n}, "min_start_time": n * later} for n in range(2)], keep_shutter_open=True)
-    await until(lambda: a.status.images_saved == 1)
-    assert await light(rig) == (False, True)
-    return a, held
-
-
-async def aborted(acq: aiomm.Acquisition, submission: aiomm.Submission) -> None:
-    acq.abort()
-    with pytest.raises(errors.AcquisitionAborted):
-        await submission
-    await acq.aclose()
 
 
 async def saved(acq: aiomm.Acquisition, key: str, **axes: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import aiomm
 from aiomm import errors
 from tests.support.homes import only_local
 from tests.support.rigs import frames
+from tests.support.turns import aborted, dark, holding, light, opened, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,29 +23,10 @@ if TYPE_CHECKING:
     from tests.support.rigs import Rig
 
 
-@contextlib.asynccontextmanager
-async def dark(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
-    """A microscope with its shutter closed, and autoshutter on."""
-    async with home.demo(tmp_path) as made:
-        await made.core.set_exposure(5)
-        await made.core.set_shutter_open(False)
-        await made.core.set_auto_shutter(True)
-        yield made
-
-
 @pytest.fixture
 async def rig(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
     async with dark(home, tmp_path) as made:
         yield made
-
-
-async def opened(rig: Rig, **options: Any) -> aiomm.Acquisition:
-    return await aiomm.Acquisition.open(**rig.where, show_display=False, **options)
-
-
-async def light(rig: Rig) -> tuple[bool, bool]:
-    """Autoshutter, and whether the shutter is open."""
-    return await rig.core.get_auto_shutter(), await rig.core.get_shutter_open()
 
 
 async def places(acq: aiomm.Acquisition) -> dict[Any, tuple[Any, Any, Any]]:
@@ -352,23 +333,6 @@ async def test_an_abort_in_the_middle_of_its_turn_lets_others_go(rig: Rig) -> No
 # ---- ends in the middle of another's turn ---------------------------------------------------------------------------
 
 
-async def holding(rig: Rig) -> tuple[aiomm.Acquisition, aiomm.Submission]:
-    """An acquisition that holds the shutter open between its two images, the second of which is far off."""
-    a = await opened(rig)
-    held = a.acquire([{"axes": {"n": 0}, "z": 1.0}, {"axes": {"n": 1}, "min_start_time": 30.0}], keep_shutter_open=True)
-    while a.status.images_saved < 1 or "min_start_time" not in a.status.waiting_for:
-        await asyncio.sleep(0.002)
-    assert await light(rig) == (False, True)
-    return a, held
-
-
-async def aborted(acq: aiomm.Acquisition, submission: aiomm.Submission) -> None:
-    acq.abort()
-    with pytest.raises(errors.AcquisitionAborted):
-        await submission
-    await acq.aclose()
-
-
 async def test_an_end_just_after_another_was_given_the_turn_closes_the_shutter(rig: Rig) -> None:
     """The other one took the open shutter for what it had found, and everybody left it so."""
     for _ in range(3):
@@ -390,7 +354,8 @@ async def test_an_end_just_after_another_was_given_the_turn_closes_the_shutter(r
 @pytest.mark.parametrize("method", ["setShutterOpen", "setAutoShutter", "getPosition", "getXYPosition"])
 async def test_a_device_that_refuses_once_is_asked_again_although_the_one_before_is_aborted(rig: Rig, method: str) -> None:
     """The innocent one's submission was cancelled, which nobody had asked for."""
-    a, held = await holding(rig)
+    a, held = await holding(rig, z=1.0)
+    await until(lambda: "min_start_time" in a.status.waiting_for)
     b = await opened(rig)
     rig.mmc.on(method, times=1, delay=0.2, raises=RuntimeError("not now"))
     second = b.acquire([{"axes": {"n": n}, "x": 0.0, "y": float(n)} for n in range(3)])
@@ -407,7 +372,8 @@ async def test_a_device_that_refuses_once_is_asked_again_although_the_one_before
 @only_local("Micro-Manager's live view is not one of those that take turns")
 @pytest.mark.parametrize("other", [True, False])
 async def test_a_held_shutter_closes_although_a_live_view_ran_between(rig: Rig, other: bool) -> None:
-    a, held = await holding(rig)
+    a, held = await holding(rig, z=1.0)
+    await until(lambda: "min_start_time" in a.status.waiting_for)
     async with rig.core.live() as live:
         await anext(live)
         if not other:

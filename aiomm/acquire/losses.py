@@ -1,0 +1,57 @@
+"""What is said of a disk that has no room, and of images that are lost."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+
+from aiomm.errors import ServerLostError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from aiomm.dataset.storage import Axes
+
+METADATA_BYTES = 8192
+LOST_SHOWN = 20
+
+
+def size(count: int) -> str:
+    """Say so many bytes in words."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
+def named(axes: Sequence[Axes]) -> str:
+    """List the axes of images, the first ones of many."""
+    more = f" and {len(axes) - LOST_SHOWN} more" if len(axes) > LOST_SHOWN else ""
+    return ", ".join(str(one) for one in axes[:LOST_SHOWN]) + more
+
+
+def check_room(folder: Path, images: int, image_bytes: int) -> None:
+    """Check that so many images fit on the disk. Any thread.
+
+    Raises
+    ------
+    StorageError
+        They do not.
+    """
+    free = shutil.disk_usage(folder).free
+    wanted = images * (image_bytes + METADATA_BYTES)
+    if wanted > free:
+        raise StorageError(
+            f"{images} image{'s take' if images > 1 else ' takes'} {size(wanted)}; {folder} has {size(free)} free: "
+            f"{'it was' if images == 1 else 'they were'} not acquired"
+        )
+
+
+def tell_lost(error: BaseException, lost: list[Axes], saved: int) -> None:
+    """Have the error that has ended an acquisition say which images were lost, and how many were saved."""
+    if not (lost or isinstance(error, ServerLostError)):
+        return
+    with contextlib.suppress(AttributeError):  # an exception may have slots
+        error.lost_images = lost  # type: ignore[attr-defined]
+    if hasattr(error, "add_note"):
+        told = f"{len(lost)} that were under way are lost: {named(lost)}" if lost else "none was under way"
+        error.add_note(f"{saved} images were saved; {told}")
