@@ -225,7 +225,9 @@ class Capabilities:
         return f"there is no {what}; {suggest('', loaded, otherwise=f'set Core-{role} to one of')}"
 
 
-def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False, sparing: bool = False) -> Capabilities:
+def read_capabilities(
+    mmc: Any, needs: Needs, *, image: bool = False, sparing: bool = False, roles_then: Mapping[str, str] | None = None
+) -> Capabilities:
     """Ask MMCore what events that have these needs must know; runs on the hardware thread.
 
     Parameters
@@ -239,6 +241,8 @@ def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False, sparing: b
     sparing : bool
         Whether to ask only for those devices and config groups that the events touch: enough to say whether they can be carried out, not
         to say what there is instead.
+    roles_then : dict, optional
+        The core's devices as they will be when the events are carried out, by their names in MMCore's methods; else those of now.
 
     Raises
     ------
@@ -255,7 +259,8 @@ def read_capabilities(mmc: Any, needs: Needs, *, image: bool = False, sparing: b
     def length(can: str, longest: str, *where: str) -> int:
         return int(ask(longest, *where)) if ask(can, *where) else 0
 
-    camera, focus, xy_stage, slm = (ask(f"get{role}Device") for role in ("Camera", "Focus", "XYStage", "SLM"))
+    names = ("Camera", "Focus", "XYStage", "SLM")
+    camera, focus, xy_stage, slm = (roles_then[role] if roles_then is not None else ask(f"get{role}Device") for role in names)
     devices: dict[str, str] = {}
     loaded = [str(label) for label in ask("getLoadedDevices")] if not sparing or needs != Needs() else []
 

@@ -89,8 +89,15 @@ class Engine(Conductor):
             raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
 
     def _read(self, wanted: Needs) -> Routine:
-        return read_capabilities(self._mmc, wanted)
+        return read_capabilities(self._mmc, wanted, roles_then=self._roles_then())
         yield
+
+    def _roles_then(self) -> dict[str, str] | None:
+        """Give the core's devices as they will be in the next turn here, where another acquisition may have chosen others for its own."""
+        roles = self._shared.roles_found(self)
+        if roles is not None and self._left is not None:
+            roles.update({name: value for (label, name), value in self._left["settings"].items() if label == "Core" and name in roles})
+        return roles
 
     def _check_room(self, images: int) -> Routine:
         pixel_type(self._mmc)

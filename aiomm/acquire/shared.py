@@ -38,6 +38,12 @@ class Shared:
             self._found = remember(engine.core.mmc)
         self.open.add(engine)
 
+    def roles_found(self, engine: Engine) -> dict[str, str] | None:
+        """Give the core's devices as the first has found them, where another engine's are in force; it leaves them so."""
+        if self.in_force is None or self.in_force is engine or self._found is None:
+            return None
+        return dict(self._found.roles)
+
     def restore(self, core: LocalCore) -> list[Exception]:
         """Leave the hardware as it was found; each step is tried. Gives what could not be done: it is tried again before others go on."""
         found, failures = self._found, []

@@ -406,3 +406,23 @@ async def test_what_an_acquisition_in_a_hook_has_changed_is_not_found_by_the_out
         await outer.acquire({"axes": {"n": 0}})
     assert seen == [True]
     assert await light(rig) == (True, False)
+
+
+@only_local("acquisitions on a running Micro-Manager share its settings: each sees what another has set")
+async def test_limits_are_of_the_stage_that_moves_and_not_of_one_that_another_has_chosen(rig: Rig) -> None:
+    """The focus that another acquisition's event had chosen was looked at, and the limits of the stage that moved were not kept."""
+    rig.mmc.loadDevice("Z2", "DemoCamera", "DStage")
+    rig.mmc.initializeDevice("Z2")
+    rig.mmc.defineConfig("Focus", "two", "Core", "Focus", "Z2")
+    a, b = await opened(rig), await opened(rig, limits={"Z": (-1, 1)})
+    later = {"axes": {"n": 1}, "min_start_time": 1.0, "z": 3.0}
+    held = a.acquire([{"axes": {"n": 0}, "config_group": ["Focus", "two"]}, later])
+    await until(lambda: a.status.images_saved == 1)
+    with pytest.raises(errors.EventError, match="limit"):
+        await b.acquire({"axes": {"n": 0}, "z": 50.0})
+    assert len(await b.acquire({"axes": {"n": 1}, "z": 0.5})) == 1
+    assert (await rig.core.get_position("Z"), await rig.core.get_position("Z2")) == pytest.approx((0.5, 0), abs=0.1)
+    assert len(await held) == 2
+    assert await rig.core.get_position("Z2") == pytest.approx(3.0, abs=0.1)
+    await b.aclose()
+    await a.aclose()
