@@ -138,7 +138,7 @@ async def test_the_first_tile_is_where_the_stage_was(rig: Rig) -> None:
 
 async def test_a_stage_on_its_way_is_waited_for(rig: Rig) -> None:
     async with rig.acquisition(tile_overlap=0) as acq:
-        rig.mmc.setProperty("XY", "Velocity", 2000.0)
+        rig.mmc.setProperty("XY", "Velocity", 400.0)  # under way for nearly a second, however busy this computer is
         await rig.core.set_xy_position(300.0, 200.0)
         assert await rig.core.device_busy("XY")
         await acq.acquire(tiles([(0, 0), (0, 1)]))
