@@ -19,6 +19,7 @@ import queue
 import threading
 import time
 import weakref
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,7 +28,7 @@ import anyio
 from aiomm.errors import ClosedError, HookError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Generator
 
 GRACE = 0.5
 """Seconds that a cancelled coroutine has to end; after them it is left behind, still cancelled."""
@@ -85,7 +86,7 @@ def as_raisable(error: BaseException, label: str) -> BaseException:
 
 
 class LoopCaller:
-    """Runs coroutine functions on the event loop, each call in a task of its own.
+    """Runs coroutine functions on the event loop, in tasks of their own: each call in one, or several calls one after the other.
 
     The task of its own is what makes the wait bounded: a coroutine that swallows its cancellation is left behind.
     """
@@ -95,12 +96,13 @@ class LoopCaller:
     def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], label: str) -> None:
         self._fn = fn
         self._label = label
-        self._tasks: dict[asyncio.Task[Any], float] = {}
+        self._tasks: dict[asyncio.Task[Any], float | None] = {}  # when the call in it began
+        self._left: set[asyncio.Task[Any]] = set()  # those whose caller was cancelled
         self._closed = False
 
     @property
     def running_since(self) -> float | None:
-        return min(self._tasks.values(), default=None)
+        return min(filter(None, self._tasks.values()), default=None)
 
     async def start(self) -> None:
         """Nothing to prepare."""
@@ -108,10 +110,31 @@ class LoopCaller:
     async def call(self, args: tuple[Any, ...]) -> Any:
         if self._closed:
             raise ClosedError(f"{self._label} was called after it was closed")
+        if (task := asyncio.current_task()) in self._tasks:
+            return await self._call_here(task, args)
         return await self.run(self._fn(*args))
+
+    async def together(self, calls: Coroutine[Any, Any, None]) -> None:
+        """Await what makes several calls, all in one task: a task for each costs as much as all else about a call that returns at once."""
+        await self._run(calls, None)
+
+    async def _call_here(self, task: asyncio.Task[Any], args: tuple[Any, ...]) -> Any:
+        self._tasks[task] = time.monotonic()
+        try:
+            called = self._fn(*args)
+            result = await (_InContext(called) if isinstance(called, Coroutine) else called)
+        finally:
+            if task not in self._left:
+                self._tasks[task] = None
+        if task in self._left:  # it has swallowed its cancellation, and nobody waits for what it returns
+            raise asyncio.CancelledError
+        return result
 
     async def run(self, awaitable: Awaitable[Any]) -> Any:
         """Await `awaitable` in a task, which a cancellation of the caller cancels and leaves behind after `GRACE`."""
+        return await self._run(awaitable, time.monotonic())
+
+    async def _run(self, awaitable: Awaitable[Any], began: float | None) -> Any:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -121,11 +144,12 @@ class LoopCaller:
                 done.set_result(None)
 
         task: asyncio.Task[Any] = loop.create_task(_as_coroutine(awaitable, self._label, done), name=self._label)
-        self._tasks[task] = time.monotonic()
+        self._tasks[task] = began
         task.add_done_callback(ended)
         try:
             await done
         except asyncio.CancelledError:
+            self._left.add(task)
             task.cancel()
             await wait_out(task, GRACE)
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -142,6 +166,7 @@ class LoopCaller:
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
+        self._left.discard(task)
         if not task.cancelled():
             task.exception()  # an abandoned task's error has nobody left to hear it; others read it themselves
 
@@ -166,6 +191,29 @@ async def _as_coroutine(awaitable: Awaitable[Any], label: str, done: asyncio.Fut
     finally:
         if not done.done():  # a turn of the loop before the task's own callback, which is for a task that never began
             done.set_result(None)
+
+
+class _InContext:
+    """Awaits a coroutine in the current task, and in a copy of its context."""
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coroutine, run = self._coroutine, contextvars.copy_context().run
+        step: Callable[..., Any] = coroutine.send
+        given: Any = None
+        try:
+            while True:
+                waits_for = run(step, given)
+                try:
+                    given, step = (yield waits_for), coroutine.send
+                except BaseException as error:
+                    given, step = error, coroutine.throw
+        except StopIteration as end:
+            return end.value
 
 
 class _Job:

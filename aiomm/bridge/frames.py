@@ -20,7 +20,20 @@ from aiomm.errors import JavaValueError, ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["MAX_DEPTH", "SENT_TYPES", "beside_binary", "decode", "encode", "read_json", "read_object", "read_primitive", "shown", "view"]
+__all__ = [
+    "MAX_DEPTH",
+    "SENT_TYPES",
+    "beside_binary",
+    "decode",
+    "encode",
+    "insert",
+    "read_apart",
+    "read_json",
+    "read_object",
+    "read_primitive",
+    "shown",
+    "view",
+]
 
 MAX_DEPTH: Final = 200
 """How deep a message may be nested: the server's parser recurses, and dies for all its clients where the stack ends."""
@@ -255,7 +268,11 @@ def decode(frames: Sequence[Any], where: str = "") -> dict[str, Any]:
     """
     if not frames:
         raise ProtocolError("a message without frames")
-    message = read_object(frames[0])
+    return insert(read_object(frames[0]), frames, where)
+
+
+def insert(message: dict[str, Any], frames: Sequence[Any], where: str = "") -> dict[str, Any]:
+    """Put the numpy arrays of a message in their places; as `decode`, after its first frame was read."""
     if len(frames) > 1 and not (where and len(frames) == 3 and _insert_at(message.get(where), frames)):
         blocks = _blocks(frames)
         used: dict[int, Any] = {}
@@ -277,6 +294,30 @@ def read_object(frame: Any) -> dict[str, Any]:
     if message.get("value") == 0 and b'"value":-0' in data and type(message["value"]) is int:
         message["value"] = -0.0  # only a double has that zero, and the server writes it without its point
     return message
+
+
+def read_apart(frame: Any, name: str) -> tuple[dict[str, Any], str | None]:
+    """Read as `read_object`, and give the text of one member too: what is to be written down as it came need not be written anew.
+
+    Returns
+    -------
+    dict
+        The message.
+    str or None
+        Valid JSON of the value of its member `name`, without its own NaN and infinity; None where that is not the first member.
+    """
+    text = _plain(frame).decode("latin-1")
+    begin = f'{{"{name}":'
+    if text.startswith(begin):
+        try:
+            value, end = _DECODER.raw_decode(text, len(begin))
+            rest = read_json("{" + text[end + 1 :]) if text[end : end + 1] == "," else None
+        except (ValueError, RecursionError):
+            rest = None
+        if type(rest) is dict and rest and name not in rest:
+            rest[name] = value
+            return rest, text[len(begin) : end]
+    return read_object(frame), None
 
 
 def _plain(frame: Any) -> bytes:

@@ -158,7 +158,7 @@ class MemoryWriter:
             `finish` was called.
         """
         self._intake.check(frame)
-        metadata = encode_metadata(frame.metadata, frame.axes)
+        metadata = encode_metadata(frame.metadata, frame.axes) if frame.text is None else frame.text
         with self._intake.lock:  # held through the report, so that images are reported in order
             self._intake.accept(frame)
             self._store.add(frame, metadata)

@@ -239,7 +239,7 @@ class PackingWriter(Generic[S]):
         if self._slab is None or not len(self._slab):
             self._until = time.monotonic() + self._gather
         try:
-            metadata = encode_metadata(frame.metadata, frame.axes)
+            metadata = encode_metadata(frame.metadata, frame.axes) if frame.text is None else frame.text
         except (TypeError, ValueError) as error:
             self._give_up(f"metadata of image {frame.axes}: {error}", error)
         else:

@@ -73,7 +73,8 @@ class Intake:
         """Refuse a frame that cannot be stored; give it axes with plain values."""
         check_pixels(frame.pixels, frame.bit_depth)
         frame.axes = check_axes(frame.axes)
-        check_metadata(frame.metadata, frame.axes)
+        if frame.text is None:
+            check_metadata(frame.metadata, frame.axes)
 
     def accept(self, frame: Frame) -> bool:
         """Number a checked frame, or say that there is no room. The caller holds the lock."""

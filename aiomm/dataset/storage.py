@@ -37,6 +37,8 @@ class Frame:
         The caller's; storage never looks at it.
     row : int
         Set by the writer when the frame is accepted: its row in the dataset's index.
+    text : bytes or None
+        ``metadata`` with these axes as JSON in ASCII on one line, where it is at hand: it is written as it is.
     """
 
     axes: Axes
@@ -45,6 +47,7 @@ class Frame:
     bit_depth: int | None = None
     token: Any = None
     row: int = -1
+    text: bytes | None = None
 
 
 OnSaved = Callable[[list[Frame]], None]

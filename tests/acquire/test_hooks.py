@@ -605,3 +605,88 @@ def test_processor_images_are_made_contiguous_and_native():
 def test_processor_results_that_are_wrong(result, text):
     with pytest.raises(HookError, match=text):
         check_processor_result(result)
+
+
+# ---- several calls in one task --------------------------------------------------------------------------------------
+
+
+async def test_calls_together_share_a_task_and_no_context():
+    variable = contextvars.ContextVar("variable", default="unset")
+    tasks, found, given = [], [], []
+
+    async def fn(event):
+        found.append(variable.get())
+        variable.set(f"by call {event}")
+        if event % 2:
+            await asyncio.sleep(0.001)
+        tasks.append(asyncio.current_task())
+        assert variable.get() == f"by call {event}"
+        return event
+
+    function = make(fn)
+
+    async def calls():
+        given.extend([await function(number) for number in range(4)])
+
+    variable.set("outside")
+    await function.together(calls())
+    assert given == [0, 1, 2, 3] and found == ["outside"] * 4 and len(set(tasks)) == 1
+    assert tasks[0] is not asyncio.current_task()
+    assert function.running_for is None
+
+
+async def test_timeouts_and_errors_in_calls_together_are_those_of_the_function():
+    async def fn(event):
+        if event == "late":
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(30)
+        with anyio.move_on_after(0.01) as scope:
+            await anyio.sleep(30)
+        assert scope.cancelled_caught
+        raise LookupError(event)
+
+    function = make(fn)
+    found = []
+
+    async def calls():
+        for event in ("late", "other"):
+            try:
+                await function(event)
+            except (TimeoutError, LookupError) as error:
+                found.append(error)
+        await function("last")
+
+    with pytest.raises(LookupError, match="last"):
+        await function.together(calls())
+    assert [type(error) for error in found] == [TimeoutError, LookupError]
+    assert found[1].__traceback__ is not None and "fn" in [frame.name for frame in traceback.extract_tb(found[1].__traceback__)]
+
+
+async def test_together_a_coroutine_that_swallows_its_cancellation_ends_what_calls_it():
+    began, release, after = asyncio.Event(), asyncio.Event(), []
+
+    async def fn(event):
+        began.set()
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                asyncio.current_task().uncancel()
+        return event
+
+    function = make(fn)
+
+    async def calls():
+        after.append(await function(1))
+        after.append(await function(2))
+
+    with mock.patch.object(callers, "GRACE", 0.05):
+        task = asyncio.create_task(function.together(calls()))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert function.running_for > 0  # it is left behind, and known to run
+    release.set()
+    assert await function.aclose(1)
+    assert after == []

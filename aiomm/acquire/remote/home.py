@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.mailbox import in_thread, outlast
+from aiomm.acquire.processing import plain, same_axes
 from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.counting import AskedFrame, axes_in
 from aiomm.acquire.remote.devices import JavaDevices
@@ -283,7 +284,7 @@ class JavaHome:
                     run.left.append(item[1].get("Axes", {}))
                     continue
                 try:
-                    await self._hand_on(run, engine, *item)
+                    await self._hand_on(run, engine, *item, pipe.text)
                 except AiommError as error:
                     run.fail(error)
         finally:
@@ -292,7 +293,9 @@ class JavaHome:
         if self._writer is None:  # nothing goes back to Java: it ends its own data while the hardware is put back
             await self._no_more_images()
 
-    async def _hand_on(self, run: Run, engine: JavaEngine | AttachedEngine, pixels: Any, metadata: dict[str, Any]) -> None:
+    async def _hand_on(
+        self, run: Run, engine: JavaEngine | AttachedEngine, pixels: Any, metadata: dict[str, Any], text: bytes | None
+    ) -> None:
         axes = metadata.get("Axes", {})
         frame = engine.take_expected(axes)
         if frame is None:
@@ -302,6 +305,8 @@ class JavaHome:
             frame.check(metadata)
             _, event, _ = frame.token
             restore_text(metadata, frame.axes, event.tags)
+            if frame.exposure is None and same_axes(frame.axes, axes) and plain(metadata):  # then nothing was changed
+                frame.text = text
         self._in_hand = frame
         while True:
             engine.room.clear()

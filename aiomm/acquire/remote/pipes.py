@@ -11,6 +11,7 @@ import numpy as np
 from aiomm.acquire.remote.events import write_events
 from aiomm.acquire.remote.inbox import END, Inbox
 from aiomm.bridge import wire
+from aiomm.bridge.frames import insert, read_apart
 from aiomm.dataset.encode import check_pixels, encode_json
 from aiomm.errors import ClosedError, ProtocolError, UnsupportedError
 
@@ -32,6 +33,7 @@ _END: Final = wire.encode({"special": "acquisition-end"})
 _FINISHED: Final = wire.encode({"special": "finished"})
 _MARK: Final = '"aiomm:qoj":"@1_0",'
 _NUMBER: Final = struct.pack("=i", 1)
+_TEXT: Final = "text of the metadata"  # beside them, as a member of the message
 _BYTES: Final = {"GRAY8": 1, "GRAY16": 2, "RGB32": 4}
 
 
@@ -202,11 +204,14 @@ class ImagePipe:
     ----------
     on_arrival
         Called with the metadata of each image as it comes, before anybody takes it.
+    text : bytes or None
+        The metadata of the image that `recv` gave last, as the JSON that they came as; None where that cannot be written down as it is.
     """
 
     def __init__(self, pull: PullSocket, push: PushSocket) -> None:
         self._pull, self._push = pull, push
         self.on_arrival: Callable[[Mapping[str, Any]], None] = lambda metadata: None
+        self.text: bytes | None = None
         self._finished = False
         self._alone = False
         self.inbox: Inbox[dict[str, Any]] = Inbox(
@@ -233,6 +238,7 @@ class ImagePipe:
             Pixels of another type.
         """
         message = await self.inbox.take()
+        self.text = None if message is None else message.get(_TEXT)
         return None if message is None else read_image(message)
 
     async def send(self, pixels: np.ndarray, metadata: Mapping[str, Any]) -> None:
@@ -269,10 +275,12 @@ class ImagePipe:
     async def _read(self, frames: Any) -> dict[str, Any] | None:
         if self._alone and len(frames) > 1:
             return None
-        message = wire.decode(frames, "pixels")
+        message, text = read_apart(frames[0], "metadata")
+        insert(message, frames, "pixels")
         if message.get("special") != "finished":
             if isinstance(metadata := message.get("metadata"), dict):
                 self.on_arrival(metadata)
+                message[_TEXT] = text.encode("ascii") if text is not None and text.isascii() and "\n" not in text else None
             return message
         if self._alone:
             await self.finish()
