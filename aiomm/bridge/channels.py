@@ -6,18 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aiomm.bridge.core_events import FORWARD
+from aiomm.bridge.places import Place
 from aiomm.bridge.proxy import line_of
 from aiomm.errors import BridgeError, ServerLostError, ServerNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiomm.bridge.client import Bridge
     from aiomm.bridge.proxy import JavaObject
     from aiomm.bridge.session import Session
     from aiomm.bridge.streams import PullSocket, PushSocket
     from aiomm.errors import AiommError
 
-__all__ = ["Channels", "channels_of"]
+__all__ = ["Channels", "channels_of", "channels_on"]
 
 _AHEAD = 20  # numbers tried for a port that is not known yet
 _AGAIN = 0.005  # s between two attempts to use a port that somebody is about to leave
@@ -57,6 +59,11 @@ class Channels:
             session.give_up("its process is stopped, or hangs, as it does not greet; what it was told may still be done")
         if isinstance(session.error, ServerLostError):
             raise ServerLostError(*session.error.args)
+
+    def place(self, classpath: str) -> Place:
+        """Have a port opened for an object of this class, which is made there later."""
+        self._session.check()
+        return Place(self._session, classpath)
 
     async def free(self) -> None:
         """Wait a little until ports that were left do not listen any more: what Java makes next may take them."""
@@ -171,3 +178,8 @@ class Channels:
 def channels_of(obj: JavaObject) -> Channels:
     """Give the streams of the bridge that an object came over."""
     return Channels(line_of(obj).session)
+
+
+def channels_on(bridge: Bridge) -> Channels:
+    """Give the streams of an open bridge."""
+    return Channels(bridge._open())  # noqa: SLF001

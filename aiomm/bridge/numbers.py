@@ -41,6 +41,7 @@ class Numbers:
         self._host = host
         self._closing = _CLOSING.setdefault((host, first), set())
         self._lock = _TURNS.setdefault(asyncio.get_running_loop(), {}).setdefault((host, first), asyncio.Lock())
+        self._leaving = 0  # how many of this bridge have the turn together, as none of them asks for a number
 
     def closing(self, number: int) -> None:
         """The server is about to leave a port, or it is held for a moment: bridges of this process make nothing that may get it."""
@@ -64,28 +65,33 @@ class Numbers:
     @contextlib.asynccontextmanager
     async def giving(self) -> AsyncIterator[None]:
         """While the server is asked for what takes a number."""
-        async with self._turn():
-            await self.left()
-            yield
-
-    @contextlib.asynccontextmanager
-    async def leaving(self) -> AsyncIterator[None]:
-        """While the server is told what makes it leave a port."""
-        async with self._turn():
-            yield
-
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One after the other; nobody is held up long by a server that is busy with what another one asks."""
-        held = False
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSES):
-                held = await self._lock.acquire()
+        held = await self._take_turn()
         try:
+            await self.left()
             yield
         finally:
             if held:
                 self._lock.release()
+
+    @contextlib.asynccontextmanager
+    async def leaving(self) -> AsyncIterator[None]:
+        """While the server is told what makes it leave a port; those that a bridge has closed it may leave all at once."""
+        held = self._leaving > 0 or await self._take_turn()
+        self._leaving += held
+        try:
+            yield
+        finally:
+            self._leaving -= held
+            if held and not self._leaving:
+                self._lock.release()
+
+    async def _take_turn(self) -> bool:
+        """Wait for the turn, and say whether it came: nobody is held up long by a server that is busy with what another one asks."""
+        held = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSES):
+                held = await self._lock.acquire()
+        return held
 
 
 async def _listens(host: str, number: int, deadline: float) -> bool:

@@ -307,14 +307,13 @@ class Session:
         line.live.add(shadow.hash_code)
         return cls(line, shadow)
 
-    async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool) -> JavaObject:
-        """Make an object."""
+    async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool = False, line: Line | None = None) -> JavaObject:
+        """Make an object: at the main port, at a new one, or at one that is open."""
         check_usable(args)
-        with part_of_a_call():
-            signatures = await self._constructors_of(classpath)
+        signatures = await self.constructors_of(classpath)
         what = f"new {classpath}"
         signature, values = overloads.choose(signatures, args, what=what)
-        async with self._place(what, new_port=new_port, control=False) as line:
+        async with contextlib.nullcontext(line) if line is not None else self._place(what, new_port=new_port, control=False) as line:
             if overloads.sure(signatures, signature, values) and wire.beside_binary(list(values)) is None:
                 try:
                     made = await line.call(wire.constructor(classpath, signature, values), self.call_timeout, what)
@@ -385,7 +384,7 @@ class Session:
         if not new_port:
             yield self.main
             return
-        line, key = await self._own_line(what, control=control)
+        line, key = await self.own_line(what, control=control)
         try:
             yield line
         except BaseException:
@@ -393,7 +392,7 @@ class Session:
             raise
         await line.release(key)
 
-    async def _own_line(self, what: str, *, control: bool) -> tuple[Line, str]:
+    async def own_line(self, what: str, *, control: bool = False) -> tuple[Line, str]:
         """Have the server open a port that can be reached; also what lives there for now. Those opened in vain are closed."""
         vain: list[Shadow] = []
         why: BaseException | None = None
@@ -419,11 +418,13 @@ class Session:
             raise BridgeError(f"{what}: the server sends such an object by its value ({str(value)[:100]!r}), it cannot be kept in Java")
         return self.adopt(value, line)
 
-    async def _constructors_of(self, classpath: str) -> tuple[Signature, ...]:
+    async def constructors_of(self, classpath: str) -> tuple[Signature, ...]:
+        """Give what the constructors of a class take; each class is asked for once."""
         known = self._constructors.get(classpath)
         if known is None:
             try:
-                reply = await self.main.ask(wire.get_constructors(classpath), f"the constructors of {classpath}")
+                with part_of_a_call():
+                    reply = await self.main.ask(wire.get_constructors(classpath), f"the constructors of {classpath}")
             except JavaException as error:
                 raise _no_class(classpath, error) from None
             api = reply.get("api") if isinstance(reply, dict) else None

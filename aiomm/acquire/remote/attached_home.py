@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.remote.attached import AttachedEngine
 from aiomm.acquire.remote.attached_hooks import AttachedHooks, needed_hooks
+from aiomm.acquire.remote.engine import TAKEN
 from aiomm.acquire.remote.home import JavaHome
 from aiomm.acquire.remote.session import JavaSession, Wanted
 from aiomm.acquire.remote.storage import JavaWriter
@@ -46,8 +47,12 @@ class AttachedHome(JavaHome):
         self._magellan = magellan
         self._given = given
         self._attached: AttachedEngine
+        self.read_always = frozenset({*TAKEN, "pre_hardware", "pre_snap"})
         self._run: Run
         self._service: AttachedHooks
+
+    def _open_ahead(self) -> None:
+        """Nothing: what Micro-Magellan makes is made there, however long it takes."""
 
     def engine(self, run: Run, **options: Any) -> AttachedEngine:
         self._run = run

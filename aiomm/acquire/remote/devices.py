@@ -7,7 +7,7 @@ no exposure sequence, and an aborted camera sequence goes on. Every function tha
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymmcore
 
@@ -21,7 +21,7 @@ from aiomm.core.together import ask_all
 from aiomm.errors import AiommError, BridgeError, CoreError, HardwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     import numpy as np
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from aiomm.acquire.sequencing import Group
     from aiomm.core import BridgedCore
     from aiomm.core.safety import Found
+
+T = TypeVar("T")
 
 READING = ("get", "is", "wait", "has")
 """How the methods begin that change nothing."""
@@ -57,6 +59,7 @@ class JavaDevices:
         self.calm: Callable[[], Steps] | None = None  # waits until the hardware may be changed from here
         self.shared = shared_on(bridge_of(core))
         self._settled = False
+        self._idle_seen = False  # the core's camera was seen not to run, and nothing was changed since
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop what Micro-Manager's engine has started
 
     # ---- calls --------------------------------------------------------------------------------------------------
@@ -66,8 +69,10 @@ class JavaDevices:
 
         What changes something waits until Java's engine has read what its images were taken with.
         """
-        if self.calm is not None and not method.startswith(READING):
-            yield from self.calm()
+        if not method.startswith(READING):
+            self._idle_seen = False
+            if self.calm is not None:
+                yield from self.calm()
         self.doing = f"{method}{args}"
         try:
             for attempt in range(1, ATTEMPTS + 1):
@@ -84,24 +89,37 @@ class JavaDevices:
 
     def refuse_running(self, camera: str | None) -> Steps:
         """Refuse a camera, or the core's, that runs already: Micro-Manager's engine would wait for its end, for ever."""
+        seen, self._idle_seen = self._idle_seen, False
+        if seen and camera is None:
+            return
         if (yield from self.attempt("isSequenceRunning", *([] if camera is None else [camera]))):
             raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
 
-    def settle_in(self) -> Steps:
-        """Note the hardware as it is found, before anything is changed; once. What others have changed for a while is not found so."""
+    def settles_beside(self, event: AcquisitionEvent, *, keep: bool) -> bool:
+        """Whether the hardware is yet to be noted, and nothing is changed from here before this event's images: both can be begun."""
+        touches = event.config is not None or event.properties or event.camera is not None or event.slm_pattern is not None
+        return not (self._settled or touches or keep or self.shared.chosen is not None or self.shared.holding)
+
+    def settle_in(self, meanwhile: Coroutine[Any, Any, T] | None = None) -> Steps:
+        """Note the hardware as it is found, before anything is changed; once. What others have changed for a while is not found so.
+
+        Gives what is done ``meanwhile``.
+        """
         if self._settled:
-            return
+            return (yield meanwhile) if meanwhile is not None else None
         self._asking.forget()
         self.doing = "isSequenceRunning(), and how the hardware is found"
+        questions = self._asking.read(_found_so, RUNNING, *ROLES, *SHUTTERS)
         try:
-            shared, (running, found) = self.shared, (yield self._asking.read(_found_so, RUNNING, *ROLES, *SHUTTERS))
+            (running, found), *done = yield ask_all(questions, *([] if meanwhile is None else [meanwhile]))
         finally:
             self.doing = ""
         if running is not False:
             yield from self.refuse_running(None)
-        if shared.found is None:
-            shared.found = found
-        self._settled = True
+        if self.shared.found is None:
+            self.shared.found = found
+        self._settled, self._idle_seen = True, running is False and meanwhile is not None  # else a hook may come first
+        return done[0] if done else None
 
     def forget(self) -> None:
         """Nothing is remembered: every key of an event is applied each time."""

@@ -180,8 +180,7 @@ class JavaEngine(Answering):
         finally:
             try:
                 if self.session.lost is None:
-                    yield from self._end(aborted)
-                    failures = yield from self._turns.leave(lambda: self.session.lost is not None)
+                    failures = yield from self._end(aborted)
                     if log_was_debug is not None:
                         yield self._core.call_core("enableDebugLog", (log_was_debug,))
             except BridgeError:
@@ -200,11 +199,22 @@ class JavaEngine(Answering):
             raise HardwareError(f"the hardware could not be left as it was found: {failure}") from failure
 
     def _end(self, aborted: bool) -> Steps:
-        """Have Java's engine end, and wait until it has and all that it took has come."""
+        """Have Java's engine end, wait until it has and all that it took has come, and leave the hardware.
+
+        Where Java has nothing under way any more, it ends while the hardware is left. Gives what could not be done to that.
+        """
         self.ending = True
         yield self.session.abort() if aborted else self.session.send_end()
+        idle = not aborted and not self._turns.owing
+        failures: list[Exception] = []
+        if idle:
+            failures = yield from self._leave_hardware()
         with self._turns.waiting():
             yield from self._answering(lambda: self.events_over and self.images_over, "Micro-Manager's engine to end")
+        return failures if idle else (yield from self._leave_hardware())
+
+    def _leave_hardware(self) -> Steps:
+        return (yield from self._turns.leave(lambda: self.session.lost is not None))
 
     def _answering(self, ready: Callable[[], bool], doing: str) -> Steps:
         """Wait, and let go meanwhile what Java asks of hooks; a lost server ends it."""
@@ -278,8 +288,8 @@ class JavaEngine(Answering):
         yield in_thread(lambda: self._outlet.room_for(images, size))  # asking a disk may take long
 
     def _take_turn(self, window: Window) -> Steps:
-        yield from self._in_turn(self._hardware.settle_in())
         if "pre_hardware" in self._hooks:
+            yield from self._in_turn(self._hardware.settle_in())
             yield from self.calm()
 
     def _release_shutter(self) -> Steps:
@@ -353,6 +363,8 @@ class JavaEngine(Answering):
         devices = self._hardware
         keep = submission.keep_shutter_open if first.keep_shutter_open is None else first.keep_shutter_open
         devices.leave_shutter(first, caps)
+        if not devices.settles_beside(first, keep=keep):
+            yield from devices.settle_in()
         if not keep:
             yield from devices.release_shutter()
         in_force = yield from devices.choose_roles(first, caps, keep=keep)
@@ -365,13 +377,8 @@ class JavaEngine(Answering):
             left_out.add("config_group")
         if exposed:
             left_out.add("exposure")
-        encoded: list[dict[str, Any]] = []
-        for event in group.events:
-            whole = encode_event(event, prepared=True)
-            encoded.append({key: value for key, value in whole.items() if key not in left_out})
-            if len(encoded) % AT_A_TIME == 0:
-                yield None
-                self._go_on()
+        encoded: list[dict[str, Any]] = yield from devices.settle_in(self._encoded(group, left_out))
+        self._go_on()
         if (first.x is None) != (first.y is None):  # Java moves to both or not at all
             encoded[0]["x"], encoded[0]["y"] = yield from self._hardware.complete_xy(first)
         if len(encoded) > 1:
@@ -410,6 +417,18 @@ class JavaEngine(Answering):
             raise Stopped
         return again
 
+    async def _encoded(self, group: Group, left_out: set[str]) -> list[dict[str, Any]]:
+        """Write a group's events as Java reads them; those of a long one not to the end where the acquisition stops."""
+        encoded: list[dict[str, Any]] = []
+        for event in group.events:
+            whole = encode_event(event, prepared=True)
+            encoded.append({key: value for key, value in whole.items() if key not in left_out})
+            if len(encoded) % AT_A_TIME == 0:
+                await asyncio.sleep(0)
+                if self._is_stopping():
+                    break
+        return encoded
+
     def _gather(self, seconds: float) -> None:
         """Have images taken and written several together, or no more."""
         self._run.writer.gather(seconds)
@@ -422,7 +441,7 @@ class JavaEngine(Answering):
 
     def _move(self, group: Group, caps: Capabilities, window: Window, done: Done, *, hooks: bool) -> Steps:
         """Carry out an event without an image, which Java's engine cannot."""
-        yield from self._in_turn(self._hardware.apply(group.events[0], caps))
+        yield from self._in_turn(self._apply(group.events[0], caps))
         self._note("post_hardware", group)
         if hooks and "post_hardware" in self._hooks:
             changed = yield from self._ask("post_hardware", group, window)
@@ -432,6 +451,10 @@ class JavaEngine(Answering):
                 parts = yield from self._replan(group.events, changed, window, done)
                 for part, caps in parts:
                     yield from self._expose(part, caps, window, done, hooks=False)
+
+    def _apply(self, event: AcquisitionEvent, caps: Capabilities) -> Steps:
+        yield from self._hardware.settle_in()
+        yield from self._hardware.apply(event, caps)
 
     def _until_taken(
         self,

@@ -21,11 +21,12 @@ from aiomm.acquire.remote.counting import AskedFrame, axes_in
 from aiomm.acquire.remote.devices import JavaDevices
 from aiomm.acquire.remote.drive import drive
 from aiomm.acquire.remote.ending import end_failed_storage, ended_by_java, quietly, writing_failure
-from aiomm.acquire.remote.engine import JavaEngine
+from aiomm.acquire.remote.engine import TAKEN, JavaEngine
 from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.folders import choosing_folder
 from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
+from aiomm.acquire.remote.opening import Ahead
 from aiomm.acquire.remote.session import JavaSession, Wanted
 from aiomm.acquire.remote.storage import JavaWriter
 from aiomm.acquire.remote.turns import refuse_held
@@ -89,6 +90,8 @@ class JavaHome:
     session: JavaSession
     refusal = ""
     grouping: Grouping = staticmethod(java_groups)
+    read_always = frozenset(TAKEN)
+    """The notices whose axes are read also where nobody wants notifications."""
 
     def __init__(self, bridge: Bridge | None, port: int, timeout: float, *, hooks: frozenset[str], show_viewer: bool, debug: bool) -> None:
         self._own = bridge is None
@@ -115,10 +118,16 @@ class JavaHome:
             await self.owner.__aenter__()
             self._opened.push_async_callback(self.owner.aclose)
         refuse_held(current_turn.get(), self.owner)
+        self._open_ahead()
         self._core = await self.owner.get_core(new_socket=True)
         if not self._own:  # one of its own releases all that it has at its end, each port for itself and all at once
             self._opened.push_async_callback(self._core.aclose)
         self._asking = Asking(self._core)
+
+    def _open_ahead(self) -> None:
+        """Have opened meanwhile what will be needed."""
+        self._ahead = Ahead(self.owner)
+        self._opened.push_async_callback(self._ahead.aclose)
 
     async def core(self) -> Core:
         return self._core
@@ -151,7 +160,9 @@ class JavaHome:
         if self._show_viewer and not java_saves:
             logger.info("show_display: Micro-Manager shows what it saves, and these images are saved here; they are not shown")
         try:
-            engine.session = session = self.session = await JavaSession.open(self.owner, wanted, core=self._core, last=self._own)
+            engine.session = session = self.session = await JavaSession.open(
+                self.owner, wanted, core=self._core, ahead=self._ahead, last=self._own
+            )
         except JavaException as error:
             if java_saves and NO_FOLDER.search(error.java_message):
                 raise StorageError(
@@ -224,9 +235,9 @@ class JavaHome:
         try:
             async for notice in self.session.notices:
                 if notice.milestone == "image_saved":
-                    engine.moved_on(functools.partial(axes_in, notice.payload or b""), here=False)
-                    if self._writer is not None and notice.payload:
-                        self._writer.saved(notice.payload)
+                    engine.moved_on(functools.partial(axes_in, notice.told or b""), here=False)
+                    if self._writer is not None and notice.told:
+                        self._writer.saved(notice.told)
                     elif self._writer is not None:  # of what it could not write there is no record
                         run.fail(await self._not_written())
                     continue
@@ -234,7 +245,8 @@ class JavaHome:
                     engine.failure = ended_by_java(await self.session.check())
                     run.fail(engine.failure)
                 told = notice.milestone in TOLD
-                payload = engine.whole_axes(notice.payload) if told and notice.doubtful else notice.payload
+                payload = notice.payload if engine.listening or notice.milestone in self.read_always else None
+                payload = engine.whole_axes(payload) if told and payload is not None and notice.doubtful else payload
                 self._heard(notice.milestone, payload)
                 if told:
                     run.note(notice.milestone, payload)

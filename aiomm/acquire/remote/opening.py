@@ -17,7 +17,7 @@ from aiomm.acquire.remote.folders import choosing_folder
 from aiomm.acquire.remote.gate import Gate
 from aiomm.acquire.remote.pipes import HookPipe, ImagePipe, Notices
 from aiomm.bridge import wire
-from aiomm.bridge.channels import channels_of
+from aiomm.bridge.channels import channels_of, channels_on
 from aiomm.core.together import ask_all
 from aiomm.errors import BridgeError, BridgeTimeoutError, JavaException, ServerLostError, StorageError, UnsupportedError
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from aiomm.bridge import Bridge, JavaObject
     from aiomm.bridge.channels import Channels
+    from aiomm.bridge.places import Place
     from aiomm.bridge.streams import PullSocket, PushSocket
 
-__all__ = ["END", "Made", "Opening", "Wanted", "handled"]
+__all__ = ["END", "Ahead", "Made", "Opening", "Wanted", "handled"]
 
 log = logging.getLogger("aiomm")
 
@@ -150,6 +151,29 @@ class Made:
         return [*self.hooks.values(), *([] if self.images is None else [self.images])]
 
 
+class Ahead:
+    """Ports for an acquisition and its notices: Java opens them while other things are made.
+
+    Parameters
+    ----------
+    bridge
+        To the running Micro-Manager; open.
+    existing
+        Micro-Manager has made the acquisition: it needs no port.
+    """
+
+    def __init__(self, bridge: Bridge, *, existing: bool = False) -> None:
+        channels = channels_on(bridge)
+        self.factory: Place | None = None if existing else channels.place(FACTORY)
+        self.notices = channels.place(NOTIFICATIONS)
+
+    async def aclose(self) -> None:
+        """Give back what was not used. Again and again does no harm."""
+        if self.factory is not None:
+            await self.factory.aclose()
+        await self.notices.aclose()
+
+
 class Opening:
     """Makes one acquisition.
 
@@ -161,16 +185,20 @@ class Opening:
         What to make.
     made
         Gets what was made, as it is made.
+    ahead
+        Ports for it; whoever has opened them closes them.
     lost
         Called when Java's stream of notices ends.
     """
 
-    def __init__(self, bridge: Bridge, wanted: Wanted, made: Made, *, lost: Callable[[], None]) -> None:
+    def __init__(self, bridge: Bridge, wanted: Wanted, made: Made, ahead: Ahead, *, lost: Callable[[], None]) -> None:
         self._bridge = bridge
+        self._ahead = ahead
         self._wanted = wanted
         self._made = made
         self._lost = lost
         self._shows = False
+        self._processor: tuple[JavaObject, PullSocket, PushSocket] | None = None  # until the acquisition has it
         self._refused: list[JavaObject] = []  # made in vain; closed last, as what is made next would get their ports
         self._channels: Channels
         self._acquisition: JavaObject
@@ -186,29 +214,29 @@ class Opening:
             Java cannot make this.
         """
         made = self._made
-        if existing is None:
-            await self._create(core)
-            await self._listen_for_events()  # at once: a number that is held in vain is in the way of what Java makes next
-        else:
-            self._acquisition = made.acquisition = existing
-            made.owned.append(existing)
-            self._channels = made.channels = channels_of(existing)
-        await ask_all(self._connect(), self._find_storage())  # the one waits for what Java makes, the other only asks
-
-    async def _connect(self) -> None:
-        await self._listen()
         try:
-            if self._wanted.images:
-                await self._add_images()
-            for name in HOOKS:
-                if name in self._wanted.hooks:
-                    await self._add_hook(name)
+            if existing is None:
+                await self._create(core)
+                await self._listen_for_events()  # at once: a number that is held in vain is in the way of what Java makes next
+            else:
+                self._acquisition = made.acquisition = existing
+                made.owned.append(existing)
+                self._channels = made.channels = channels_of(existing)
+                await self._make_images()
+            hooks = [self._add_hook(name) for name in HOOKS if name in self._wanted.hooks]
+            await ask_all(self._listen(), self._add_images(), *hooks, self._find_storage())
         finally:
+            if self._processor is not None:
+                processor, *sockets = self._processor
+                for socket in sockets:
+                    socket.close()
+                self._refused.append(processor)
             for unused in self._refused:
                 await close_unused(unused)
 
     async def _create(self, core: JavaObject | None) -> None:
-        wanted, bridge = self._wanted, self._bridge
+        wanted, bridge, place = self._wanted, self._bridge, self._ahead.factory
+        assert place is not None
         if wanted.tiling is not None and (wanted.directory is None or wanted.name is None):
             raise UnsupportedError("Micro-Manager's engine saves tiles to disk only: give directory and name")
         if unknown := wanted.hooks.difference(HOOKS):
@@ -217,10 +245,8 @@ class Opening:
         if core is None:
             core = await bridge.get_core()
         self._channels = self._made.channels = channels_of(core)
-        if wanted.directory is not None:
-            await self._have_folder(wanted.directory, wanted.name)
-        factory = await bridge.construct_java_object(FACTORY, new_socket=True, args=[core])
-        self._made.owned.append(factory)
+        # Whatever gets a port is made before it is foreseen which one Java listens at for events.
+        factory, *_ = await ask_all(self._make_factory(place, core), self._make_images(), self._have_folder(), self._ahead.notices.learn())
         await self._channels.free()
         self._made.ahead = self._channels.push_ahead(factory, queue=_MESSAGES)
         arguments: list[Any]
@@ -235,10 +261,19 @@ class Opening:
         except JavaException:
             await self._end_half()
             raise
-        self._made.owned[:] = [self._acquisition]  # the factory is done with: Java forgets it meanwhile
+        self._made.owned.append(self._acquisition)
+        self._made.owned.remove(factory)  # it is done with: Java forgets it meanwhile
 
-    async def _have_folder(self, directory: str, name: str | None) -> None:
+    async def _make_factory(self, place: Place, core: JavaObject) -> JavaObject:
+        factory = await place.construct([core])
+        self._made.owned.append(factory)
+        return factory
+
+    async def _have_folder(self) -> None:
         """Have Java make the folder that its dataset is to be made in: where it cannot, it would keep threads of the half for ever."""
+        directory, name = self._wanted.directory, self._wanted.name
+        if directory is None:
+            return
         folder = await self._bridge.construct_java_object("java.io.File", args=[directory])
         try:
             if not (await folder.call("mkdirs") or await folder.call("isDirectory")):
@@ -284,7 +319,11 @@ class Opening:
         while True:
             await self._channels.free()
             # At a port of its own: when Java fails to listen for it, asking where it listens never ends.
-            handler = await self._bridge.construct_java_object(NOTIFICATIONS, new_socket=True, args=[self._acquisition])
+            place = self._channels.place(NOTIFICATIONS) if mute else self._ahead.notices
+            try:
+                handler = await place.construct([self._acquisition])
+            finally:
+                await place.aclose()
             self._made.owned.append(handler)
             try:
                 port = await self._asked(handler, "getPort")
@@ -305,15 +344,16 @@ class Opening:
         self._channels.left(port)  # before Java knows: its number may be another's right after
         await handled(handler)
 
+    async def _make_images(self) -> None:
+        if self._wanted.images:
+            self._processor = await self._reached(PROCESSOR, [], _IMAGES)
+
     async def _add_images(self) -> None:
-        processor, pull, push = await self._reached(PROCESSOR, [], _IMAGES)
-        try:
-            await self._acquisition.call("addImageProcessor", [processor])
-        except BaseException:
-            pull.close()
-            push.close()
-            raise
-        self._made.images = ImagePipe(pull, push)
+        if self._processor is None:
+            return
+        processor, pull, push = self._processor
+        await self._acquisition.call("addImageProcessor", [processor])
+        self._made.images, self._processor = ImagePipe(pull, push), None
         await ask_all(processor.call("startPull"), processor.call("startPush"))
 
     async def _add_hook(self, name: str) -> None:
@@ -373,8 +413,10 @@ class Opening:
         return found
 
     async def _find_storage(self) -> None:
-        if not self._made.ours:
+        if not self._made.ours or self._wanted.directory is None:
             self._made.summary = await self._acquisition.call("getSummaryMetadata")
+            if self._made.ours:  # nothing is saved there
+                return
         sink = await self._acquisition.call("getDataSink")
         if sink is None:
             return
@@ -382,7 +424,7 @@ class Opening:
             self._made.viewer = await sink.call("getViewer")  # stays when the acquisition has ended
         storage = await sink.call("getStorage")
         self._made.summary, where = await ask_all(storage.call("getSummaryMetadata"), storage.call("getDiskLocation"))
-        if where and (self._wanted.directory is not None or not self._made.ours):
+        if where:
             self._made.path = self._folder(where)
 
     def _folder(self, where: str) -> Path:

@@ -46,17 +46,34 @@ class Notice(NamedTuple):
         ``global``, ``hardware``, ``camera`` or ``image``.
     milestone : str
         What happened: ``post_snap``, ``image_saved`` ...
-    payload : object
-        Of hardware and camera, the axes of the event, or a list of them of a sequence. Of an image saved on disk, the bytes of its record
-        in the index. Otherwise text or None.
-    doubtful : bool
-        Whether its text has a ``?``, which Java's streams have for each character above U+00FF.
+    told : object
+        As it came. Of an image saved on disk, the bytes of its record in the index; otherwise text or None.
     """
 
     kind: str
     milestone: str
-    payload: Any
-    doubtful: bool = False
+    told: Any
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its text has a ``?``, which Java's streams have for each character above U+00FF."""
+        return isinstance(self.told, str) and "?" in self.told
+
+    @property
+    def payload(self) -> Any:
+        """Of hardware and camera, the axes of the event, or a list of them of a sequence; otherwise `told`. To read a long list takes long.
+
+        Raises
+        ------
+        ProtocolError
+            It cannot be read.
+        """
+        if self.told is None or self.kind not in ("hardware", "camera"):
+            return self.told
+        try:
+            return json.loads(self.told)
+        except ValueError as error:
+            raise ProtocolError(f"{self.milestone}: axes that are no JSON: {error}") from None
 
 
 class Notices:
@@ -89,7 +106,8 @@ class Notices:
         kind, milestone, payload = message.get("type"), message.get("milestone"), message.get("payload")
         if not isinstance(kind, str) or not isinstance(milestone, str) or not isinstance(payload, str | None):
             raise ProtocolError(f"a notification that cannot be understood: {str(message)[:200]}")
-        notice = Notice(kind, milestone, self._payload(kind, milestone, payload), payload is not None and "?" in payload)
+        told = payload.encode("latin-1") if payload is not None and milestone == "image_saved" and self._on_disk else payload
+        notice = Notice(kind, milestone, told)
         self._missing.discard(milestone)
         if self._missing:
             return notice
@@ -97,16 +115,6 @@ class Notices:
             self._last = notice
             await self._handled()
         return END  # type: ignore[no-any-return]
-
-    def _payload(self, kind: str, milestone: str, payload: str | None) -> Any:
-        if payload is None:
-            return None
-        if kind in ("hardware", "camera"):
-            try:
-                return json.loads(payload)
-            except ValueError as error:
-                raise ProtocolError(f"{milestone}: axes that are no JSON: {error}") from None
-        return payload.encode("latin-1") if milestone == "image_saved" and self._on_disk else payload
 
     def __aiter__(self) -> Notices:
         return self

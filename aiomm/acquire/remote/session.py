@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiomm.acquire.mailbox import outlast
 from aiomm.acquire.remote.ending import end_unstarted, expose_no_more, force_end, quietly, start_if_not, unwrapped
 from aiomm.acquire.remote.events import write_events
-from aiomm.acquire.remote.opening import END, Made, Opening, Wanted, handled
+from aiomm.acquire.remote.opening import END, Ahead, Made, Opening, Wanted, handled
 from aiomm.bridge import wire
 from aiomm.errors import AcquisitionAborted, AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ServerLostError
 
@@ -24,7 +24,7 @@ __all__ = ["JavaSession", "Wanted"]
 
 log = logging.getLogger("aiomm")
 
-_IN_THREAD: Final = 500  # events of which more are written in a thread
+_IN_THREAD: Final = 1000  # events of which more are written in a thread
 _FIRST_EVENTS: Final = 5.0  # s that Java may take to connect for events; it tries each tenth of a second
 
 
@@ -68,6 +68,7 @@ class JavaSession:
         self._bridge = bridge
         self._last = last
         self._made = made
+        self._ahead: Ahead
         self._loop = asyncio.get_running_loop()
         self.lost: BridgeError | None = None
         self.gone: asyncio.Future[BridgeError | None] = self._loop.create_future()
@@ -80,7 +81,14 @@ class JavaSession:
 
     @classmethod
     async def open(
-        cls, bridge: Bridge, wanted: Wanted, *, existing: JavaObject | None = None, core: JavaObject | None = None, last: bool = False
+        cls,
+        bridge: Bridge,
+        wanted: Wanted,
+        *,
+        existing: JavaObject | None = None,
+        core: JavaObject | None = None,
+        ahead: Ahead | None = None,
+        last: bool = False,
     ) -> JavaSession:
         """Make an acquisition in Java and connect to it; a failure or cancellation half-way ends and releases all that was made.
 
@@ -94,6 +102,8 @@ class JavaSession:
             An acquisition that Micro-Manager has made: it gets our hooks and is listened to, and takes its events from elsewhere.
         core
             Java's core, of this bridge, where it is at hand.
+        ahead
+            Ports that are opened already; closed with the session.
         last
             The bridge is closed with it, and releases what was made.
 
@@ -106,7 +116,8 @@ class JavaSession:
         """
         made = Made(ours=existing is None)
         self = cls(bridge, made, last=last)
-        opening = Opening(bridge, wanted, made, lost=self._lose_server)
+        self._ahead = ahead or Ahead(bridge, existing=existing is not None)
+        opening = Opening(bridge, wanted, made, self._ahead, lost=self._lose_server)
         building = self._loop.create_task(opening.run(existing, core), name="aiomm: open an acquisition of Micro-Manager")
         try:
             # Not cancelled in the middle of a call that makes something: what nobody heard of could not be ended.
@@ -349,7 +360,10 @@ class JavaSession:
         if made.notices is not None:
             made.notices.inbox.drop()
             await made.notices.inbox.settled()
-        elif made.handler is not None:
+            return
+        for pipe in made.pipes():  # Java says the end to each
+            await pipe.inbox.settled()
+        if made.handler is not None:
             await handled(made.handler)
 
     async def _release(self) -> None:
@@ -357,6 +371,7 @@ class JavaSession:
         if self._aborting is not None:
             self._aborting.cancel()
             await self._outlast(self._aborting)
+        await self._ahead.aclose()
         if made.ahead is not None:
             made.ahead[1].close(linger=made.timeout)
         if made.events is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -446,26 +445,29 @@ async def test_a_folder_that_java_cannot_make(java_host: JavaHost, eye: Eye, tmp
             await asyncio.sleep(0.02)
 
 
-def fail_once(monkeypatch: pytest.MonkeyPatch, direction: str, nth: int, error: Exception) -> None:
-    """Have the nth stream in this direction fail."""
-    numbers = itertools.count(1)
+def fail_once(monkeypatch: pytest.MonkeyPatch, direction: str, what: str, error: Exception) -> None:
+    """Have one stream in this direction fail: of the notices, the images, the events, or the first or second hook."""
+    names = iter(["events", "hook", "second hook"] if direction == "push" else ["hook", "second hook"])
     original = getattr(Channels, direction)
 
     async def connect(self: Channels, port: int, **options: Any) -> Any:
-        if next(numbers) == nth:
+        stream = "notices" if "lost" in options else "images" if options["queue"] == 8 else next(names, "")
+        nonlocal what
+        if stream == what:
+            what = "nothing more"
             raise error
         return await original(self, port, **options)
 
     monkeypatch.setattr(Channels, direction, connect)
 
 
-@pytest.mark.parametrize("nth", cases([3], 1, 2, 4))
-async def test_a_port_for_java_is_refused(bridge: aiomm.Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+@pytest.mark.parametrize("stream", cases(["hook"], "events", "images", "second hook"))
+async def test_a_port_for_java_is_refused(bridge: aiomm.Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
     """Another program has the port that Java has chosen: events cannot be sent; for hooks and images, Java takes others."""
-    fail_once(monkeypatch, "push", nth, errors.BridgeError("the port is taken"))
+    fail_once(monkeypatch, "push", stream, errors.BridgeError("the port is taken"))
     monkeypatch.setattr(Channels, "push_ahead", lambda self, *args, **more: None)
     what = wanted(tmp_path, "pre_hardware", "post_hardware", images=True)
-    if nth == 1:
+    if stream == "events":
         with pytest.raises(errors.BridgeError, match="is taken"):
             await JavaSession.open(bridge, what)
     else:
@@ -479,11 +481,11 @@ async def test_a_port_for_java_is_refused(bridge: aiomm.Bridge, tmp_path: Path, 
     assert played.milestones.count("image_saved") == 1
 
 
-@pytest.mark.parametrize("nth", cases([2], 1, 3))
-async def test_java_cannot_be_reached(bridge: aiomm.Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
-    fail_once(monkeypatch, "pull", nth, errors.ServerNotFoundError("no stream from there"))
+@pytest.mark.parametrize("stream", cases(["notices"], "images", "hook"))
+async def test_java_cannot_be_reached(bridge: aiomm.Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    fail_once(monkeypatch, "pull", stream, errors.ServerNotFoundError("no stream from there"))
     what = wanted(tmp_path, "pre_hardware", images=True)
-    if nth == 1:
+    if stream == "notices":
         with pytest.raises(errors.ServerNotFoundError):
             await JavaSession.open(bridge, what)
     async with playing(bridge, what) as played:
