@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aiomm.bridge.core_events import FORWARD
+from aiomm.bridge.gone import unless_gone
 from aiomm.bridge.places import Place
 from aiomm.bridge.proxy import line_of
 from aiomm.errors import BridgeError, ServerLostError, ServerNotFoundError
@@ -94,7 +95,7 @@ class Channels:
         session.check()
         socket = session.pull_socket(hwm=queue, lost=lost)
         try:
-            await socket.connect(session.host, port, timeout=session.timeout)
+            await unless_gone(session, socket.connect(session.host, port, timeout=session.timeout))
         except BaseException as error:
             socket.close()
             if isinstance(error, ServerNotFoundError):
@@ -135,6 +136,7 @@ class Channels:
                 session.numbers.taken(port)
                 return socket
             await asyncio.sleep(_AGAIN)
+            session.check()
 
     def push_ahead(self, beyond: JavaObject, *, queue: int = 1000) -> tuple[int, PushSocket] | None:
         """Listen where Java will probably connect to for what it makes next; its first attempt to connect is then not in vain.

@@ -74,4 +74,5 @@ class Place:
             line, pin = self._opening.result()
         except AiommError:
             return  # who wanted to make something was told, or nobody did
-        await line.release(pin)
+        if self._session.error is None:  # else all that was there has ended with it
+            await line.release(pin)

@@ -11,6 +11,7 @@ import zmq
 
 from aiomm.bridge import overloads, reflection, wire
 from aiomm.bridge.core_events import FORWARD, CoreChangesSource
+from aiomm.bridge.gone import unless_gone
 from aiomm.bridge.line import Line, part_of_a_call
 from aiomm.bridge.members import Members, check_entry
 from aiomm.bridge.numbers import Numbers
@@ -181,7 +182,7 @@ class Session:
 
     async def _open_line(self, line: Line) -> None:
         try:
-            await self.connect(line.port)
+            await unless_gone(self, self.connect(line.port))
         except BaseException:
             line.ended = True
             self.forget(line)

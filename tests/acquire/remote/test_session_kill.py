@@ -94,7 +94,7 @@ async def closes(session: JavaSession) -> None:
     assert isinstance(session.lost, errors.ServerLostError)
 
 
-@pytest.mark.parametrize("call", [2, 8, 14, 20])
+@pytest.mark.parametrize("call", [2, 5, 9, 14, 18, 22])
 async def test_while_it_is_opened(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     original = Line.exchange
     left = call
