@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiomm.acquire.remote import memory
+from aiomm.acquire.remote.engine import JavaEngine
 from aiomm.bridge import Bridge
 from aiomm.core import BridgedCore
 from aiomm.core.names import only_reads
@@ -90,3 +91,19 @@ async def test_what_there_is_instead_is_asked_for_when_an_event_cannot_be_carrie
         assert calls["getDeviceType", "Camera"] == 1
         with pytest.raises(EventError, match=r"there is no config group 'Chanel'.*'Channel'"):
             await acq.acquire({"axes": {"n": 0}, "config_group": ["Chanel", "DAPI"]})
+
+
+async def test_the_hardware_is_left_while_java_ends(rig: Rig, calls: Counter[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java has nothing under way any more: whether all is as it was is asked before it has said that it has ended."""
+    hear, asked = JavaEngine.hear, []
+
+    def note(self: JavaEngine, milestone: str, payload: Any) -> None:
+        if milestone == "acq_events_finished":
+            asked.append("getLoadedDevicesOfType" in {method for method, *_ in calls})
+        hear(self, milestone, payload)
+
+    monkeypatch.setattr(JavaEngine, "hear", note)
+    async with rig.memory() as acq:
+        await acq.acquire(frames(3))
+        calls.clear()
+    assert asked == [True]
