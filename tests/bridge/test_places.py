@@ -35,16 +35,14 @@ async def bridge(java_host: JavaHost, probe: Any) -> AsyncIterator[aiomm.Bridge]
             await asyncio.sleep(0.002)
 
 
-async def test_an_object_lives_where_a_port_was_opened(bridge: aiomm.Bridge, probe: Any) -> None:
+async def test_an_object_lives_where_a_port_was_opened(bridge: aiomm.Bridge) -> None:
     places = [channels_on(bridge).place(LIST) for _ in range(3)]
-    before = len((await probe.open_ports()).split())
     await asyncio.gather(*(place.learn() for place in places))
     made = [await place.construct([[number]]) for number, place in enumerate(places)]
     for place in places:
         await place.aclose()  # of what is used, nothing
     assert len({each.port for each in made} | {bridge.port}) == 4
     assert [await each.size() for each in made] == [1, 1, 1]
-    assert before <= 4
     for each in made:
         await each.aclose()
 
