@@ -462,15 +462,25 @@ def test_memory_stays_flat(tmp_path: Path, cls: Any) -> None:
     import tracemalloc
 
     pixels = image(0, (64, 64))
-    with cls(tmp_path, "x") as writer:
-        for i in range(500):
-            writer.put(Frame({"time": i}, pixels, METADATA))
+    saved = threading.Semaphore(0)
+
+    def report(frames: list[Frame]) -> None:
+        saved.release(len(frames))
+
+    with cls(tmp_path, "x", on_saved=report) as writer:
+
+        def kept(images: range) -> int:
+            for i in images:
+                writer.put(Frame({"time": i}, pixels, METADATA))
+            writer.flush()
+            for _ in images:  # what still waits is bounded, and is not what is kept of an image
+                assert saved.acquire(timeout=30)
+            return tracemalloc.get_traced_memory()[0]
+
         tracemalloc.start()
         try:
-            before = tracemalloc.get_traced_memory()[0]
-            for i in range(500, 5500):
-                writer.put(Frame({"time": i}, pixels, METADATA))
-            after = tracemalloc.get_traced_memory()[0]
+            before = kept(range(500))
+            after = kept(range(500, 5500))
         finally:
             tracemalloc.stop()
     assert (after - before) / 5000 < 400  # bytes an image: its row in the index
