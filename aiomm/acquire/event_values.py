@@ -32,6 +32,9 @@ CHANNEL, INFERRED, TOP_ROW, TOP_COL, TOP_COLUMN, AXES_COL, TIMEOUT_MS = (1 << i 
 TILE_X, TILE_Y = 1 << 7, 1 << 8
 
 INF = math.inf
+LONGEST_S = 1e8
+"""The longest time an event may name, over three years: what is above is a mistake, such as a time of day."""
+LONGEST_MS = 1000 * LONGEST_S
 
 
 class Inferred(str):
@@ -82,20 +85,25 @@ def numbered(number: int, error: EventError) -> EventError:
     return type(error)(f"event {number}: {error}", key=error.key, value=error.value)
 
 
-def number(key: str, value: object, *, least: float = -INF, above: float | None = None) -> float:
+def number(key: str, value: object, *, least: float = -INF, above: float | None = None, most: float = INF, hint: str = "") -> float:
     """Return a finite Python float, from any real number of Python's or numpy's, but not from a bool."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        hint = "leave the key out for what is to stay as it is" if value is None else f"not a {type(value).__name__}"
-        fail(key, value, f"it must be a number; {hint}")
-    result = float(value)
+        wrong = "leave the key out for what is to stay as it is" if value is None else f"not a {type(value).__name__}"
+        fail(key, value, f"it must be a number; {wrong}")
+    try:
+        result = float(value)
+    except OverflowError:  # an int of hundreds of digits
+        result = INF
     if not -INF < result < INF:
         fail(key, value, "it must be finite")
     if result < least:
         fail(key, value, f"it must not be below {least:g}")
     if above is not None and result <= above:
         fail(key, value, f"it must be above {above:g}")
+    if result > most:
+        fail(key, value, f"it must not be above {most:g}{hint}")
     return result
 
 
@@ -230,7 +238,7 @@ def parse_tags(event: AcquisitionEvent, key: str, value: object) -> None:
 
 
 def parse_timeout(event: AcquisitionEvent, key: str, value: object) -> None:
-    new = number(key, value, above=0.0)
+    new = number(key, value, above=0.0, most=LONGEST_MS, hint=" ms")
     if event.timeout is not None and event.timeout != new:
         fail(key, value, f"'timeout' and 'timeout_ms' are the same thing, and the other one is {event.timeout:g}")
     event.timeout = new
@@ -239,7 +247,8 @@ def parse_timeout(event: AcquisitionEvent, key: str, value: object) -> None:
 
 
 def parse_min_start_time(event: AcquisitionEvent, key: str, value: object) -> None:
-    event.min_start_time = number(key, value, least=0.0)
+    hint = " s: it counts from the start of the submission, and is no time of day"
+    event.min_start_time = number(key, value, least=0.0, most=LONGEST_S, hint=hint)
 
 
 def parse_keep_shutter_open(event: AcquisitionEvent, key: str, value: object) -> None:

@@ -13,6 +13,7 @@ from aiomm.acquire.event_values import (
     CHANNEL,
     INF,
     INFERRED,
+    LONGEST_MS,
     OTHERS,
     TILE_X,
     TILE_Y,
@@ -209,7 +210,8 @@ def fill(event: AcquisitionEvent, mapping: Mapping[str, Any]) -> None:
         elif key == "z":
             event.z = value if type(value) is float and -INF < value < INF else number(key, value)
         elif key == "exposure":
-            event.exposure = value if type(value) is float and 0.0 <= value < INF else number(key, value, least=0.0)
+            short = type(value) is float and 0.0 <= value <= LONGEST_MS
+            event.exposure = value if short else number(key, value, least=0.0, most=LONGEST_MS, hint=" ms")
         elif key == "channel":
             channel = parse_channel(value)
         elif key == "config_group":

@@ -37,6 +37,8 @@ from aiomm.errors import ClosedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+LONGEST_S = 3600.0  # of one sleep: locks take no wait of centuries, and a sleep that ends early does no harm
+CLOSED = "the core was closed while this was running"
 
 
 class Wakes(Protocol):
@@ -142,6 +144,7 @@ class HardwareThread:
         self._tasks: deque[_Task] = deque()  # routines, the one that has waited longest for a step first
         self._exclusive: _Task | None = None
         self._closing = False
+        self._broken: BaseException | None = None  # what has ended the thread, if not `close`
         self._ended: list[Callable[[], None]] = []
         self.last_call: Callable[[], None] | None = None
         """Called on the thread when it is closed and everything else has ended; must not raise."""
@@ -223,7 +226,7 @@ class HardwareThread:
                 self._inbox.put(_Task(routine, done))
                 return
         routine.close()
-        raise ClosedError("the core is closed: its hardware thread takes no more work")
+        raise self._closed("the core is closed: its hardware thread takes no more work")
 
     async def run_routine(self, make: Callable[[Signal], Routine]) -> Any:
         """Run ``make(cancelled)`` as a routine and await its result.
@@ -285,22 +288,40 @@ class HardwareThread:
         call = _Call(fn, args, reads, fn if label is None else label, deliver)
         with self._lock:
             if self._closing:
-                raise ClosedError("the core is closed")
+                raise self._closed("the core is closed")
             self._inbox.put(call)
         return call
 
     # ---- on the thread ------------------------------------------------------------------------------------------
 
+    def _closed(self, why: str) -> ClosedError:
+        """Make the error for what cannot be done any more."""
+        if self._broken is None:
+            return ClosedError(why)
+        error = ClosedError(f"{why}; its hardware thread has ended by an error of its own: {type(self._broken).__name__}: {self._broken}")
+        error.__cause__ = self._broken
+        return error
+
     def _main(self) -> None:
         while True:
-            self._collect()
-            self._run_calls()
-            if self._closing:
-                self._end_routines()
-                if self._finished():
+            try:
+                if self._go_round():
                     return
-            else:
-                self._step_next()
+            except BaseException as wrong:  # nobody may wait for ever because of it: the thread ends as when it is closed
+                self._broken = self._broken or wrong
+                self._begin_to_close()
+                with contextlib.suppress(BaseException):
+                    _show(wrong)
+
+    def _go_round(self) -> bool:
+        """Do what there is to do, once; tell whether it was the last. While closing, each time leaves less to do, also if it raises."""
+        self._collect()
+        self._run_calls()
+        if not self._closing:
+            self._step_next()
+            return False
+        self._end_routines()
+        return self._finished()
 
     def _collect(self) -> None:
         """Take what has come; sleep only if there is nothing at all to do."""
@@ -325,7 +346,7 @@ class HardwareThread:
                 return 0
             if task.wait is not None and task.wait.until is not None and (until is None or task.wait.until < until):
                 until = task.wait.until
-        return None if until is None else max(until - now, 1e-6)
+        return None if until is None else max(min(LONGEST_S, until - now), 1e-6)
 
     def _take(self, item: _Call | _Task | None) -> None:
         if isinstance(item, _Call):
@@ -360,13 +381,14 @@ class HardwareThread:
         task.wait = None
         try:
             wait = task.routine.send(None)
+            exclusive = task if wait is not None and wait.readers_only else None
         except StopIteration as end:
             self._end(task, end.value, None)
         except BaseException as error:  # whoever spawned the routine gets it
             self._end(task, None, error)
         else:
             task.wait = wait
-            self._exclusive = task if wait is not None and wait.readers_only else None
+            self._exclusive = exclusive
             self._tasks.append(task)
 
     def _end(self, task: _Task, result: Any, error: BaseException | None) -> None:
@@ -383,14 +405,14 @@ class HardwareThread:
             task = self._tasks.popleft()
             self._current = task.routine
             try:
-                task.routine.throw(ClosedError("the core was closed while this was running"))
+                task.routine.throw(self._closed(CLOSED))
                 task.routine.close()
             except StopIteration as end:
                 self._end(task, end.value, None)
             except BaseException as error:
                 self._end(task, None, error)
             else:
-                self._end(task, None, ClosedError("the core was closed while this was running"))
+                self._end(task, None, self._closed(CLOSED))
 
     def _finished(self) -> bool:
         if self._calls or self._parked or self._tasks or not self._inbox.empty():

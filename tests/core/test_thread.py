@@ -510,3 +510,57 @@ def test_current_says_what_is_being_done(thread: HardwareThread) -> None:
     while thread.current and time.monotonic() < deadline:
         time.sleep(0.001)
     assert thread.current == ""
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e300, float("inf"), float("nan")])
+def test_a_deadline_too_far_for_a_lock_is_waited_for_all_the_same(thread: HardwareThread, seconds: float) -> None:
+    stop = thread.signal()
+
+    def routine() -> Any:
+        while not stop.is_set:
+            yield Wait(stop, until=time.monotonic() + seconds)
+        return "stopped"
+
+    outcome = spawn(thread, routine())
+    assert thread.run_blocking(lambda: "alive") == "alive"
+    stop.set()
+    assert outcome.wait() == "stopped"
+
+
+class Hostile:
+    """A deadline that cannot be compared: a fault of whoever makes one, which the thread meets outside any routine."""
+
+    def __le__(self, other: object) -> bool:
+        raise ArithmeticError("no such time")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_that_ends_the_thread_reaches_everyone_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+    thread = HardwareThread("test-hardware")
+    left: list[str] = []
+    thread.last_call = lambda: left.append("devices")
+
+    def good() -> Any:
+        try:
+            yield Wait(thread.signal())
+        finally:
+            left.append("good")
+
+    def bad() -> Any:
+        yield Wait(until=Hostile())  # type: ignore[arg-type]
+
+    gate = Gate(thread)
+    outcomes = [spawn(thread, good()), spawn(thread, bad())]
+    gate.go.set()
+    for outcome in outcomes:
+        with pytest.raises(ClosedError, match="ended by an error of its own: ArithmeticError: no such time"):
+            outcome.wait()
+    assert thread.close(10)
+    assert left == ["good", "devices"]
+    assert [type(args.exc_value) for args in shown] == [ArithmeticError]
+    with pytest.raises(ClosedError, match="no such time"):
+        thread.run_blocking(lambda: 1)
+    with pytest.raises(ClosedError, match="no such time"):
+        thread.spawn(good(), lambda result, error: None)
