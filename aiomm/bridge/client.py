@@ -26,6 +26,7 @@ __all__ = ["Bridge", "User"]
 
 CORE = "mmcorej.CMMCore"
 STUDIO = "org.micromanager.Studio"
+LONGEST_MS = 1_000_000_000  # over eleven days; ZeroMQ takes no more than twice that, and would wait for ever
 MAGELLAN = "org.micromanager.magellan.api.MagellanAPI"
 
 
@@ -111,6 +112,8 @@ class Bridge(KeptHere):
                 continue
             if not isinstance(ms, int | float) or isinstance(ms, bool) or not 0 < ms < float("inf"):
                 raise ValueError(f"{name} is a number of milliseconds above 0, not {ms!r}")
+            if ms > LONGEST_MS:
+                raise ValueError(f"{name} is {LONGEST_MS} milliseconds at most, not {ms!r}")
         self.port: int = operator.index(port)
         self._host = ip_address
         self._timeout = timeout / 1000
