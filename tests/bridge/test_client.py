@@ -47,7 +47,7 @@ def test_the_parameters_are_the_seeds_then_more() -> None:
         ({"timeout": 0}, "timeout is a number of milliseconds above 0, not 0"),
         ({"timeout": float("inf")}, "timeout is a number of milliseconds above 0, not inf"),
         ({"timeout": 3e9}, "timeout is 1000000000 milliseconds at most, not 3000000000.0"),
-        ({"call_timeout": 1e300}, "call_timeout is 1000000000 milliseconds at most, not 1e[+]300"),
+        ({"call_timeout": 1e300}, "call_timeout is 1000000000 milliseconds at most, not 1e+300"),
         ({"timeout": None}, "timeout is a number of milliseconds above 0, not None"),
         ({"call_timeout": "1"}, "call_timeout is a number of milliseconds"),
         ({"time_out": 1}, "did you mean 'timeout'"),
