@@ -212,7 +212,9 @@ class Bridge(KeptHere):
         await self.aclose()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if getattr(self, "_session", None) is not None and self._end is None:
+        session: Session | None = getattr(self, "_session", None)
+        if session is not None and self._end is None:
+            session.dropped()
             _warn(f"unclosed {self!r}: use `async with`, or `await bridge.aclose()`", ResourceWarning, source=self)
 
     # ---- what it is ---------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from aiomm.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from aiomm.bridge.client import Bridge
     from aiomm.bridge.proxy import JavaObject
     from aiomm.bridge.session import Session
     from aiomm.bridge.streams import PullSocket
@@ -94,6 +95,11 @@ class CoreChangesSource:
         self._pump_task: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
 
+    @property
+    def bridge(self) -> Bridge:
+        """The bridge that it belongs to."""
+        return self._session.bridge
+
     async def add(self, mailbox: Mailbox[CoreChange]) -> None:
         """Let a listener hear all that happens after this."""
         self._session.check()
@@ -154,7 +160,7 @@ class CoreChangesSource:
 
     async def _register(self) -> None:
         session = self._session
-        core = await session.existing("mmcorej.CMMCore", new_port=False)
+        core = await session.existing("mmcorej.CMMCore", new_port=False, inside=True)
         callback = await self._made(core)
         self._core, self._callback = core, callback
         try:
@@ -259,6 +265,7 @@ class CoreChanges(Listener[CoreChange]):
         check_buffer(buffer)
         super().__init__()
         self._source = source
+        self._bridge = source.bridge  # held, for as long as somebody may listen here
         self._mailbox: Mailbox[CoreChange] = Mailbox(buffer, None if chosen is None else frozenset(known[kind] for kind in chosen))
         self._listening = False
 

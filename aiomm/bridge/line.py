@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiomm.bridge.request import Request
     from aiomm.bridge.session import Session
 
-__all__ = ["Line", "part_of_a_call"]
+__all__ = ["Line", "Quiet", "part_of_a_call"]
 
 log = logging.getLogger("aiomm.bridge")
 
@@ -45,7 +45,7 @@ def part_of_a_call() -> Iterator[None]:
         _part.reset(token)
 
 
-class _Releases(asyncio.Task[None]):
+class Quiet(asyncio.Task[None]):
     """A task that says nothing when its loop ends before it.
 
     A loop that ends cancels its tasks once, and their proxies are dropped by that: nobody misses this one if it is too late.
@@ -233,7 +233,7 @@ class Line:
     def _wake(self) -> None:
         self._waking = False  # before the task looks, so that nothing slips between
         if self._releasing is None and self._dropped and self.session.error is None and not self._stopped:
-            self._releasing = _Releases(self._release(), loop=self._loop, name=f"aiomm-bridge-release-{self.number}")
+            self._releasing = Quiet(self._release(), loop=self._loop, name=f"aiomm-bridge-release-{self.number}")
 
     async def _release(self) -> None:
         try:

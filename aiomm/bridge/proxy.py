@@ -45,8 +45,9 @@ class JavaObject(KeptHere, Handle):
     which is ``obj.get_field(name)``. Equality is that of the reference: ``await a.equals(b)`` asks Java.
     """
 
-    __slots__ = ("_head", "_line", "_released")
+    __slots__ = ("_bridge", "_head", "_line", "_released")
 
+    _bridge: Bridge | None  # held, for as long as this is
     _head: bytes
     _line: Line
     _released: bool
@@ -54,12 +55,13 @@ class JavaObject(KeptHere, Handle):
     _methods: ClassVar[dict[str, Method]] = {}
     _instead = "it is a reference that this process has to release; another process opens a Bridge of its own, and asks there"
 
-    def __init__(self, line: Line, shadow: Shadow) -> None:
+    def __init__(self, line: Line, shadow: Shadow, bridge: Bridge | None) -> None:
         set_slot = object.__setattr__
         set_slot(self, "hash_code", shadow.hash_code)
         set_slot(self, "port", shadow.port)
         set_slot(self, "java_class", shadow.java_class)
         set_slot(self, "java_interfaces", shadow.interfaces)
+        set_slot(self, "_bridge", bridge)
         set_slot(self, "_line", line)
         set_slot(self, "_head", opening(shadow.hash_code))
         set_slot(self, "_released", False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -12,7 +13,7 @@ import zmq
 from aiomm.bridge import overloads, reflection, wire
 from aiomm.bridge.core_events import FORWARD, CoreChangesSource
 from aiomm.bridge.gone import unless_gone
-from aiomm.bridge.line import Line, part_of_a_call
+from aiomm.bridge.line import Line, Quiet, part_of_a_call
 from aiomm.bridge.members import Members, check_entry
 from aiomm.bridge.numbers import Numbers
 from aiomm.bridge.port import Port
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 log = logging.getLogger("aiomm.bridge")
+_ENDING: set[asyncio.Task[None]] = set()
+"""Of bridges that were dropped: what closes them."""
 _PORTS_TRIED = 3
 _SHORT = 0.05  # s; a timeout below was perhaps meant in seconds
 
@@ -62,6 +65,8 @@ class _Context(zmq.Context[zmq.Socket[bytes]]):
 class Session:
     """The inside of an open `Bridge`.
 
+    The loop holds it, as it reads the sockets; so it does not hold the bridge, which the user may drop. Each proxy holds the bridge.
+
     Attributes
     ----------
     timeout : float
@@ -75,7 +80,7 @@ class Session:
     """
 
     def __init__(self, bridge: Bridge, host: str, *, timeout: float, call_timeout: float | None, snake: bool, debug: bool) -> None:
-        self.bridge = bridge
+        self._bridge = weakref.ref(bridge)
         self.host = host
         self.timeout = timeout
         self.call_timeout = call_timeout
@@ -94,6 +99,14 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._main: Line | None = None
         self.core_changes = CoreChangesSource(self)
+
+    @property
+    def bridge(self) -> Bridge:
+        """The bridge that this is the inside of."""
+        bridge = self._bridge()
+        if bridge is None:
+            raise ClosedError("this Bridge was dropped")
+        return bridge
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -255,6 +268,20 @@ class Session:
             self.lines.clear()
             self._context.destroy(linger=0)
 
+    def dropped(self) -> None:
+        """Close, as nobody uses it any more. From any thread and at any moment; does no I/O."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            self.loop.call_soon_threadsafe(self._close_dropped)
+
+    def _close_dropped(self) -> None:
+        async def close() -> None:
+            with contextlib.suppress(AiommError):
+                await self.aclose()
+
+        task = Quiet(close(), loop=self.loop, name="aiomm-bridge-close")
+        _ENDING.add(task)
+        task.add_done_callback(_ENDING.discard)
+
     async def answers(self) -> None:
         """See that the server answers, within the control timeout from when the calls of ours before this have ended."""
         await self.main.ask(wire.connect(debug=False), "seeing whether the server answers")
@@ -297,8 +324,8 @@ class Session:
             return await line.follow(reflection.read_array(obj), self.call_timeout, f"reading a {shadow.java_class}")
         return obj
 
-    def adopt(self, shadow: Shadow, line: Line) -> JavaObject:
-        """Make the proxy of an object."""
+    def adopt(self, shadow: Shadow, line: Line, *, inside: bool = False) -> JavaObject:
+        """Make the proxy of an object; one that the session keeps for itself, `inside`, does not keep the bridge."""
         key = shadow.java_class if shadow.java_class != "java.lang.Class" else f"class {shadow.interfaces[-1]}"
         cls = self._classes.get(key)
         if cls is None:
@@ -306,7 +333,7 @@ class Session:
             base = JavaClass if members.is_class else proxy_class(shadow.interfaces, JavaObject)
             cls = self._classes[key] = make_class(base, members)
         line.live.add(shadow.hash_code)
-        return cls(line, shadow)
+        return cls(line, shadow, None if inside else self._bridge())
 
     async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool = False, line: Line | None = None) -> JavaObject:
         """Make an object: at the main port, at a new one, or at one that is open."""
@@ -325,16 +352,20 @@ class Session:
             plan = reflection.construct(classpath, signature, values, signatures)
             return self._as_object(await line.follow(plan, self.call_timeout, what), what, line)
 
-    async def existing(self, classpath: str, *, new_port: bool) -> JavaObject:
-        """Get the one object that the server has of a class; it ignores what a constructor would take."""
+    async def existing(self, classpath: str, *, new_port: bool, inside: bool = False) -> JavaObject:
+        """Get the one object that the server has of a class; it ignores what a constructor would take. For `inside` see `adopt`."""
         async with self._place(classpath, new_port=new_port) as line:
-            return self._as_object(await line.ask(wire.constructor(classpath, Signature(classpath, ()), ()), classpath), classpath, line)
+            found = await line.ask(wire.constructor(classpath, Signature(classpath, ()), ()), classpath)
+            return self._as_object(found, classpath, line, inside=inside)
 
     async def kept(self, classpath: str, signature: Signature, values: Sequence[Any]) -> JavaObject:
-        """Make an object that Java must not collect before `let_go`, whatever happens to its proxy, the call or the bridge."""
+        """Make an object that Java must not collect before `let_go`, whatever happens to its proxy, the call or the bridge.
+
+        The proxy does not keep the bridge.
+        """
         async with self.numbers.giving():  # what is made may take one
             shadow = await self.main.call(wire.constructor(classpath, signature, values), None, f"new {classpath}", keep=True)
-        made = self._as_object(shadow, classpath, self.main)
+        made = self._as_object(shadow, classpath, self.main, inside=True)
         self.main.live.discard(made.hash_code)
         return made
 
@@ -365,12 +396,12 @@ class Session:
         if self.error is None:
             self._spawn(knock())
 
-    async def get_class(self, classpath: str, *, new_port: bool = False) -> JavaClass:
-        """Get a class itself."""
+    async def get_class(self, classpath: str, *, new_port: bool = False, inside: bool = False) -> JavaClass:
+        """Get a class itself; for `inside` see `adopt`."""
         what = f"the class {classpath}"
         async with self._place(what, new_port=new_port) as line:
             try:
-                found = self._as_object(await line.ask(wire.get_class(classpath), what), what, line)
+                found = self._as_object(await line.ask(wire.get_class(classpath), what), what, line, inside=inside)
             except JavaException as error:
                 raise _no_class(classpath, error) from None
         assert isinstance(found, JavaClass)
@@ -414,10 +445,10 @@ class Session:
                 self._spawn(self._leave(shadow, why))
         raise ServerNotFoundError(f"{what}: the server opens no port for it that can be reached: {why}") from None
 
-    def _as_object(self, value: Any, what: str, line: Line) -> JavaObject:
+    def _as_object(self, value: Any, what: str, line: Line, *, inside: bool = False) -> JavaObject:
         if not isinstance(value, wire.Shadow):
             raise BridgeError(f"{what}: the server sends such an object by its value ({str(value)[:100]!r}), it cannot be kept in Java")
-        return self.adopt(value, line)
+        return self.adopt(value, line, inside=inside)
 
     async def constructors_of(self, classpath: str) -> tuple[Signature, ...]:
         """Give what the constructors of a class take; each class is asked for once."""
@@ -443,7 +474,7 @@ class Session:
         known = self._statics.get(classpath)
         if known is None:
             with part_of_a_call():
-                known = self._statics[classpath] = await self.get_class(classpath)
+                known = self._statics[classpath] = await self.get_class(classpath, inside=True)
         return known
 
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -227,3 +229,45 @@ async def test_a_process_ends_with_proxies_and_a_bridge_left_open(java_host: Jav
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+async def test_dropped_bridges_are_collected_while_their_loop_runs(eye: Eye, java_host: JavaHost) -> None:
+    """The notebook's cell that opens one, run again and again: what it held in Java and here is given back."""
+    files, before = len(list(Path("/proc/self/fd").iterdir())), await eye.probe.object_count()
+    held: list[weakref.ref[Any]] = []
+    with pytest.warns(ResourceWarning, match="unclosed <Bridge"):
+        for _ in range(5):
+            bridge = await aiomm.Bridge.open(java_host.port, timeout=5000)
+            core = await bridge.get_core()
+            await core.set_exposure(10)  # it has what is kept for its cores
+            held.append(weakref.ref(bridge))
+            own = await bridge.construct_java_object("java.util.ArrayList", new_socket=True)
+            await own.add_all(await bridge.construct_java_object("java.util.ArrayList"))
+            assert await own.to_list() == []
+            del bridge, core, own
+            gc.collect()
+    assert [one() for one in held] == [None] * 5
+    await eye.objects(before)
+    while len(list(Path("/proc/self/fd").iterdir())) > files:  # else the test's time limit
+        await asyncio.sleep(0.001)
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and task.get_name() == "aiomm-bridge-close"]
+
+
+async def test_what_is_used_keeps_its_bridge(eye: Eye, java_host: JavaHost) -> None:
+    """A proxy, and a listener, work on though nothing else refers to their bridge."""
+    before = await eye.probe.object_count()
+    names = await (await aiomm.Bridge.open(java_host.port, timeout=5000)).construct_java_object("java.util.ArrayList")
+    gc.collect()
+    await names.add("x")
+    assert await names.to_list() == ["x"]
+    changes = (await aiomm.Bridge.open(java_host.port, timeout=5000)).core_events("exposure_changed")
+    gc.collect()
+    async with changes:
+        gc.collect()
+        async with aiomm.Bridge(java_host.port, timeout=5000) as other:
+            await (await other.get_core()).set_exposure(12.5)
+        assert (await anext(changes)).arguments[-1] == 12.5
+    with pytest.warns(ResourceWarning, match="unclosed <Bridge"):
+        del names, changes
+        gc.collect()
+    await eye.objects(before)
