@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import operator
 import warnings
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex, cast
 
 from aiomm.bridge.core_events import CoreChanges
 from aiomm.bridge.kept_here import KeptHere
+from aiomm.bridge.overloads import listed
 from aiomm.bridge.session import Session
 from aiomm.errors import ClosedError, JavaException, ServerLostError, UnsupportedError
 from aiomm.suggest import suggest_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -285,9 +285,7 @@ class Bridge(KeptHere):
         if isinstance(new_socket, list | tuple):
             raise TypeError(f"new_socket is True or False, not {new_socket!r}; the constructor's arguments are args={list(new_socket)!r}")
         _check_new_socket(new_socket)
-        if isinstance(args, str | bytes) or not (args is None or isinstance(args, Iterable)):
-            raise TypeError(f"args is a list of the constructor's arguments: args=[{args!r}]")
-        return await session.construct(classpath, tuple(args or ()), new_port=new_socket)
+        return await session.construct(classpath, () if args is None else listed(args, "the constructor's"), new_port=new_socket)
 
     async def get_java_class(self, classpath: str, new_socket: bool = False) -> JavaClass:
         """Get a Java class, for its static methods and fields.

@@ -112,10 +112,12 @@ async def write_static(cls: JavaClass, members: Members, name: str, value: Any) 
 
 
 async def _field(obj: JavaObject, members: Members, name: str) -> JavaObject:
+    from aiomm.bridge.proxy import call_class
+
     # The server reads fields of the object's class, and a class's class is Class: reflection finds the static ones.
     cls: Any = obj if members.is_class else await obj.call("getClass")
     try:
-        found: JavaObject = await cls.call_class(_GET_FIELD, [name])
+        found: JavaObject = await call_class(cls, _GET_FIELD, [name])
     except JavaException as error:
         if "NoSuchField" not in error.java_class:
             raise
@@ -125,9 +127,9 @@ async def _field(obj: JavaObject, members: Members, name: str) -> JavaObject:
 
 async def _there(cls: Any) -> str:
     """Say which public static fields a class has."""
-    from aiomm.bridge.proxy import line_of
+    from aiomm.bridge.proxy import call_class, line_of
 
-    listed = await cls.call_class(_GET_FIELDS, [])
+    listed = await call_class(cls, _GET_FIELDS, [])
     try:
         text = await (await line_of(cls).session.static("java.util.Arrays")).call("toString", [listed])
     finally:
@@ -137,20 +139,24 @@ async def _there(cls: Any) -> str:
 
 
 async def _type_of(obj: JavaObject, members: Members, name: str) -> str:
+    from aiomm.bridge.proxy import described
+
     known = members.field_types.get(name)
     if known is None:
         field = await _field(obj, members, name)
         try:
-            known = members.field_types[name] = (await field.call("getType")).described
+            known = members.field_types[name] = described(await field.call("getType"))
         finally:
             await field.aclose()
     return known
 
 
 async def _set(field: JavaObject, obj: JavaObject, java_type: str, value: Any) -> None:
+    from aiomm.bridge.proxy import call_signature
+
     if java_type in PRIMITIVES:
-        await field.call_signature(Signature(f"set{java_type.capitalize()}", (_OBJECT, java_type), "void"), [obj, value])
+        await call_signature(field, Signature(f"set{java_type.capitalize()}", (_OBJECT, java_type), "void"), [obj, value])
     else:
         # Of these the server makes what their name says, and finds the method by what they are besides; of others there is no doubt.
         known = java_type in _NAMED or canonical(java_type) in ARRAYS
-        await field.call_signature(Signature("set", (_OBJECT, canonical(java_type) if known else _OBJECT), "void"), [obj, value])
+        await call_signature(field, Signature("set", (_OBJECT, canonical(java_type) if known else _OBJECT), "void"), [obj, value])

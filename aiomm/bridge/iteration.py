@@ -54,6 +54,9 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
     elif obj.java_class.startswith("mmcorej.") and {"size", "get"} <= set(dir(obj.java)):  # a vector, which may not say what it is
         for index in range(_count(await obj.call("size"))):
             yield await obj.call("get", [index])
+    elif obj.java_class.endswith("org.json.JSONArray"):  # in Micro-Manager's version it is no Iterable
+        for index in range(_count(await obj.call("length"))):
+            yield await obj.call("get", [index])
     elif "java.lang.Iterable" in kinds:
         async for item in _walk(await obj.call("iterator"), obj):
             yield item

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge.names import did_you_mean, python_name, snake_case
 from aiomm.bridge.wire import Signature
-from aiomm.errors import ProtocolError
+from aiomm.errors import JavaException, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,6 +117,16 @@ class Members:
         return (
             f"{what}{'' if what.endswith('?') else '.'} A static field that is not all capitals is read with: await cls.get_field({name!r})"
         )
+
+    def explained(self, error: JavaException, signature: Signature) -> JavaException:
+        """Say what is wrong with a method that cannot be called so; Java's own words do not."""
+        if self.is_class and "object is not an instance of declaring class" in error.java_message:
+            text = f"{self.java_class}.{signature} is not static: call it on an object of that class"
+        elif error.java_message.startswith("No Matching method found"):
+            text = f"the server finds no public method {self.java_class}.{signature}: others are listed too, but cannot be called"
+        else:
+            return error
+        return JavaException(error.java_class, text, error.java_stack)
 
 
 def _check_name(name: object) -> None:

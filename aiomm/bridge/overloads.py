@@ -7,6 +7,7 @@ into something else, that before variable arguments, that before one that narrow
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from aiomm.errors import JavaValueError, OverloadError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Needs", "choose", "convert", "sure"]
+__all__ = ["Needs", "choose", "convert", "listed", "sure"]
 
 _VARARGS = 3  # the phase of variable arguments, between conversions and narrowing
 
@@ -94,6 +95,19 @@ def choose(signatures: Sequence[Signature], args: Sequence[Any], *, what: str) -
         return chosen.signature, [convert(value, java_type) for value, java_type in zip(values, types, strict=True)]
     except JavaValueError as error:
         raise JavaValueError(f"{what}: {error}") from None
+
+
+def listed(args: Any, whose: str) -> tuple[Any, ...]:
+    """Give arguments that come as one list.
+
+    Raises
+    ------
+    TypeError
+        It is none: what is a text, a dict or no list at all was probably meant as the one argument.
+    """
+    if isinstance(args, str | bytes | Mapping | Set) or not isinstance(args, Iterable):
+        raise TypeError(f"args is a list of {whose} arguments: args=[{args!r}]")
+    return tuple(args)
 
 
 def sure(signatures: Sequence[Signature], chosen: Signature, values: Sequence[Any]) -> bool:

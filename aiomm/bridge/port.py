@@ -128,7 +128,8 @@ class Port:
                 reply = await self.request(hello(), timeout=max(deadline - self._loop.time(), 0.001), what="connect")
             except BridgeTimeoutError:
                 raise LinkError(
-                    "it accepts the connection but does not answer: it may be busy with another program's call (then give a longer timeout)"
+                    "it accepts the connection but does not answer: it may be busy with a call that has not ended, "
+                    "perhaps of this program's earlier run (then give a longer timeout)"
                 ) from None
             except ServerLostError:
                 raise LinkError("it closed the connection instead of an answer") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from aiomm.bridge import fields, iteration, lost_text, reflection, wire
+from aiomm.bridge import fields, iteration, lost_text, overloads, reflection, wire
 from aiomm.bridge.calls import Method, opening
 from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
@@ -95,7 +95,7 @@ class JavaObject(KeptHere, Handle):
         method = self._find(name)
         if method is None:
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
-        return await self._run(method, tuple(args))
+        return await self._run(method, args if type(args) is tuple else overloads.listed(args, "the method's"))
 
     async def get_field(self, name: str) -> Any:
         """Read a public field.
@@ -150,8 +150,7 @@ class JavaObject(KeptHere, Handle):
         if message is not None:
             await line.ask(message, f"setting the field {java_name}")
 
-    async def call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
-        """Call one overload with values that are converted already; see `aiomm.bridge.overloads.convert`."""
+    async def _call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
         line = self._checked()
         value = await self._send(signature, values, Method(self._members, (signature,)))
         return await line.session.give(value, line) if type(value) is wire.Shadow else wire.convert_return(value, signature.returns)
@@ -179,7 +178,7 @@ class JavaObject(KeptHere, Handle):
                 value = await line.exchange(frames, line.session.call_timeout, signature.name, reads=method.reads)
             except JavaException as error:
                 if not _refused(error):
-                    raise
+                    raise self._members.explained(error, signature) from None
                 value = await self._reflected(signature, values, ())
         kind = type(value)
         if kind is float:
@@ -204,7 +203,7 @@ class JavaObject(KeptHere, Handle):
             return await line.call(message, line.session.call_timeout, signature.name)
         except JavaException as error:
             if not _refused(error):
-                raise
+                raise self._members.explained(error, signature) from None
             return await self._reflected(signature, values, ())
 
     async def _private_field(self, name: str) -> Any:
@@ -255,7 +254,7 @@ class JavaObject(KeptHere, Handle):
         raise AttributeError(f"a field of a Java object is set with: await obj.set_field({name!r}, {value!r})", name=name, obj=self)
 
     def __dir__(self) -> list[str]:
-        return [*dir(type(self).__base__), *self._members.listed()]
+        return sorted({*dir(type(self).__base__), *self._members.listed()})
 
     def __repr__(self) -> str:
         return f"<{self.java_class} on port {self.port}{self._state()}>"
@@ -350,13 +349,7 @@ class JavaClass(JavaObject):
         check_usable((value,))
         await fields.write_static(self, self._members, name, value)
 
-    @property
-    def described(self) -> str:
-        """The name of the Java class that this is."""
-        return self._members.java_class
-
-    async def call_class(self, signature: Signature, values: Sequence[Any]) -> Any:
-        """Call a method of ``java.lang.Class`` itself, which `call` does not reach."""
+    async def _call_class(self, signature: Signature, values: Sequence[Any]) -> Any:
         line = self._checked()
         value = await line.call(wire.run_method(self, False, signature, values), line.session.call_timeout, signature.name)
         return await line.session.give(value, line) if type(value) is wire.Shadow else wire.convert_return(value, signature.returns)
@@ -489,6 +482,21 @@ def check_usable(values: Iterable[Any]) -> None:
                     value._checked()
                 elif isinstance(value, _HOLDERS):
                     inside.append(value)
+
+
+async def call_signature(obj: JavaObject, signature: Signature, values: Sequence[Any]) -> Any:
+    """Call one overload with values that are converted already; see `aiomm.bridge.overloads.convert`."""
+    return await obj._call_signature(signature, values)
+
+
+async def call_class(cls: JavaClass, signature: Signature, values: Sequence[Any]) -> Any:
+    """Call a method of ``java.lang.Class`` itself, which `JavaObject.call` does not reach."""
+    return await cls._call_class(signature, values)
+
+
+def described(cls: JavaClass) -> str:
+    """Give the name of the Java class that this is."""
+    return cls._members.java_class
 
 
 def line_of(obj: JavaObject) -> Line:
