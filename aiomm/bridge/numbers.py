@@ -39,9 +39,15 @@ class Numbers:
 
     def __init__(self, host: str, first: int) -> None:
         self._host = host
+        self._first = first
         self._closing = _CLOSING.setdefault((host, first), set())
         self._lock = _TURNS.setdefault(asyncio.get_running_loop(), {}).setdefault((host, first), asyncio.Lock())
         self._leaving = 0  # how many of this bridge have the turn together, as none of them asks for a number
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """Where the server listens: its host, with one name for this computer, and its first port."""
+        return "127.0.0.1" if self._host in _HERE else self._host, self._first
 
     def closing(self, number: int) -> None:
         """The server is about to leave a port, or it is held for a moment: bridges of this process make nothing that may get it."""

@@ -13,7 +13,7 @@ from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.members import Members, describe, python_signature
-from aiomm.errors import ClosedError, JavaException, ServerLostError
+from aiomm.errors import ClosedError, JavaException, JavaValueError, ServerLostError
 
 if TYPE_CHECKING:
     import inspect
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from aiomm.bridge.client import Bridge
     from aiomm.bridge.line import Line
+    from aiomm.bridge.session import Session
     from aiomm.bridge.wire import Shadow, Signature
 
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "check_usable", "line_of", "make_class"]
@@ -145,7 +146,7 @@ class JavaObject(KeptHere, Handle):
         if java_name is None:
             raise AttributeError(self._members.unknown(name), name=name, obj=self)
         line = self._checked()
-        check_usable((value,))
+        check_usable((value,), line.session)
         message = await fields.write(self, self._members, java_name, value)
         if message is not None:
             await line.ask(message, f"setting the field {java_name}")
@@ -169,7 +170,7 @@ class JavaObject(KeptHere, Handle):
         line = self._checked()
         written = method.written(self._head, args)
         if written is None:
-            check_usable(args)
+            check_usable(args, line.session)
             signature, values = method.choose(args)
             value = await self._send(signature, values, method)
         else:  # most calls of a core: between them and the port stands nothing that is not needed
@@ -346,7 +347,7 @@ class JavaClass(JavaObject):
         JavaException
             Java cannot put this value there.
         """
-        check_usable((value,))
+        check_usable((value,), self._line.session)
         await fields.write_static(self, self._members, name, value)
 
     async def _call_class(self, signature: Signature, values: Sequence[Any]) -> Any:
@@ -458,18 +459,22 @@ def make_class(base: type[JavaObject], members: Members) -> type[JavaObject]:
     return made
 
 
-def check_usable(values: Iterable[Any]) -> None:
-    """See that no argument, in a list or a dict either, is an object that was released.
+def check_usable(values: Iterable[Any], session: Session) -> None:
+    """See that each Java object among the values, in a list or a dict too, lives where they are sent.
+
+    Java makes null of an object that it does not know, or takes another one for it.
 
     Raises
     ------
-    ClosedError
-        One is.
+    ClosedError, ServerLostError
+        One was released, or its bridge is closed, or the server of it gone.
+    JavaValueError
+        It lives in another Micro-Manager.
     """
     inside: list[Any] = []
     for value in values:
         if isinstance(value, JavaObject):
-            value._checked()
+            _check_lives(value, session)
         elif isinstance(value, _HOLDERS):
             inside.append(value)
     seen: set[int] = set()  # a list may hold itself
@@ -479,7 +484,7 @@ def check_usable(values: Iterable[Any]) -> None:
             seen.add(id(holder))
             for value in (*holder, *holder.values()) if isinstance(holder, dict) else holder:
                 if isinstance(value, JavaObject):
-                    value._checked()
+                    _check_lives(value, session)
                 elif isinstance(value, _HOLDERS):
                     inside.append(value)
 
@@ -497,6 +502,17 @@ async def call_class(cls: JavaClass, signature: Signature, values: Sequence[Any]
 def described(cls: JavaClass) -> str:
     """Give the name of the Java class that this is."""
     return cls._members.java_class
+
+
+def _check_lives(obj: JavaObject, session: Session) -> None:
+    own = obj._checked().session
+    if own is session:
+        return
+    if own.error is not None:
+        raise type(own.error)(f"{obj!r} cannot be sent: {own.error}")
+    if own.numbers.server != session.numbers.server:
+        there = ":".join(map(str, own.numbers.server))
+        raise JavaValueError(f"{obj!r} cannot be sent to another Micro-Manager than its own, at {there}")
 
 
 def line_of(obj: JavaObject) -> Line:

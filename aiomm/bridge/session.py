@@ -337,7 +337,7 @@ class Session:
 
     async def construct(self, classpath: str, args: Sequence[Any], *, new_port: bool = False, line: Line | None = None) -> JavaObject:
         """Make an object: at the main port, at a new one, or at one that is open."""
-        check_usable(args)
+        check_usable(args, self)
         signatures = await self.constructors_of(classpath)
         what = f"new {classpath}"
         signature, values = overloads.choose(signatures, args, what=what)

@@ -20,7 +20,7 @@ import aiomm
 from aiomm import errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.jvm.host import JavaHost
 
@@ -140,6 +140,52 @@ async def test_closing_an_object_releases_it_at_once_and_ends_it(bridge: aiomm.B
     ):
         with pytest.raises(errors.ClosedError, match="released"):
             await use()
+
+
+def _ways_out(bridge: aiomm.Bridge, samples: Any, fields: Any, obj: Any) -> list[Callable[[], Awaitable[Any]]]:
+    """Every way in which an object is sent."""
+    return [
+        lambda: samples.show_animal(obj),
+        lambda: samples.size_of([[obj]]),
+        lambda: samples.show_map({"a": obj}),
+        lambda: fields.set_field("animal", obj),
+        lambda: fields.set_field("an_object", [obj]),
+        lambda: bridge.construct_java_object("java.util.ArrayList", args=[[obj]]),
+        lambda: bridge.construct_java_object("java.lang.ref.WeakReference", args=[obj]),
+    ]
+
+
+async def test_an_object_of_a_closed_bridge_is_not_sent(java_host: JavaHost, bridge: aiomm.Bridge) -> None:
+    """Java does not know it any more, and would take null for it."""
+    samples, fields = [await bridge.construct_java_object(f"aiomm.host.{name}") for name in ("Samples", "Fields")]
+    before = await fields.show("animal"), await fields.show("anObject")
+    async with aiomm.Bridge(java_host.port, timeout=5000) as other:
+        dog = await (await other.construct_java_object(SAMPLES)).animal()
+        assert await samples.show_animal(dog) == await samples.show_animal(await samples.animal())  # it is the same Java
+        await fields.set_field("an_object", dog)
+        assert (await fields.show("anObject")).startswith("Dog")
+        await fields.set_field("an_object", "object")
+    for use in _ways_out(bridge, samples, fields, dog):
+        with pytest.raises(errors.ClosedError, match=r"aiomm.host.Dog on port \d+, its bridge is closed> cannot be sent"):
+            await use()
+    assert (await fields.show("animal"), await fields.show("anObject")) == before
+
+
+async def test_an_object_of_another_java_is_not_sent(java_host: JavaHost, own_java_host: JavaHost, bridge: aiomm.Bridge) -> None:
+    samples, fields = [await bridge.construct_java_object(f"aiomm.host.{name}") for name in ("Samples", "Fields")]
+    before = await fields.show("animal"), await fields.show("anObject")
+    async with aiomm.Bridge(own_java_host.port, timeout=5000) as other:
+        dog = await (await other.construct_java_object(SAMPLES)).animal()
+        for use in _ways_out(bridge, samples, fields, dog):
+            with pytest.raises(errors.JavaValueError, match=rf"Dog .* another Micro-Manager than its own, at .*:{own_java_host.port}"):
+                await use()
+        await asyncio.to_thread(own_java_host.kill)
+        while not other.closed:
+            await asyncio.sleep(0.01)
+        for use in _ways_out(bridge, samples, fields, dog):
+            with pytest.raises(errors.ServerLostError, match="Dog .* its server is gone> cannot be sent"):
+                await use()
+    assert (await fields.show("animal"), await fields.show("anObject")) == before
 
 
 async def test_two_references_to_one_object(bridge: aiomm.Bridge) -> None:
