@@ -353,9 +353,10 @@ class Bridge(KeptHere):
             async for change in bridge.core_events():
                 print(change.name, change.arguments)
 
-        MMCore has one callback only. While anybody listens here it is this bridge's: Micro-Manager's own window, and whoever listened
-        through another bridge, hear nothing from then on. It is unregistered when the last iterator of this bridge ends: the loop is
-        left, ``aclose()``, the end of ``async with``.
+        MMCore has one callback only, and does not tell who has it. Each iterator that begins makes it this bridge's: Micro-Manager's
+        own window, and whoever listened through another bridge, hear nothing from then on, without an error; nor do the iterators
+        here after another bridge's has begun, until one more begins here. It is unregistered when the last iterator of this bridge
+        ends (the loop is left, ``aclose()``, the end of ``async with``): then nobody hears until the next one begins.
 
         Parameters
         ----------

@@ -1,6 +1,7 @@
 """What Micro-Manager's core tells by itself, as an async iterator.
 
 The server's ``RemoteCoreCallback`` passes it on. One is made while anybody listens on a bridge, and shared by all that do.
+CMMCore has one place for a callback, and tells nobody who stands there: each listener that joins registers this one again.
 CMMCore keeps a bare pointer to its callback: Java must never collect one that is still registered, for the next change would then
 end the whole JVM. So it is unregistered before it is released, and stays in Java for ever when that fails.
 """
@@ -92,6 +93,7 @@ class CoreChangesSource:
         self._callback: JavaObject | None = None
         self._pull: PullSocket | None = None
         self._number = 0
+        self._taken_back = True  # the core calls this callback, as far as it is known here
         self._pump_task: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
 
@@ -104,6 +106,7 @@ class CoreChangesSource:
         """Let a listener hear all that happens after this."""
         self._session.check()
         self._mailboxes.add(mailbox)
+        self._taken_back = False
         try:
             await self.settle()
         except BaseException:
@@ -153,8 +156,15 @@ class CoreChangesSource:
 
     async def _update(self) -> None:
         try:
-            while bool(self._mailboxes) != (self._callback is not None):
-                await (self._register() if self._mailboxes else self._unregister())
+            while True:
+                if bool(self._mailboxes) != (self._callback is not None):
+                    self._taken_back = True
+                    await (self._register() if self._mailboxes else self._unregister())
+                elif not self._taken_back and self._core is not None:
+                    self._taken_back = True
+                    await self._core.call("registerCallback", [self._callback])  # another bridge's may stand in its place
+                else:
+                    return
         finally:
             self._settling = None
 

@@ -115,6 +115,36 @@ async def test_several_listeners_share_one_callback(bridge: aiomm.Bridge, eye: E
     assert (await eye.state())[:2] == (0, False)
 
 
+async def test_a_listener_that_joins_takes_the_callback_back(java_host: JavaHost, bridge: aiomm.Bridge, eye: Eye) -> None:
+    """MMCore has one place for a callback: another bridge that listens takes it, and leaves nobody there."""
+    kind = "exposure_changed"
+    async with bridge.core_events(kind) as first, aiomm.Bridge(java_host.port, timeout=5000) as other:
+        await eye.change(1)
+        assert (await anext(first)).arguments[1] == 1
+        async with other.core_events(kind) as taking:
+            await eye.change(2)
+            assert (await anext(taking)).arguments[1] == 2
+            async with bridge.core_events(kind) as again:
+                await eye.change(3)
+                assert (await anext(again)).arguments[1] == 3
+                assert (await anext(first)).arguments[1] == 3
+        assert await eye.probe.listeners() == 0
+        async with bridge.core_events(kind) as again:
+            await eye.change(4)
+            assert [(await anext(one)).arguments[1] for one in (first, again)] == [4, 4]
+    assert (await eye.state())[:2] == (0, False)
+
+
+async def test_a_listener_that_cannot_take_the_callback_back_says_so(bridge: aiomm.Bridge, eye: Eye) -> None:
+    async with bridge.core_events() as first:
+        await eye.control.fail("registerCallback", "not now", 1)
+        with pytest.raises(errors.JavaException, match="not now"):
+            await bridge.core_events().__aenter__()
+        await eye.change(5)
+        assert (await anext(first)).arguments[1] == 5
+    assert (await eye.state())[:2] == (0, False)
+
+
 async def test_a_slow_listener_loses_the_oldest_and_counts_them(bridge: aiomm.Bridge, eye: Eye) -> None:
     kind = "exposure_changed"
     async with bridge.core_events(kind, buffer=3) as slow, bridge.core_events(kind) as quick:

@@ -32,7 +32,7 @@ public final class Control {
     HELD.clear();
     FAILING.clear();
     FAILURES.clear();
-    MICROSCOPE.listeners.clear();
+    MICROSCOPE.callback = null;
     MICROSCOPE.restore();
     Calls.reset();
     JOURNAL.clear();

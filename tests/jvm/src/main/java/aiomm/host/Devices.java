@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.function.Consumer;
@@ -12,7 +11,7 @@ import java.util.stream.Collectors;
 import mmcorej.DeviceType;
 import mmcorej.MMEventCallback;
 
-/** The part of the simulated core that knows devices, properties, roles, config groups and listeners. */
+/** The part of the simulated core that knows devices, properties, roles, config groups and who listens. */
 abstract class Devices {
   final Map<String, Device> devices = new LinkedHashMap<>();
   final Map<String, Map<String, Natives.Configuration>> groups = new LinkedHashMap<>();
@@ -22,7 +21,7 @@ abstract class Devices {
   static final Map<DeviceType, String> ROLES = Map.of(DeviceType.CameraDevice, "Camera", DeviceType.ShutterDevice, "Shutter",
       DeviceType.StageDevice, "Focus", DeviceType.XYStageDevice, "XYStage", DeviceType.AutoFocusDevice, "AutoFocus",
       DeviceType.ImageProcessorDevice, "ImageProcessor", DeviceType.SLMDevice, "SLM", DeviceType.GalvoDevice, "Galvo");
-  final List<MMEventCallback> listeners = new CopyOnWriteArrayList<>();
+  volatile MMEventCallback callback;
   private final ExecutorService notifier = Executors.newSingleThreadExecutor(task -> {
     Thread thread = new Thread(task, "simulated core callbacks");
     thread.setDaemon(true);
@@ -148,7 +147,8 @@ abstract class Devices {
   }
 
   void tell(Consumer<MMEventCallback> event) {
-    for (MMEventCallback listener : listeners) {
+    MMEventCallback listener = callback;
+    if (listener != null) {
       notifier.execute(() -> event.accept(listener));
     }
   }

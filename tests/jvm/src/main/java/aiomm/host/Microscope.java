@@ -87,12 +87,9 @@ public final class Microscope extends Imaging {
     return "localhost";
   }
 
+  /** As in MMCore there is one place: the next callback takes that of the one before, null leaves none. */
   public void registerCallback(MMEventCallback listener) {
-    if (listener == null) {
-      listeners.clear();
-    } else {
-      listeners.add(listener);
-    }
+    callback = listener;
   }
 
   public void logMessage(String text) {
