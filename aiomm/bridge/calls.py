@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge import overloads, wire
 from aiomm.bridge.java_types import BOXES
+from aiomm.bridge.questions import asks_core
 from aiomm.errors import JavaValueError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Method", "opening"]
 
 _IMAGES = frozenset({"getImage", "getLastImage", "popNextImage"})
-_QUESTIONS = ("get", "has", "is")
 _SCALARS = frozenset({*BOXES, *BOXES.values(), "java.lang.String"})
 _AS_JSON: dict[type, Callable[[Any], str]] = {
     bool: {False: "false", True: "true"}.__getitem__,
@@ -52,7 +52,7 @@ class Method:
         self.what = f"{members.java_class}.{signatures[0].name}"
         of_core, name = "mmcorej.CMMCore" in members.interfaces, signatures[0].name
         self.pixels = of_core and name in _IMAGES
-        self.reads = of_core and name.startswith(_QUESTIONS) and (self.pixels or all(one.returns in _SCALARS for one in signatures))
+        self.reads = of_core and asks_core(name) and (self.pixels or all(one.returns in _SCALARS for one in signatures))
         self._static = members.is_class
         # Of one overload with that many scalars there is no doubt, here or in the server: its request is written but for the values.
         self._only: dict[int, tuple[Signature, bytes]] = {}

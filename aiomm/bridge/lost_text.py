@@ -7,7 +7,6 @@ Java. What comes then is the text if it is the one that arrived but for what was
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from functools import partial
@@ -19,6 +18,7 @@ import numpy as np
 from aiomm.bridge import reflection, wire
 from aiomm.bridge.frames import shown
 from aiomm.bridge.handle import Handle
+from aiomm.bridge.questions import asks
 from aiomm.bridge.reflection import array_of, class_of, handle_of, run
 from aiomm.bridge.wire import Signature
 from aiomm.errors import JavaException, JavaValueError, LostTextWarning, OverloadError
@@ -39,9 +39,7 @@ _CLASS: Final = "java.lang.Class"
 _FIELD: Final = "java.lang.reflect.Field"
 _METHOD: Final = "java.lang.reflect.Method"
 _STATIC: Final = 8  # java.lang.reflect.Modifier
-_QUESTION: Final = re.compile(r"(?:get|is|has|opt)(?=[A-Z_0-9])(?!And[A-Z]|Next)")
 _PLAIN_QUESTIONS: Final = frozenset({"name", "toString"})
-_NO_QUESTIONS: Final = frozenset({"getSerialPortAnswer"})  # what it gives is taken away
 _KEPT_AT_MOST: Final = 64  # readers at a port
 
 
@@ -51,7 +49,7 @@ def only_reads(target: Handle, name: str, count: int) -> bool:
         return True
     if name in ("get", "opt"):
         return count > 0  # of a list, a map, an array; without arguments it may be a Supplier's
-    return name in _PLAIN_QUESTIONS or (_QUESTION.match(name) is not None and name not in _NO_QUESTIONS)
+    return name in _PLAIN_QUESTIONS or asks(name)
 
 
 class _Question(NamedTuple):

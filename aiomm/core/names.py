@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from aiomm.bridge.names import snake_case
+from aiomm.bridge.questions import leaves_core as only_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,34 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["only_reads", "public_methods", "snake_case", "unknown"]
 
 _SWIG = frozenset({"acquire", "append", "disown", "next", "own", "this", "thisown"})
-
-_READ_PREFIXES = ("get", "is", "has", "uses", "supports")
-_READS = frozenset(
-    {
-        "debugLogEnabled",
-        "deviceBusy",
-        "deviceTypeBusy",
-        "log",
-        "logMessage",
-        "noop",
-        "pressurePumpRequiresCalibration",
-        "sleep",
-        "stderrLogEnabled",
-        "systemBusy",
-        "volumetricPumpRequiresHoming",
-        "waitForConfig",
-        "waitForDevice",
-        "waitForDeviceType",
-        "waitForSystem",
-    }
-)
-# These begin like a question, but take something away, talk to hardware that is not set up yet, or load a library.
-_CHANGES = frozenset({"getAvailableDevices", "getInstalledDevices", "getSerialPortAnswer"})
-
-
-def only_reads(method: str) -> bool:
-    """Whether an MMCore method (``getPosition``) leaves hardware, settings and buffers as they are."""
-    return method in _READS or (method.startswith(_READ_PREFIXES) and method not in _CHANGES)
 
 
 def public_methods(names: Iterable[str]) -> list[str]:

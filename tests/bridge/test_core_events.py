@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from aiomm.bridge.core_events import KINDS
 from tests.bridge.test_faults import suspended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.jvm.host import JavaHost
 
@@ -246,21 +247,66 @@ async def test_a_bridge_that_closes_says_why_the_callback_stays(own_java_host: J
     assert "could not be taken back: Micro-Manager did not answer within 0.3 s" in caplog.text
 
 
-@pytest.mark.parametrize("steps", range(0, 40, 3))
-async def test_cancelled_at_any_step(steps: int, bridge: aiomm.Bridge, eye: Eye) -> None:
+class _At(logging.Handler):
+    """Does something at the n-th message of a bridge that tells of its messages, be it to Java or from there."""
+
+    def __init__(self, number: int, do: Callable[[], object]) -> None:
+        super().__init__()
+        self.number = number
+        self.do = do
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith(("to port", "from port")):
+            self.seen.append(text)
+            if len(self.seen) == self.number:
+                self.do()
+
+
+@contextlib.contextmanager
+def at_message(number: int, do: Callable[[], object]) -> Iterator[_At]:
+    handler = _At(number, do)
+    logger = logging.getLogger("aiomm.bridge")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel("DEBUG")
+    try:
+        yield handler
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+MESSAGES = 8
+"""To Java and from there, when a listener begins: the core, the callback, its port, its start."""
+
+
+@pytest.mark.parametrize("number", range(1, MESSAGES + 1))
+async def test_cancelled_at_any_message(number: int, java_host: JavaHost, eye: Eye) -> None:
+    """The callback is registered all the same, and taken back: one that Java collects while the core has it ends the JVM."""
     before = await eye.state()
-    listening = bridge.core_events()
-    task = asyncio.create_task(listening.__aenter__())
-    for _ in range(steps):
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait([task])
-    await listening.aclose()
-    while await eye.state() != before:
-        await asyncio.sleep(0.001)
-    async with bridge.core_events() as again:
-        await eye.change(41)
-        assert (await anext(again)).arguments == ("Camera", 41.0)
+    async with aiomm.Bridge(java_host.port, timeout=5000, debug=True) as bridge:
+        listening = bridge.core_events()
+        task = asyncio.create_task(listening.__aenter__())
+        with at_message(number, task.cancel) as told:
+            await asyncio.wait([task])
+            assert len(told.seen) >= number
+            assert task.cancelled() or number == MESSAGES
+            await listening.aclose()
+        while await eye.state() != before:
+            await asyncio.sleep(0.001)
+        async with bridge.core_events() as again:
+            await eye.change(41)
+            assert (await anext(again)).arguments == ("Camera", 41.0)
+
+
+async def test_which_messages_there_are(java_host: JavaHost, eye: Eye) -> None:
+    async with aiomm.Bridge(java_host.port, timeout=5000, debug=True) as bridge:
+        with at_message(0, list) as told:
+            async with bridge.core_events():
+                assert len(told.seen) == MESSAGES, told.seen
+                assert CALLBACK in told.seen[2]
 
 
 async def test_a_closed_bridge_ends_the_iteration_and_unregisters(java_host: JavaHost, eye: Eye) -> None:

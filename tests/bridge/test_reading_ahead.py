@@ -171,12 +171,55 @@ async def test_a_server_that_goes(ports: Askers) -> None:
     assert len(asker.losses) == 1
 
 
-async def test_questions_to_the_core_do_so(java_host: JavaHost) -> None:
+async def test_many_questions_to_the_core_between_orders(java_host: JavaHost) -> None:
     """And those of a task that sets something hear of what it has set."""
     async with aiomm.Bridge(java_host.port, timeout=5000) as bridge:
         core: Any = await bridge.get_core()
         await core.set_exposure(1.0)
         await _mixed(core)
+
+
+_AT_ONCE: dict[str, tuple[Any, ...]] = {"getCameraDevice": (), "deviceBusy": ("Camera",)}
+_IN_TURN: dict[str, tuple[Any, ...]] = {
+    "setExposure": (2.0,),
+    "getLoadedDevices": (),  # an object, which is to be released
+    "popNextImage": (),
+    "waitForDevice": ("Camera",),
+    "getSerialPortAnswer": ("COM1", "\r"),
+    "getCurrentFocusScore": (),
+    "getInstalledDeviceDescription": ("Hub", "Camera"),
+}
+
+
+async def test_which_of_the_cores_methods_do_so(java_host: JavaHost) -> None:
+    """Those of its questions that change nothing; all else is never sent if it is cancelled before its turn."""
+    async with aiomm.Bridge(java_host.port, timeout=5000) as bridge, aiomm.Bridge(java_host.port, timeout=5000) as other:
+        core: Any = await bridge.get_core()
+        control: Any = await other.construct_java_object("aiomm.host.Control", new_socket=True)
+        assert bridge._session is not None
+        port = bridge._session.main.port
+        await control.restore()
+        try:
+            await control.hold("getExposure")
+            first = asyncio.create_task(core.call("getExposure"))
+            while not await control.calls("getExposure"):
+                await asyncio.sleep(0.001)
+            sent: set[str] = set()
+            for name, args in (_IN_TURN | _AT_ONCE).items():
+                before = port.stats.calls
+                task = asyncio.create_task(core.call(name, args))
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                sent |= {name} if port.stats.calls > before else set()
+                task.cancel()
+                await asyncio.wait([task])
+            assert sent == set(_AT_ONCE)
+            await control.call("release", ["getExposure"])
+            assert await first == 10
+            assert await core.call("getExposure") == 10
+            assert {name for name in _IN_TURN | _AT_ONCE if await control.calls(name)} == set(_AT_ONCE)
+        finally:
+            await control.restore()
 
 
 async def _mixed(core: Any) -> None:
