@@ -10,7 +10,7 @@ from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from aiomm.bridge import wire
+from aiomm.bridge import reflection, wire
 from aiomm.bridge.handle import Handle
 from aiomm.errors import AiommError, BridgeError, BridgeTimeoutError, ClosedError, JavaException, ProtocolError, ServerLostError
 
@@ -347,4 +347,5 @@ class Line:
 
 def _half_made(error: JavaException) -> bool:
     """Whether the server has run nothing, because it looked for an argument at a port that another thread was just making."""
-    return error.java_class == _NULL and error.java_stack.partition("(")[0].strip().endswith("ZMQServer.getObjectKnownToServer")
+    where = error.java_stack.partition("(")[0].strip()
+    return error.java_class == _NULL and where.endswith("ZMQServer.getObjectKnownToServer") and reflection.not_run(error)

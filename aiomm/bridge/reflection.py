@@ -37,6 +37,7 @@ _MAKERS: Final = {"list": "java.util.ArrayList", "set": "java.util.LinkedHashSet
 _SERVER: Final = "org.micromanager.pyjavaz.ZMQServer"
 _SOCKETS: Final = "org.micromanager.pyjavaz.ZMQSocketWrapper"
 _FRAME_OF_SERVER: Final = f"{_SERVER}."
+_FIRST_FRAME: Final = "java.lang.Thread.run"
 
 
 def call(target: Handle, static: bool, signature: Signature, values: Sequence[Any], signatures: Sequence[Signature]) -> Plan:
@@ -148,13 +149,15 @@ def read_array(array: Handle) -> Plan:
 
 def not_run(error: JavaException) -> bool:
     """Whether the server itself failed before it called anything, so that the call can be made in another way."""
+    # The server calls by reflection alone. So a stack that is whole, from the thread's first frame on, and has no reflective call in it is
+    # the server's own. Of what a constructor threw, and of very deep stacks, Java does not write the whole.
     frames = error.java_stack.splitlines()
-    for frame in frames:
-        if _FRAME_OF_SERVER in frame:
-            return True
-        if ".invoke" in frame or "newInstance" in frame:
-            return False
-    return False
+    return (
+        bool(frames)
+        and _FIRST_FRAME in frames[-1]
+        and any(_FRAME_OF_SERVER in frame for frame in frames)
+        and not any(".invoke" in frame or "newInstance" in frame for frame in frames)
+    )
 
 
 def no_access(error: JavaException) -> bool:

@@ -201,6 +201,14 @@ async def test_fifty_ports_one_after_the_other(bridge: aiomm.Bridge) -> None:
         await asyncio.sleep(0.001)
 
 
+async def test_a_constructor_that_throws_from_the_servers_own_code_runs_once(bridge: aiomm.Bridge) -> None:
+    faults = await bridge.construct_java_object("aiomm.host.Faults")
+    count = await faults.counted()
+    with pytest.raises(errors.JavaException, match="JSONException"):
+        await bridge.construct_java_object("aiomm.host.Faults", args=[1])
+    assert await faults.counted() == count + 1
+
+
 async def test_cancelled_while_its_port_is_connected_an_object_is_released(bridge: aiomm.Bridge) -> None:
     probe = await bridge.construct_java_object(PROBE)
     await bridge.construct_java_object(SAMPLES)  # its constructors are known now

@@ -361,6 +361,22 @@ def test_exceptions(client: Client) -> None:
     assert not reflection.not_run(caught.value)
 
 
+def test_what_ran_into_the_servers_own_code_was_run(client: Client) -> None:
+    """Its exception has frames of the server's before those of the call, and is not to have the call made again."""
+    faults = client.new("aiomm.host.Faults")
+    count = faults("counted")
+    with pytest.raises(JavaException, match="JSONException") as caught:
+        client.new("aiomm.host.Faults", 1)
+    assert "ZMQServer.getField" in caught.value.java_stack
+    assert not reflection.not_run(caught.value)
+    assert faults("counted") == count + 1
+    with pytest.raises(JavaException, match="JSONException") as caught:
+        faults("countAndThrowFromServer")
+    assert "ZMQServer.getField" in caught.value.java_stack
+    assert not reflection.not_run(caught.value)
+    assert faults("counted") == count + 2
+
+
 def test_an_error_that_was_thrown_comes_as_an_object(client: Client) -> None:
     faults = client.new("aiomm.host.Faults")
     for name, args in (("error", ("x",)), ("overflowStack", ())):

@@ -1,7 +1,11 @@
 package aiomm.host;
 
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import mmcorej.org.json.JSONObject;
+import org.micromanager.pyjavaz.ZMQServer;
 
 /** Calls that throw, take long, block, or end the JVM; and a count that proves how often one ran. */
 public class Faults {
@@ -13,6 +17,28 @@ public class Faults {
 
   public Faults(String message) {
     throw new IllegalStateException(message);
+  }
+
+  /** Counts, and throws what code of the server's own threw when it was called from here. */
+  public Faults(int counts) throws Exception {
+    COUNT.addAndGet(counts);
+    throwFromServer();
+  }
+
+  /** Likewise. */
+  public void countAndThrowFromServer() throws Exception {
+    COUNT.incrementAndGet();
+    throwFromServer();
+  }
+
+  private void throwFromServer() throws Exception {
+    Method method = ZMQServer.class.getDeclaredMethod("getField", Object.class, JSONObject.class);
+    method.setAccessible(true);
+    try {
+      method.invoke(ZMQServer.getMasterServer(), this, new JSONObject());
+    } catch (InvocationTargetException thrown) {
+      throw (Exception) thrown.getCause();
+    }
   }
 
   /** How often this was called since the host started, this call included. */
