@@ -183,7 +183,7 @@ async def test_an_object_of_another_java_is_not_sent(java_host: JavaHost, own_ja
         while not other.closed:
             await asyncio.sleep(0.01)
         for use in _ways_out(bridge, samples, fields, dog):
-            with pytest.raises(errors.ServerLostError, match="Dog .* its server is gone> cannot be sent"):
+            with pytest.raises(errors.ServerLostError, match=r"Dog .* its server is gone> cannot be sent"):
                 await use()
     assert (await fields.show("animal"), await fields.show("anObject")) == before
 
