@@ -15,8 +15,8 @@ from aiomm.bridge.core_events import FORWARD, CoreChangesSource
 from aiomm.bridge.gone import unless_gone
 from aiomm.bridge.line import Line, Quiet, part_of_a_call
 from aiomm.bridge.members import Members, check_entry
-from aiomm.bridge.numbers import Numbers
 from aiomm.bridge.port import Port
+from aiomm.bridge.port_numbers import PortNumbers
 from aiomm.bridge.proxy import JavaClass, JavaObject, check_usable, make_class
 from aiomm.bridge.registry import proxy_class
 from aiomm.bridge.streams import PullSocket, PushSocket
@@ -91,7 +91,7 @@ class Session:
         self.watchers: set[Callable[[AiommError], None]] = set()
         self.server_version: str | None = None
         self.lines: set[Line] = set()
-        self.numbers = Numbers(host, bridge.port)
+        self.numbers = PortNumbers(host, bridge.port)
         self._context = _Context()
         self._classes: dict[str, type[JavaObject]] = {}
         self._constructors: dict[str, tuple[Signature, ...]] = {}

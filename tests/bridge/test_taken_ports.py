@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiomm
+from aiomm.bridge.port_numbers import _SERVERS, PortNumbers
 from aiomm.errors import ServerNotFoundError
 
 if TYPE_CHECKING:
@@ -105,4 +107,26 @@ async def test_whether_a_port_was_left_is_seen_without_going_there(java_host: Ja
                 listener.accept()
         session.numbers.closing(number)
         await session.numbers.left()
-        assert number not in session.numbers._closing
+        assert number not in session.numbers._shared.closing
+
+
+async def test_what_is_known_of_a_server_goes_with_its_last_bridge_and_port() -> None:
+    server = ("127.0.0.1", 1)
+    numbers = PortNumbers("localhost", 1)
+    numbers.closing(5)
+    numbers.taken(5)
+    numbers.closing(7)
+    del numbers
+    gc.collect()
+    other = PortNumbers("127.0.0.1", 1)  # a bridge that is opened right after
+    assert set(_SERVERS[server].closing) == {7}
+    del other
+    async with asyncio.timeout(10):
+        while server in _SERVERS:
+            await asyncio.sleep(0.05)
+            gc.collect()
+    other = PortNumbers("127.0.0.1", 1)
+    other.closing(8)
+    async with asyncio.timeout(10):
+        while _SERVERS[server].closing:
+            await asyncio.sleep(0.05)

@@ -7,25 +7,45 @@ import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Numbers"]
+__all__ = ["PortNumbers"]
 
 _HERE: Final = frozenset({"127.0.0.1", "localhost"})
 _CLOSES: Final = 0.2  # s that a port may take to close
 _AGAIN: Final = 0.002  # s between two looks at a port that is about to close
 
-_CLOSING: dict[tuple[str, int], set[int]] = {}
-"""Of each server, by host and first port, the ports that bridges of this process left just now."""
-
-_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], asyncio.Lock]] = WeakKeyDictionary()
-"""Of each server, whose turn it is among the bridges of one loop."""
+_KNOWN: Final = 1.0  # s after which no port that was to close is looked at any more
 
 
-class Numbers:
+class _Server:
+    """What the bridges of this process share that speak to one server.
+
+    Attributes
+    ----------
+    closing : dict
+        The ports that they left just now, and which time of leaving it was.
+    turns : mapping
+        Of each loop, whose turn it is among its bridges.
+    """
+
+    def __init__(self) -> None:
+        self.closing: dict[int, object] = {}
+        self.turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+    def forget(self, number: int, which: object) -> None:
+        if self.closing.get(number) is which:
+            del self.closing[number]
+
+
+_SERVERS: WeakValueDictionary[tuple[str, int], _Server] = WeakValueDictionary()
+"""By host and first port. A server goes with its last bridge, and a little later than its last port: the next bridge is to know of that."""
+
+
+class PortNumbers:
     """The numbers of one server's ports, as one bridge sees them.
 
     The server gives a number again before its socket has left it, and says nothing when that fails: nothing answers there then. So a
@@ -40,8 +60,9 @@ class Numbers:
     def __init__(self, host: str, first: int) -> None:
         self._host = host
         self._first = first
-        self._closing = _CLOSING.setdefault((host, first), set())
-        self._lock = _TURNS.setdefault(asyncio.get_running_loop(), {}).setdefault((host, first), asyncio.Lock())
+        self._loop = asyncio.get_running_loop()
+        self._shared = _SERVERS.setdefault(self.server, _Server())
+        self._lock = self._shared.turns.setdefault(self._loop, asyncio.Lock())
         self._leaving = 0  # how many of this bridge have the turn together, as none of them asks for a number
 
     @property
@@ -51,22 +72,28 @@ class Numbers:
 
     def closing(self, number: int) -> None:
         """The server is about to leave a port, or it is held for a moment: bridges of this process make nothing that may get it."""
-        self._closing.add(number)
+        which = self._shared.closing[number] = object()
+        self._loop.call_later(_KNOWN, self._shared.forget, number, which)
 
     def taken(self, number: int) -> None:
         """What a bridge has just made is at this port, and stays."""
-        self._closing.discard(number)
+        self._shared.closing.pop(number, None)
 
     async def left(self) -> None:
-        """Wait a little until ports that ended do not listen any more."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _CLOSES
-        while (left := tuple(self._closing)) and loop.time() < deadline:
+        """Wait a little until ports that ended do not listen any more.
+
+        No event tells of that: the server closes a connection before or after it stops to listen, and a new one may be taken for a
+        stream's. So this looks again and again, while a port is closing that should be closed by now, and for a limited time.
+        """
+        closing = self._shared.closing
+        deadline = self._loop.time() + _CLOSES
+        while (left := tuple(closing)) and self._loop.time() < deadline:
             if await _listens(self._host, left[0], deadline):
                 await asyncio.sleep(_AGAIN)
             else:
-                self._closing.discard(left[0])
-        self._closing.difference_update(left)
+                closing.pop(left[0], None)
+        for number in left:
+            closing.pop(number, None)
 
     @contextlib.asynccontextmanager
     async def giving(self) -> AsyncIterator[None]:
