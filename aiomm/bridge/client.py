@@ -350,13 +350,14 @@ class Bridge(KeptHere):
 
         ::
 
-            async for change in bridge.core_events():
-                print(change.name, change.arguments)
+            async with bridge.core_events() as changes:
+                async for change in changes:
+                    print(change.name, change.arguments)
 
         MMCore has one callback only, and does not tell who has it. Each iterator that begins makes it this bridge's: Micro-Manager's
         own window, and whoever listened through another bridge, hear nothing from then on, without an error; nor do the iterators
         here after another bridge's has begun, until one more begins here. It is unregistered when the last iterator of this bridge
-        ends (the loop is left, ``aclose()``, the end of ``async with``): then nobody hears until the next one begins.
+        ends (the end of ``async with``, ``aclose()``, or that Python forgets it): then nobody hears until the next one begins.
 
         Parameters
         ----------
