@@ -178,6 +178,8 @@ def _channel(method: str) -> Callable[..., TaggedImage]:
 
 def get_image(mmc: Any, num_channel: int | None = None) -> NDArray[Any]:
     """Give the snapped image."""
+    if num_channel:
+        images.check_channel("getImage", num_channel, mmc.getNumberOfCameraChannels())
     raw = mmc.getImage() if num_channel is None else mmc.getImage(num_channel)
     return images.to_image(raw, mmc.getNumberOfComponents(), mmc.getBytesPerPixel())
 
@@ -192,6 +194,7 @@ def get_tagged_image(mmc: Any, camera_channel_index: int = 0) -> TaggedImage:
     """Give the snapped image with the tags that Micro-Manager's Java core makes."""
     tags = images.camera_tags(mmc)
     channels = mmc.getNumberOfCameraChannels()
+    images.check_channel("getTaggedImage", camera_channel_index, channels)
     if channels > 1:
         tags["CameraChannelIndex"] = camera_channel_index
         tags["CameraChannelName"] = mmc.getCameraChannelName(camera_channel_index)

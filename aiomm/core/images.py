@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiomm.errors import CoreError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -102,6 +104,19 @@ def camera_tags(mmc: Any) -> dict[str, Any]:
     for (device, name), value in configuration(mmc.getSystemStateCache()).items():
         tags[f"{device}-{name}"] = value
     return tags
+
+
+def check_channel(method: str, channel: int, count: int) -> None:
+    """Refuse a channel that the camera does not have: MMCore would give another one's image, or refuse, by camera.
+
+    Raises
+    ------
+    CoreError
+        There is no such channel.
+    """
+    if not 0 <= channel < count:
+        text = f"no channel {channel}: the camera has {count}, counted from 0"
+        raise CoreError(text, method=method, arguments=(channel,))
 
 
 def affine_text(affine: Any) -> str:

@@ -15,6 +15,7 @@ from aiomm.bridge import JavaObject, bridge_of
 from aiomm.core import java_values as values
 from aiomm.core.calls import NOT_IN_SEQUENCE
 from aiomm.core.checks import parameters
+from aiomm.core.images import check_channel
 from aiomm.core.methods import METHODS
 from aiomm.core.names import only_reads
 from aiomm.core.together import ask_all
@@ -139,6 +140,8 @@ async def _tagged(core: JavaObject, method: str, args: tuple[Any, ...]) -> Tagge
 
 async def get_image(core: JavaObject, num_channel: int | None = None) -> NDArray[Any]:
     """Give the snapped image."""
+    if num_channel:
+        check_channel("getImage", num_channel, await core.call("getNumberOfCameraChannels"))
     pixels, width, height = await ask_all(  # Java is asked for its size while it writes the image
         core.call("getImage", () if num_channel is None else (num_channel,)),
         core.call("getImageWidth", ()),
@@ -149,6 +152,8 @@ async def get_image(core: JavaObject, num_channel: int | None = None) -> NDArray
 
 async def get_tagged_image(core: JavaObject, camera_channel_index: int = 0) -> TaggedImage:
     """Give the snapped image and its tags."""
+    if camera_channel_index:
+        check_channel("getTaggedImage", camera_channel_index, await core.call("getNumberOfCameraChannels"))
     image = await _tagged(core, "getTaggedImage", (camera_channel_index,) if camera_channel_index else ())
     if "Exposure-ms" not in image.tags:
         image.tags["Exposure-ms"] = float(await core.call("getExposure"))

@@ -389,6 +389,16 @@ async def test_a_wrong_argument_is_refused_alike(core: Any, method: str, args: t
         await getattr(core, method)(*args)
 
 
+@pytest.mark.parametrize("method", ["get_image", "get_tagged_image"])
+async def test_a_channel_that_the_camera_does_not_have(core: Any, method: str) -> None:
+    await core.snap_image()
+    for channel in (1, 3, -1):
+        with pytest.raises(CoreError, match=f"no channel {channel}: the camera has 1") as caught:
+            await getattr(core, method)(channel)
+        assert caught.value.arguments == (channel,)
+    await getattr(core, method)(0)
+
+
 async def test_numbers_of_numpy_are_welcome(core: Any) -> None:
     for number in (np.float32(2.5), np.array(2.5), np.int64(3), 4):
         await core.set_exposure(number)
