@@ -13,7 +13,8 @@ from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.members import Members, describe, python_signature
-from aiomm.errors import ClosedError, JavaException, JavaValueError, ServerLostError
+from aiomm.bridge.usable import check_lives, objects_in
+from aiomm.errors import ClosedError, JavaException, ServerLostError
 
 if TYPE_CHECKING:
     import inspect
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "check_usable", "line_of", "make_class"]
 
 _IMAGE = "mmcorej.TaggedImage"
-_HOLDERS = (list, tuple, set, frozenset, dict)
 
 
 class JavaObject(KeptHere, Handle):
@@ -462,8 +462,6 @@ def make_class(base: type[JavaObject], members: Members) -> type[JavaObject]:
 def check_usable(values: Iterable[Any], session: Session) -> None:
     """See that each Java object among the values, in a list or a dict too, lives where they are sent.
 
-    Java makes null of an object that it does not know, or takes another one for it.
-
     Raises
     ------
     ClosedError, ServerLostError
@@ -471,22 +469,9 @@ def check_usable(values: Iterable[Any], session: Session) -> None:
     JavaValueError
         It lives in another Micro-Manager.
     """
-    inside: list[Any] = []
-    for value in values:
-        if isinstance(value, JavaObject):
-            _check_lives(value, session)
-        elif isinstance(value, _HOLDERS):
-            inside.append(value)
-    seen: set[int] = set()  # a list may hold itself
-    while inside:
-        holder = inside.pop()
-        if id(holder) not in seen:
-            seen.add(id(holder))
-            for value in (*holder, *holder.values()) if isinstance(holder, dict) else holder:
-                if isinstance(value, JavaObject):
-                    _check_lives(value, session)
-                elif isinstance(value, _HOLDERS):
-                    inside.append(value)
+    for obj in objects_in(values):
+        if isinstance(obj, JavaObject):
+            check_lives(obj, obj._checked().session, session)
 
 
 async def call_signature(obj: JavaObject, signature: Signature, values: Sequence[Any]) -> Any:
@@ -502,17 +487,6 @@ async def call_class(cls: JavaClass, signature: Signature, values: Sequence[Any]
 def described(cls: JavaClass) -> str:
     """Give the name of the Java class that this is."""
     return cls._members.java_class
-
-
-def _check_lives(obj: JavaObject, session: Session) -> None:
-    own = obj._checked().session
-    if own is session:
-        return
-    if own.error is not None:
-        raise type(own.error)(f"{obj!r} cannot be sent: {own.error}")
-    if own.numbers.server != session.numbers.server:
-        there = ":".join(map(str, own.numbers.server))
-        raise JavaValueError(f"{obj!r} cannot be sent to another Micro-Manager than its own, at {there}")
 
 
 def line_of(obj: JavaObject) -> Line:
