@@ -147,7 +147,9 @@ async def get_image(core: JavaObject, num_channel: int | None = None) -> NDArray
         core.call("getImageWidth", ()),
         core.call("getImageHeight", ()),
     )
-    return values.shaped(pixels, int(width), int(height))
+    four = isinstance(pixels, np.ndarray) and pixels.size == 4 * int(width) * int(height)  # colours, or binned by 2 since
+    grey = four and await core.call("getNumberOfComponents", ()) == 1
+    return values.shaped(pixels, int(width), int(height), grey=grey)
 
 
 async def get_tagged_image(core: JavaObject, camera_channel_index: int = 0) -> TaggedImage:

@@ -137,7 +137,8 @@ async def tagged_image(value: JavaObject) -> TaggedImage:
     pixels = await value.get_field("pix")
     tags = {str(key): images.tag(str(key), item) for key, item in given.items()}
     _complete(tags)
-    return TaggedImage(shaped(pixels, int(tags["Width"]), int(tags["Height"])), tags)
+    grey = str(tags.get("PixelType", "")).startswith("GRAY")
+    return TaggedImage(shaped(pixels, int(tags["Width"]), int(tags["Height"]), grey=grey), tags)
 
 
 def _complete(tags: dict[str, Any]) -> None:
@@ -150,8 +151,10 @@ def _complete(tags: dict[str, Any]) -> None:
         tags.setdefault("ROI-Y-start", int(corner[1]))
 
 
-def shaped(pixels: Any, width: int, height: int) -> NDArray[Any]:
+def shaped(pixels: Any, width: int, height: int, *, grey: bool = False) -> NDArray[Any]:
     """Make Java's array of pixels an image, (y, x) or (y, x, 3), of unsigned integers or floats.
+
+    Of an image known to be ``grey``, four numbers for each pixel are one taken before the camera's binning was changed, no colours.
 
     Raises
     ------
@@ -165,7 +168,7 @@ def shaped(pixels: Any, width: int, height: int) -> NDArray[Any]:
         flat = flat.view(unsigned)
     if flat.size == width * height:
         return flat.reshape(height, width)
-    if flat.size == 4 * width * height:  # blue, green, red, unused
+    if flat.size == 4 * width * height and not grey:  # blue, green, red, unused
         return np.ascontiguousarray(flat.reshape(height, width, 4)[..., 2::-1])
     raise CoreError(
         f"the image has {flat.size} numbers, but the camera now gives {width} x {height} pixels: "

@@ -600,3 +600,19 @@ async def test_a_first_change_that_is_given_up_is_named(java_host: JavaHost, bri
         finally:
             await desk.release()
             await blocked
+
+
+async def test_an_image_from_before_the_binning_was_changed_has_no_colours(core: Any) -> None:
+    """A grey image has four numbers for each pixel of one binned by two, and was taken for one in colour."""
+    try:
+        await core.snap_image()
+        await core.set_property("Camera", "Binning", "2")
+        for ask in (core.get_image, core.get_tagged_image):
+            with pytest.raises(CoreError, match="binning or pixel type were changed after the image was taken"):
+                await ask()
+        assert (await core.snap()).shape == (256, 256)
+        await core.set_property("Camera", "PixelType", "32bitRGB")
+        assert (await core.snap()).shape == (256, 256, 3)
+    finally:
+        await core.set_property("Camera", "PixelType", "16bit")
+        await core.set_property("Camera", "Binning", "1")
