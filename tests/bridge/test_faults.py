@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -380,10 +381,23 @@ async def test_a_field_and_an_iteration_and_a_release_end_too(own_java_host: Jav
         await only_its_own(own_java_host)
 
 
-HALF_MADE = (
-    b'{"type":"exception","value":"java.lang.NullPointerException\\n\\tat '
-    b'org.micromanager.pyjavaz.ZMQServer.getObjectKnownToServer(ZMQServer.java:215)\\n"}'
+_MET = "org.micromanager.pyjavaz.ZMQServer.getObjectKnownToServer(ZMQServer.java:215)"
+_BELOW = (
+    "org.micromanager.pyjavaz.ZMQServer.runMethod(ZMQServer.java:383)",
+    "org.micromanager.pyjavaz.ZMQServer.lambda$initialize$2(ZMQServer.java:117)",
+    "java.base/java.util.concurrent.ThreadPoolExecutor.runWorker(ThreadPoolExecutor.java:1136)",
+    "java.base/java.lang.Thread.run(Thread.java:840)",
 )
+
+
+def _null_pointer(*frames: str) -> bytes:
+    text = "java.lang.NullPointerException" + "".join(f"\n\tat {frame}" for frame in frames) + "\n"
+    return json.dumps({"type": "exception", "value": text}).encode()
+
+
+HALF_MADE = _null_pointer(_MET, "org.micromanager.pyjavaz.ZMQServer.getArgumentSignatures(ZMQServer.java:242)", *_BELOW)
+AFTER_ALL = _null_pointer(_MET, "java.base/java.lang.reflect.Method.invoke(Method.java:569)", *_BELOW)
+CUT_OFF = _null_pointer(_MET)
 
 
 async def test_a_call_that_met_a_port_just_being_made_is_made_again() -> None:
@@ -396,6 +410,22 @@ async def test_a_call_that_met_a_port_just_being_made_is_made_again() -> None:
     with zmq_server(greets(answer)) as number:
         async with aiomm.Bridge(port=number) as bridge:
             assert await bridge._session.main.ask({"command": "get-class"}, "asking") == 7  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("thrown", [AFTER_ALL, CUT_OFF])
+async def test_a_call_that_may_have_run_is_not_made_again(thrown: bytes) -> None:
+    asked = 0
+
+    def answer(frames: list[bytes]) -> list[list[bytes]]:
+        nonlocal asked
+        asked += 1
+        return [[*frames[:-1], thrown]]
+
+    with zmq_server(greets(answer)) as number:
+        async with aiomm.Bridge(port=number) as bridge:
+            with pytest.raises(errors.JavaException, match="NullPointerException"):
+                await bridge._session.main.ask({"command": "get-class"}, "asking")  # type: ignore[union-attr]
+            assert asked == 1
 
 
 async def test_a_port_that_is_never_made_is_an_error() -> None:
