@@ -57,8 +57,10 @@ class JavaDevices:
         self._asking = asking
         self.doing = ""
         self.calm: Callable[[], Steps] | None = None  # waits until the hardware may be changed from here
+        self.free: Callable[[], Coroutine[Any, Any, bool]] | None = None  # frees the engine from whoever is gone; whether it had to
         self.shared = shared_on(bridge_of(core))
         self._settled = False
+        self._closed: set[str] = set()
         self._idle_seen = False  # the core's camera was seen not to run, and nothing was changed since
         self._running: list[tuple[str, tuple[Any, ...]]] = []  # how to stop what Micro-Manager's engine has started
 
@@ -92,7 +94,11 @@ class JavaDevices:
         seen, self._idle_seen = self._idle_seen, False
         if seen and camera is None:
             return
-        if (yield from self.attempt("isSequenceRunning", *([] if camera is None else [camera]))):
+        asked = ("isSequenceRunning", *([] if camera is None else [camera]))
+        running = yield from self.attempt(*asked)
+        if running and self.free is not None and (yield self.free()):
+            running = yield from self.attempt(*asked)
+        if running:
             raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
 
     def settles_beside(self, event: AcquisitionEvent, *, keep: bool) -> bool:
@@ -118,8 +124,15 @@ class JavaDevices:
             yield from self.refuse_running(None)
         if self.shared.found is None:
             self.shared.found = found
+            self.found_closed()
         self._settled, self._idle_seen = True, running is False and meanwhile is not None  # else a hook may come first
         return done[0] if done else None
+
+    def found_closed(self, *labels: str) -> None:
+        """Take these shutters as found closed: who had opened them is gone, and they were closed in its place."""
+        self._closed.update(labels)
+        if self.shared.found is not None:
+            self.shared.found.shutter_open.update(dict.fromkeys(self._closed, False))
 
     def forget(self) -> None:
         """Nothing is remembered: every key of an event is applied each time."""

@@ -21,6 +21,7 @@ from aiomm.acquire.remote.awaited import AT_A_TIME, Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
 from aiomm.acquire.remote.ending import ended_by_java
 from aiomm.acquire.remote.events import check_event, encode_event, whole_axes
+from aiomm.acquire.remote.freeing import Patience
 from aiomm.acquire.remote.grouping import in_full, java_groups
 from aiomm.acquire.remote.leaving import leave_sequence
 from aiomm.acquire.remote.turns import EngineTurns, refuse_held
@@ -98,6 +99,7 @@ class JavaEngine(Answering):
         self._prepared = 0
         self._parts = 0  # in how many parts: Java merges by rules of its own
         self._begun = False  # Java has begun with it
+        self.patience = Patience(run.loop)
         self._armed = False  # a single image is about to be exposed
         self._owed = 0  # images that Java has taken, less those of which it has read what goes with them
         self.failure: BaseException | None = None  # what has ended the acquisition in Java
@@ -119,10 +121,12 @@ class JavaEngine(Answering):
             self._parts += 1
         elif milestone == "pre_hardware":
             self._begun = True
+            self.patience.end()
         elif milestone == "pre_snap":
             self._armed = True
         elif milestone == "acq_events_finished":
             self.events_over = True
+            self.patience.end()
             self._turns.tell()
         self.signal.set()
 
@@ -187,6 +191,7 @@ class JavaEngine(Answering):
                 if self.session.lost is None:
                     raise
             finally:
+                self.patience.end()
                 self._turns.end()
             self._doing = "nothing: ended"
         self._note("acq_events_finished", None)
@@ -204,6 +209,7 @@ class JavaEngine(Answering):
         Where Java has nothing under way any more, it ends while the hardware is left. Gives what could not be done to that.
         """
         self.ending = True
+        self.patience.begin()
         yield self.session.abort() if aborted else self.session.send_end()
         idle = not aborted and not self._turns.owing
         failures: list[Exception] = []
@@ -397,6 +403,8 @@ class JavaEngine(Answering):
             yield self.session.send(encoded)
         except JavaException as ended:  # it has ended, and this was faster than its notice
             raise ended_by_java(ended) from ended
+        if not self._begun:
+            self.patience.begin()
         if len(encoded) > 1:
             self._gather(GATHERS_S)
         try:

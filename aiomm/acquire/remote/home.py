@@ -24,6 +24,7 @@ from aiomm.acquire.remote.ending import end_failed_storage, ended_by_java, quiet
 from aiomm.acquire.remote.engine import TAKEN, JavaEngine
 from aiomm.acquire.remote.events import restore_text
 from aiomm.acquire.remote.folders import choosing_folder
+from aiomm.acquire.remote.freeing import CannotFreeError, Freed, free_engine
 from aiomm.acquire.remote.grouping import java_groups
 from aiomm.acquire.remote.memory import EngineMemory
 from aiomm.acquire.remote.opening import Ahead
@@ -107,6 +108,8 @@ class JavaHome:
         self._tiled = False
         self._levels: int | None = None
         self._opened: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
+        self._freed = Freed()
+        self._devices: JavaDevices
         self._routine: asyncio.Task[Any] | None = None
         self._data_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # Java has saved all, or is gone
 
@@ -133,7 +136,10 @@ class JavaHome:
         return self._core
 
     def engine(self, run: Run, **options: Any) -> JavaEngine | AttachedEngine:
-        self._engine = JavaEngine(run, self._core, self._asking, JavaDevices(self._core, self._asking), **options)
+        devices = JavaDevices(self._core, self._asking)
+        devices.free = self._free_engine
+        self._devices = devices
+        self._engine = JavaEngine(run, self._core, self._asking, devices, **options)
         return self._engine
 
     async def open_storage(self, run: Run, target: Target, *, processed: bool) -> None:
@@ -171,6 +177,7 @@ class JavaHome:
                 ) from error
             raise
         self._opened.push_async_callback(session.close)
+        self._opened.push_async_callback(self._freed.aclose)
         session.gone.add_done_callback(lambda _: engine.look())
         if session.images is not None:
             session.images.on_arrival = lambda metadata: engine.moved_on(lambda: metadata.get("Axes"), here=True)
@@ -221,7 +228,7 @@ class JavaHome:
 
     def stages(self, run: Run) -> Sequence[Callable[[], Awaitable[None]]]:
         session, writer = self.session, self._writer
-        stages: list[Callable[[], Awaitable[None]]] = [lambda: self._hear(run), lambda: self._mind_the_end(run)]
+        stages: list[Callable[[], Awaitable[None]]] = [lambda: self._hear(run), lambda: self._mind_the_end(run), self._mind_the_engine]
         stages += [lambda which=which, pipe=pipe: self._hook(which, pipe) for which, pipe in session.hooks.items()]  # type: ignore[misc]
         if (pipe := session.images) is not None:
             stages.append(lambda: self._images(run))
@@ -268,6 +275,33 @@ class JavaHome:
             await asyncio.wait({self._data_over}, timeout=LOOKS_S)
             if not self._data_over.done():
                 await self.session.see_that_it_runs(GREETS_S)
+
+    async def _mind_the_engine(self) -> None:
+        """See, whenever Micro-Manager's engine does not begin for long, whether it waits for a program that is gone."""
+        engine = self._ready()
+        if not isinstance(engine, JavaEngine):  # Micro-Manager's own acquisition waits for events of its own
+            return
+        while not self._data_over.done():
+            overdue = asyncio.ensure_future(engine.patience.over.wait())
+            try:
+                await asyncio.wait({overdue, self._data_over}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                overdue.cancel()
+                await asyncio.wait([overdue])
+            if not self._data_over.done() and self.session.lost is None:
+                await self._free_engine()
+                engine.patience.again(LOOKS_S)
+
+    async def _free_engine(self) -> bool:
+        try:
+            return await free_engine(self.owner, self._freed)
+        except CannotFreeError as error:
+            self.session.give_up(error)
+        except BridgeError as error:
+            logger.debug("Micro-Manager does not say for whom its engine waits: %s", error)
+        finally:
+            self._devices.found_closed(*self._freed.closed)
+        return False
 
     async def _not_written(self) -> StorageError:
         error = await writing_failure(self.session.acquisition)

@@ -288,6 +288,10 @@ class JavaSession:
             raise
         return None
 
+    def give_up(self, error: BridgeError) -> None:
+        """Nothing more can be had of Java's engine: every wait for it ends with this."""
+        self._lose(error)
+
     # ---- a lost server ------------------------------------------------------------------------------------------
 
     def _check_lost(self) -> None:

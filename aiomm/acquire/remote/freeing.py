@@ -1,0 +1,247 @@
+"""Free Micro-Manager's engine from an acquisition whose program is gone: it would wait for that one's hook for ever.
+
+The engine has one thread, and asks hooks in other processes by sockets without a deadline. Of a process that was killed nobody listens any
+more where Java connects to for the answers of its hook: that is looked at from Java itself. Only then its acquisition is told to
+end, and its hooks are answered in its place: first with what lets nothing be exposed, then the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiomm.acquire.remote.drive import LoopSignal
+from aiomm.acquire.remote.ending import expose_no_more, quietly
+from aiomm.acquire.remote.events import NO_CAMERA, excuse
+from aiomm.acquire.remote.pipes import HookPipe
+from aiomm.bridge import private_field, wire
+from aiomm.bridge.channels import channels_of
+from aiomm.errors import AiommError, BridgeError, JavaException, ServerLostError
+
+if TYPE_CHECKING:
+    from aiomm.bridge import Bridge, JavaObject
+    from aiomm.bridge.streams import PushSocket
+
+__all__ = ["CannotFreeError", "Freed", "Patience", "free_engine"]
+
+log = logging.getLogger("aiomm")
+
+_ENGINE: Final = "org.micromanager.acqj.internal.Engine"
+_HOOK: Final = "org.micromanager.remote.RemoteAcqHook"
+_SOCKET: Final = "org.micromanager.pyjavaz.ZMQSocketWrapper"
+_SOURCE: Final = "org.micromanager.remote.RemoteEventSource"
+_NOTHING: Final = wire.encode({"camera": NO_CAMERA})
+_HOOKS: Final = (
+    "getEventGenerationHooks",
+    "getBeforeHardwareHooks",
+    "getBeforeZDriveHooks",
+    "getAfterHardwareHooks",
+    "getAfterCameraHooks",
+    "getAfterExposureHooks",
+)
+BEGINS_S: Final = 1.0
+"""How long Micro-Manager's engine may take to begin until it is seen whether it waits for somebody who is gone."""
+_AGAIN_S: Final = 0.3  # after this long it is looked again whether nobody listens: a socket may just be opened anew
+_ENDS_S: Final = 5.0  # that Java may take to end what was freed, once nothing else keeps it
+
+
+class CannotFreeError(BridgeError):
+    """The engine waits for a program that is gone, and cannot be freed from here."""
+
+
+class Patience:
+    """How long Micro-Manager's engine has not begun with what it was told.
+
+    Attributes
+    ----------
+    over : LoopSignal
+        Set when that is too long.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self.over = LoopSignal(loop)
+
+    def begin(self, seconds: float = BEGINS_S) -> None:
+        """It was told something."""
+        self.end()
+        self._timer = self._loop.call_later(seconds, self.over.set)
+
+    def again(self, seconds: float) -> None:
+        """Have patience once more, unless it has begun."""
+        if self._timer is not None:
+            self.begin(seconds)
+
+    def end(self) -> None:
+        """It has begun, or will not."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self.over.clear()
+
+
+class Freed:
+    """Answers in place of programs that are gone, until `aclose`.
+
+    Attributes
+    ----------
+    closed : set of str
+        Shutters that those had left open under autoshutter.
+    """
+
+    def __init__(self) -> None:
+        self.closed: set[str] = set()
+        self.pipes: list[HookPipe] = []
+        self.untold: list[tuple[HookPipe, JavaObject]] = []  # Java tells these nothing more, and does not close them
+
+    async def aclose(self) -> None:
+        """Wait until Java has asked the last thing, and close."""
+        ends = [asyncio.ensure_future(pipe.inbox.settled()) for pipe in self.pipes]
+        try:
+            if ends:
+                await asyncio.wait(ends, timeout=_ENDS_S)
+        finally:
+            for end in ends:
+                end.cancel()
+            for pipe, hook in self.untold:
+                await quietly(hook.call("close"))
+                await pipe.aclose()
+            for pipe in self.pipes:
+                await pipe.aclose()
+
+
+async def free_engine(bridge: Bridge, freed: Freed) -> bool:
+    """Look for acquisitions in Java whose program is gone, and have them end; gives whether there were any.
+
+    Parameters
+    ----------
+    bridge
+        To the running Micro-Manager.
+    freed
+        Answers for them; to be closed when the engine has gone on.
+
+    Raises
+    ------
+    CannotFreeError
+        There is one, and it cannot be ended.
+    BridgeError
+        Java is gone, or is not as it was known.
+    """
+    kind = await bridge.get_java_class(_ENGINE)
+    engine = await kind.call("getInstance")
+    active = await (await private_field(kind, "activeAcquisitions_")).call("get", [engine])
+    found = False
+    async for acquisition in active:
+        hooks = [hook for name in _HOOKS async for hook in await acquisition.call(name)]
+        asked = [hook for hook in hooks if hook.java_class == _HOOK and not await _closed(bridge, hook)]
+        if asked and await _nobody_answers(bridge, asked):
+            try:
+                await _end(bridge, acquisition, hooks, asked, freed, begun=await _has_begun(kind, engine, acquisition))
+            except ServerLostError:
+                raise
+            except AiommError as error:
+                held = "Micro-Manager's engine waits for a hook of a program that is gone, and cannot be freed: restart Micro-Manager"
+                raise CannotFreeError(f"{held} ({error})") from error
+            found = True
+    return found
+
+
+async def _closed(bridge: Bridge, hook: JavaObject) -> bool:
+    """Whether Java has closed a hook at its acquisition's end: its ports may be others' by now."""
+    socket = await (await private_field(await bridge.get_java_class(_HOOK), "pullSocket_")).call("get", [hook])
+    return bool(await (await private_field(await bridge.get_java_class(_SOCKET), "closed_")).call("get", [socket]))
+
+
+async def _nobody_answers(bridge: Bridge, hooks: list[JavaObject]) -> bool:
+    ports = [await hook.call("getPullPort") for hook in hooks]
+    for pause in (_AGAIN_S, 0.0):
+        for port in ports:
+            if await _listened_at(bridge, port):
+                return False
+        await asyncio.sleep(pause)
+    return True
+
+
+async def _listened_at(bridge: Bridge, port: int) -> bool:
+    """Say whether somebody listens on Java's computer at a port to which it connects. To connect there too would disturb who listens."""
+    where = await bridge.construct_java_object("java.net.InetSocketAddress", args=["127.0.0.1", port])
+    probe = await bridge.construct_java_object("java.net.ServerSocket")
+    try:
+        await probe.call("bind", [where])
+    except JavaException as error:
+        if "BindException" not in error.java_class:
+            raise
+        return True
+    finally:
+        await probe.call("close")
+    return False
+
+
+async def _has_begun(kind: JavaObject, engine: JavaObject, acquisition: JavaObject) -> bool:
+    """Whether what the hardware was prepared for last is an event of this acquisition."""
+    last = await (await private_field(kind, "lastEvent_")).call("get", [engine])
+    return last is not None and bool(await (await last.get_field("acquisition_")).call("equals", [acquisition]))
+
+
+async def _end(
+    bridge: Bridge, acquisition: JavaObject, hooks: list[JavaObject], asked: list[JavaObject], freed: Freed, *, begun: bool
+) -> None:
+    channels = channels_of(acquisition)
+    untold = [hook async for hook in await acquisition.call(_HOOKS[0])]
+    reached: list[tuple[HookPipe, PushSocket]] = []
+    for hook in asked:
+        push = await channels.push(await hook.call("getPullPort"))
+        try:
+            pull = await channels.pull(await hook.call("getPushPort"))
+        except BaseException:
+            push.close()
+            raise
+        pipe = HookPipe("freed", pull, push, functools.partial(excuse, exposes=True))
+        reached.append((pipe, push))
+        if hook in untold:
+            freed.untold.append((pipe, hook))
+        else:
+            freed.pipes.append(pipe)
+    for hook in hooks:
+        if hook.java_class != _HOOK:
+            await quietly(_shut(bridge, hook))
+    await expose_no_more(acquisition)
+    if begun:
+        await _leave_safe(bridge, freed)
+    source = await (await private_field(await bridge.get_java_class(acquisition.java_class), "eventSource_")).call("get", [acquisition])
+    threads = await (await private_field(await bridge.get_java_class(_SOURCE), "executor_")).call("get", [source])
+    await threads.call("shutdownNow")
+    for pipe, push in reached:
+        await pipe.let_go()
+        await push.send(_NOTHING, timeout=channels.timeout)  # Java may have asked already, whom nobody can say
+    await acquisition.call("finish")
+    log.warning(
+        "Micro-Manager's engine waited for a hook of a program that is gone: that program's acquisition was ended in its place, without "
+        "another image, and the engine goes on. A shutter that was held open, and autoshutter, are as that program left them"
+    )
+
+
+async def _shut(bridge: Bridge, hook: JavaObject) -> None:
+    """Let nothing through a `Gate` of which this is a part."""
+    proxies = await bridge.get_java_class("java.lang.reflect.Proxy")
+    if await proxies.call("isProxyClass", [await hook.call("getClass")]):
+        stack = await (await proxies.call("getInvocationHandler", [hook])).call("getTarget")
+        nothing = await bridge.construct_java_object("java.util.Stack")
+        await nothing.call("setSize", [1])
+        await stack.call("addAll", [0, nothing])
+
+
+async def _leave_safe(bridge: Bridge, freed: Freed) -> None:
+    """Stop the camera, and close the shutter that autoshutter has opened for it: nobody does any more."""
+    core: Any = await bridge.get_core()
+    shutter = await core.get_shutter_device()
+    if shutter and await core.get_auto_shutter():
+        freed.closed.add(shutter)
+    if await core.is_sequence_running():
+        await core.stop_sequence_acquisition()
+        await core.clear_circular_buffer()
+    for label in freed.closed:
+        await core.set_shutter_open(label, False)
