@@ -28,7 +28,7 @@ class SavedCallback:
         self._next = 0
         self._busy = False
         self._over = False  # it has raised: nothing more is to come
-        self._owners: deque[Submission] | None = None
+        self._owners: deque[Submission | None] | None = None
         if "queue" in function.form:  # what it puts belongs to the submission of the image, which is not over before
             self._owners = run.owners = deque()
 

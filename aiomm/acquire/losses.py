@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
-from aiomm.errors import ServerLostError, StorageError
+from aiomm.errors import HardwareError, ServerLostError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,11 @@ def check_room(folder: Path, images: int, image_bytes: int) -> None:
             f"{images} image{'s take' if images > 1 else ' takes'} {size(wanted)}; {folder} has {size(free)} free: "
             f"{'it was' if images == 1 else 'they were'} not acquired"
         )
+
+
+def not_asked_for(axes: Axes) -> HardwareError:
+    """Make the error for an image that Micro-Manager gives and nobody waits for."""
+    return HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
 
 
 def tell_lost(error: BaseException, lost: list[Axes], saved: int) -> None:

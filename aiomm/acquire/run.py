@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.audience import Audience
 from aiomm.acquire.claims import Claims
-from aiomm.acquire.losses import check_room, tell_lost
+from aiomm.acquire.losses import check_room, not_asked_for, tell_lost
 from aiomm.acquire.mailbox import Bell, Mailbox
 from aiomm.acquire.sources import open_source
 from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, SubmissionCancelled
@@ -75,7 +75,7 @@ class Run:
         self.hook_submission: Submission | None = None
         self.hook_call: HookCall | None = None  # the one under way, and the task in which it is
         self.hook_task: asyncio.Task[Any] | None = None
-        self.owners: deque[Submission] | None = None  # of the saved images that image_saved_fn, which has a queue, was not told of
+        self.owners: deque[Submission | None] | None = None  # of the saved images that image_saved_fn, which has a queue, was not told of
         self.finishing = False
         self.enough = False  # a hook has said so: nothing more is pulled from iterators
         self.aborted = False
@@ -184,6 +184,12 @@ class Run:
     # ---- messages -----------------------------------------------------------------------------------------------
 
     def _handle(self, message: Any) -> None:
+        try:
+            self._take(message)
+        except Exception as error:  # whatever it is: who waits for what the message tells would wait for ever
+            self.fail(error)
+
+    def _take(self, message: Any) -> None:
         match message:
             case ("saved", frames):
                 self._saved(frames)
@@ -228,6 +234,11 @@ class Run:
     def _saved(self, frames: list[Frame]) -> None:
         touched: dict[Submission, None] = {}
         for frame in frames:
+            if frame.token is None:
+                self.fail(not_asked_for(frame.axes))
+                if self.owners is not None:
+                    self.owners.append(None)
+                continue
             submission, _, moment = frame.token
             submission.rows.append(frame.row)
             if self.owners is not None:

@@ -11,6 +11,7 @@ import pytest
 import aiomm
 from aiomm import errors
 from aiomm.acquire import supervisor
+from aiomm.acquire.audience import Audience
 from tests.support.rigs import frames
 
 if TYPE_CHECKING:
@@ -58,3 +59,15 @@ async def test_a_callback_that_has_raised_is_not_waited_for(rig: Rig, monkeypatc
         async with rig.memory(image_saved_fn=saved) as acq:
             await acq.acquire(frames(20))
             await asyncio.sleep(100)
+
+
+async def test_a_fault_in_the_accounts_ends_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for what a message tells would wait for ever."""
+
+    def wrong(self: Audience, frames: Any) -> None:
+        raise LookupError("a fault of aiomm's own")
+
+    monkeypatch.setattr(Audience, "saved", wrong)
+    with pytest.raises(LookupError, match="a fault of aiomm's own"):
+        async with asyncio.timeout(10), rig.memory() as acq:
+            await acq.acquire({"axes": {"n": 0}})

@@ -30,6 +30,7 @@ class Answering(Conductor):
     _turns: EngineTurns
     _hardware: JavaDevices
     _awaited: Awaited
+    _channels: tuple[str, ...]
     _asked: tuple[str, HookPipe, Any] | None  # Java's hook waits for an answer
     _coming: list[AcquisitionEvent]  # of the group under way: those of which Java takes an image
     _prepared: int  # for how many of them Java has asked the hook after the hardware
@@ -90,13 +91,23 @@ class Answering(Conductor):
                 answers = merged
                 yield from self._wait_for_start(changed[0], window.submission, again=True)
         if changed is None:
+            self._expect_no_more(part, frames)
             gone = {id(event) for event in part.events}
             self._coming = [event for event in self._coming if id(event) not in gone]
-            for frame in frames:
-                if id(frame.token[1]) in gone:
-                    self._awaited.drop(frame)
+        elif ask and (channels := (yield self._hardware.channels())) != self._channels:  # the hook has chosen another camera
+            self._expect_no_more(part, frames)
+            self._channels = channels
+            frames += yield from self._awaited.expect(part, channels, window.submission, self._is_stopping)
         yield from self._let_through(None if changed is None else answers)
         return again, cancelled
+
+    def _expect_no_more(self, part: Group, frames: list[AskedFrame]) -> None:
+        """Take the frames of a part of the group out of those that are to come."""
+        gone = {id(event) for event in part.events}
+        for frame in frames:
+            if id(frame.token[1]) in gone:
+                self._awaited.drop(frame)
+        frames[:] = [frame for frame in frames if id(frame.token[1]) not in gone]
 
     def _prepared_part(self, group: Group, encoded: list[dict[str, Any]]) -> tuple[Group, list[dict[str, Any]]]:
         """Say for which events Java has prepared the hardware: it need not be the whole group, as it merges by rules of its own."""
@@ -105,7 +116,8 @@ class Answering(Conductor):
         count = len(message) if isinstance(message, list) else 1
         numbers = range(self._prepared, min(self._prepared + count, len(group.events)))
         self._prepared += count
-        return Group(tuple(group.events[number] for number in numbers)), [encoded[number] for number in numbers]
+        exposure = group.exposure and tuple(group.exposure[number] for number in numbers)
+        return Group(tuple(group.events[number] for number in numbers), exposure=exposure), [encoded[number] for number in numbers]
 
     def _let_through(self, events: list[dict[str, Any]] | None) -> Steps:
         """Answer Java's hook after the hardware: these events are exposed, or none."""

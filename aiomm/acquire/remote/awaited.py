@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiomm.acquire.conductor import Stopped
+from aiomm.acquire.losses import not_asked_for
 from aiomm.acquire.remote.counting import AskedFrame, CameraCount
 from aiomm.acquire.remote.events import axes_key
 from aiomm.acquire.remote.waiting import Waiting
-from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +82,7 @@ class Awaited:
         key = axes_key(axes)
         frame = self._expected.pop(key)
         if frame is None and key not in self._left:
-            raise HardwareError(f"Micro-Manager gave an image with the axes {axes}, which was not asked for")
+            raise not_asked_for(dict(axes))
         return frame
 
     def settle(self) -> Steps:

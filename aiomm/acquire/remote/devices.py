@@ -250,6 +250,13 @@ class JavaDevices:
                 yield from self.attempt("setCameraDevice", before)
             self.shared.chosen = None
 
+    async def channels(self) -> tuple[str, ...]:
+        """Name the channels of the core's camera as it is now, by which an image of each is told apart; one alone has no name."""
+        count = await self._core.call_core("getNumberOfCameraChannels", ())
+        if count < 2:
+            return ("",)
+        return tuple(await ask_all(*[self._core.call_core("getCameraChannelName", (number,)) for number in range(count)]))
+
     # ---- the shutter --------------------------------------------------------------------------------------------
 
     @property

@@ -27,6 +27,7 @@ from aiomm.acquire.remote.leaving import leave_sequence
 from aiomm.acquire.remote.turns import EngineTurns, refuse_held
 from aiomm.bridge import bridge_of
 from aiomm.core.thread import Wait
+from aiomm.core.together import ask_all
 from aiomm.errors import BridgeError, EventError, FrameTimeoutError, HardwareError, JavaException, ServerLostError, SubmissionCancelled
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class JavaEngine(Answering):
         self.ending = False  # Java was told to end
         self.events_over = False  # Java takes no more events
         self.images_over = False  # no more images come from Java
-        self._channels: tuple[str, ...] = ("",)
+        self._channels: tuple[str, ...] = ("",)  # of the camera that takes the group under way
         self._asked = None
         self._coming = []
         self._taken = 0  # images of the group under way that Java has taken
@@ -284,13 +285,12 @@ class JavaEngine(Answering):
         return caps
 
     def _check_room(self, images: int) -> Steps:
-        def ask(mmc: Any) -> tuple[int, tuple[str, ...]]:
+        def ask(mmc: Any) -> tuple[int, int]:
             pixel_type(mmc)
-            count = mmc.getNumberOfCameraChannels()
-            return mmc.getImageBufferSize(), tuple(mmc.getCameraChannelName(i) for i in range(count)) if count > 1 else ("",)
+            return mmc.getImageBufferSize(), mmc.getNumberOfCameraChannels()
 
-        size, self._channels = yield self._asking.read(ask)
-        images *= len(self._channels)
+        size, cameras = yield self._asking.read(ask)
+        images *= cameras
         yield in_thread(lambda: self._outlet.room_for(images, size))  # asking a disk may take long
 
     def _take_turn(self, window: Window) -> Steps:
@@ -392,7 +392,7 @@ class JavaEngine(Answering):
             encoded = (yield asyncio.to_thread(in_full, encoded)) if len(encoded) > AT_A_TIME else in_full(encoded)
         self._go_on()
         yield from self._hardware.will_run(group)
-        yield self.memory.clear(again=self._goes_on(group, window))
+        _, self._channels = yield ask_all(self.memory.clear(again=self._goes_on(group, window)), devices.channels())
         self._awaited.writer = self._writer if self.direct else None
         frames = yield from self._awaited.expect(group, self._channels, submission, self._is_stopping)
         self._coming = list(group.events)
@@ -413,8 +413,12 @@ class JavaEngine(Answering):
             if len(encoded) > 1:
                 self._gather(0)
             taken = self._coming[: self._taken]
-            done.frames += len(taken) * len(self._channels)
-            done.imaged.update(id(event) for event in taken)
+            imaged = {id(event) for event in taken}
+            if "post_hardware" in self._hooks:  # it may have chosen a camera that gives more or fewer
+                done.frames += sum(id(frame.token[1]) in imaged for frame in frames)
+            else:
+                done.frames += len(taken) * len(self._channels)
+            done.imaged |= imaged
         errors = yield from self._hardware.stop_sequences()
         for error in errors:
             raise HardwareError(f"a hardware sequence could not be stopped: {error}") from error
