@@ -26,12 +26,12 @@ async def test_an_object_moves_on_to_a_port_that_listens(own_java_host: JavaHost
             taken.bind(("127.0.0.1", number))
             if listens:
                 taken.listen()  # it takes connections, and never answers
-        async with aiomm.Bridge(port=first) as bridge:
+        async with aiomm.Bridge(port=first, timeout=1500) as bridge:
             samples: Any = await bridge.construct_java_object("aiomm.host.Samples", new_socket=True)
             assert samples.port > first + 2
             assert await samples.echo_int(7) == 7
             assert (await bridge.get_core(new_socket=True)).port > first + 2
-        async with aiomm.Bridge(port=first) as bridge:
+        async with aiomm.Bridge(port=first, timeout=1500) as bridge:
             probe = await bridge.construct_java_object("aiomm.host.Probe")
             assert await probe.command_ports() == str(first), "the ports that were opened in vain are closed"
             assert await probe.object_count() == 1
