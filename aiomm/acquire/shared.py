@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from aiomm.core.safety import remember, restore
+from aiomm.errors import HardwareError
 
 if TYPE_CHECKING:
     from aiomm.acquire.engine import Engine
@@ -33,9 +34,18 @@ class Shared:
         self._found: Found | None = None  # as the first has found it
 
     def enter(self, engine: Engine) -> None:
-        """An engine is about to drive the hardware: the first one to do so notes how it is found."""
+        """An engine is about to drive the hardware: the first one to do so notes how it is found.
+
+        Raises
+        ------
+        HardwareError
+            This is its first turn, and somebody's sequence runs, which is not ours to stop; nothing is changed.
+        """
+        mmc = engine.core.mmc
+        if engine not in self.open and _runs(mmc):
+            raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
         if self._found is None:
-            self._found = remember(engine.core.mmc)
+            self._found = remember(mmc)
         self.open.add(engine)
 
     def roles_found(self, engine: Engine) -> dict[str, str] | None:
@@ -82,6 +92,13 @@ class Shared:
         if self._is_left_over() and core.raw is not None:
             for failure in self.restore(core):
                 logger.warning("the hardware could not be left as it was found: %s", failure)
+
+
+def _runs(mmc: Any) -> bool:
+    try:
+        return bool(mmc.isSequenceRunning())
+    except Exception:  # there is no camera, or it does not say: taking an image will tell
+        return False
 
 
 _SHARED: WeakKeyDictionary[LocalCore, Shared] = WeakKeyDictionary()

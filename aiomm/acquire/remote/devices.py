@@ -360,7 +360,7 @@ class JavaDevices:
         """
         errors: list[Exception] = []
         try:
-            if stop:
+            if stop and self._settled:  # else it was refused, and what runs is somebody else's
                 errors += yield from self._stop()
             yield from release
             if (chosen := self.shared.chosen) is not None and (yield from self._asked("getCameraDevice")) == chosen[0]:
