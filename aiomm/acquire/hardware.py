@@ -323,9 +323,9 @@ class Hardware:
         mmc = self._mmc
         if self._held is not None and self._settings.get(("Core", "AutoShutter")) == "0":  # an event has turned it off meanwhile
             self._held = None
-        if hold:
-            shutter = mmc.getShutterDevice()
-            if self._held == shutter or (self._held is None and not (shutter and mmc.getAutoShutter())):
+        shutter = mmc.getShutterDevice() if hold else ""
+        if shutter:
+            if self._held == shutter or (self._held is None and not mmc.getAutoShutter()):
                 return
             if self._held is not None:  # a preset chose another shutter
                 yield from self.attempt("setShutterOpen", self._held, False)
@@ -333,7 +333,7 @@ class Hardware:
             self._held = shutter
             yield from self.attempt("setShutterOpen", shutter, True)
             yield from self.settle((shutter,))
-        else:
+        else:  # MMCore has closed the one before where there is none any more
             yield from self.release_shutter()
 
     def release_shutter(self) -> Routine:

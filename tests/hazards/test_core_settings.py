@@ -38,6 +38,7 @@ async def rig(home: Home, tmp_path: Path) -> AsyncIterator[Rig]:
         mmc.defineConfig("Camera", "two", "Core", "Camera", st.CAMERA_2)
         mmc.defineConfig("Shutter", "one", "Core", "Shutter", st.SHUTTER)
         mmc.defineConfig("Shutter", "two", "Core", "Shutter", SHUTTER_2)
+        mmc.defineConfig("Shutter", "none", "Core", "Shutter", "")
         mmc.defineConfig("Auto", "off", "Core", "AutoShutter", "0")
         mmc.defineConfig("Auto", "on", "Core", "AutoShutter", "1")
         mmc.defineConfig("Several", "some", st.SWITCHER, "State", "1")
@@ -166,6 +167,16 @@ async def test_without_autoshutter_a_shutter_is_not_held_open(rig: Rig) -> None:
         await acq.acquire(times(off, on, {**off, **KEEP}, {**on, **KEEP}, {**on, **KEEP}, {"z": 1.0, **on, **KEEP}))
     assert [one or two for one, two in await lit(acq)] == [False, True, False, True, True, True]
     assert (await rig.core.get_auto_shutter(), await rig.core.get_shutter_open()) == (True, False)
+
+
+async def test_a_preset_of_no_shutter_while_a_shutter_is_to_be_held_open(rig: Rig) -> None:
+    """MMCore closes the one before, and it is opened again when it is back. Here it was a HardwareError, after six tries to open ''."""
+    none, one, two = preset("Shutter", "none"), preset("Shutter", "one"), preset("Shutter", "two")
+    async with rig.acquisition() as acq:
+        await acq.acquire(times(none, one, none, one, two, none, two), **KEEP)
+    assert await lit(acq) == [(False, False), (True, False), (False, False), (True, False), (False, True), (False, False), (False, True)]
+    assert (await rig.core.get_shutter_device(), await rig.core.get_auto_shutter()) == (st.SHUTTER, True)
+    assert not await rig.core.get_shutter_open(SHUTTER_2) and not await rig.core.get_shutter_open()
 
 
 async def test_several_properties_of_a_device_that_the_preset_sets_too(rig: Rig) -> None:

@@ -268,7 +268,8 @@ class JavaDevices:
         """Keep the shutter open across events. Without autoshutter it is the user's."""
         holding = self.shared.holding
         shutter = yield from self.attempt("getShutterDevice")
-        if not shutter:
+        if not shutter:  # MMCore has closed the one before
+            yield from self.release_shutter()
             return
         if holding.get(self) == shutter:
             if (yield from self.attempt("getAutoShutter")):  # a preset has turned it on

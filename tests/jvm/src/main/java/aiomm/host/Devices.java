@@ -157,7 +157,15 @@ abstract class Devices {
   void changed(Device device, String property) {}
 
   void store(Device device, String property, String value) {
+    Device before = device.type == DeviceType.CoreDevice && property.equals("Shutter") ? devices.get(device.text(property)) : null;
+    boolean wasOpen = before != null && !before.label.equals(value) && before.text("State").equals("1");
+    if (wasOpen) { // as MMCore: it closes the shutter that it had, and opens the one that it gets
+      store(before, "State", "0");
+    }
     device.properties.get(property).value = value;
+    if (wasOpen && !value.isEmpty()) {
+      store(devices.get(value), "State", "1");
+    }
     if (device.type == DeviceType.StateDevice && device.properties.containsKey("Label")
         && (property.equals("State") || property.equals("Label"))) {
       List<String> labels = device.properties.get("Label").allowed;
