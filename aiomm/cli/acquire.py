@@ -124,8 +124,12 @@ async def refuse_what_cannot_be(core: LocalCore | BridgedCore, job: Job) -> None
         raise UsageError(f"-z: {job.slices} slices are more than the {MOST_SLICES} that a stack may have")
     first = replace(job, time_points=1)  # the time points after it ask for the same
     events = [AcquisitionEvent.from_dict(event) for event in await make_events(core, first)]
-    caps = await look(core, needs(events))
+    exposure = (caps.camera, "Exposure")
+    wanted = needs(events)
+    caps = await look(core, replace(wanted, properties=wanted.properties | {exposure}) if job.exposures and caps.camera else wanted)
     check_events(events, caps)
+    if exposure in caps.properties and not changes_camera(caps):
+        check_exposures(job, caps.camera, caps.properties[exposure].limits)
     if job.format != "memory" and caps.image is not None and not changes_camera(caps):
         await asyncio.to_thread(check_room, job, caps.image.nbytes)
 
@@ -136,14 +140,23 @@ def changes_camera(caps: Capabilities) -> bool:
     return any(caps.devices.get(label) == "Camera" or (label, name) == ("Core", "Camera") for label, name, _ in settings)
 
 
+def check_exposures(job: Job, camera: str, limits: tuple[float, float] | None) -> None:
+    """Refuse an exposure that the camera cannot have; some would leave the one of before and say nothing."""
+    for ms in job.exposures:
+        if limits is not None and not limits[0] <= ms <= limits[1]:
+            raise UsageError(f"--exposure: camera {camera!r} cannot expose for {ms:g} ms: it may lie from {limits[0]:g} to {limits[1]:g}")
+
+
 def check_room(job: Job, image_bytes: int) -> None:
     """Refuse more images than the disk has room for."""
     existing = next(folder for folder in (job.directory.absolute(), *job.directory.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     wanted = job.images * (image_bytes + METADATA_BYTES)
     if wanted > free:
+        several = job.images != 1
         raise StorageError(
-            f"{job.images} images of {size(image_bytes)} take {size(wanted)}, and the disk for {job.directory} has {size(free)} free"
+            f"{job.images} image{'s' * several} of {size(image_bytes)} take{'s' * (not several)} {size(wanted)}, "
+            f"and the disk for {job.directory} has {size(free)} free"
         )
 
 

@@ -107,7 +107,7 @@ def acquire(
         group, names = arguments.channel_names(channels) if channels is not None else (None, [])
         job = Job(
             directory=arguments.folder(out),
-            name=name,
+            name=arguments.dataset_name(name),
             where=arguments.microscope(config, port),
             time_points=time_points,
             interval=interval,

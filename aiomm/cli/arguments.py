@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from aiomm.cli.exits import UsageError
+from aiomm.dataset.ndtiff.folder import check_name
 
 
 def folder(text: str) -> Path:
@@ -16,6 +17,15 @@ def folder(text: str) -> Path:
     if path.is_file():
         raise UsageError(f"OUT {text!r} is a file: it must be a folder, or a name that is free")
     return path
+
+
+def dataset_name(text: str) -> str:
+    """Read the name of the dataset."""
+    try:
+        check_name(text)
+    except ValueError as error:
+        raise UsageError(f"--{str(error).replace(' is ', ' ', 1)}") from None
+    return text
 
 
 def path(name: str, text: str) -> Path:
@@ -68,8 +78,8 @@ def exposures(text: str, channels: list[str]) -> list[float]:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"--exposure {text!r} is not a time in ms, or one for each channel as in --exposure 10,50") from None
-    if any(not value > 0 for value in values):
-        raise UsageError(f"--exposure {text!r}: an exposure is longer than 0 ms")
+    if any(not 0 < value < math.inf for value in values):
+        raise UsageError(f"--exposure {text!r}: an exposure is finite, and longer than 0 ms")
     wanted = max(1, len(channels))
     if len(values) == 1:
         return values * wanted

@@ -89,6 +89,14 @@ def test_the_next_dataset_gets_the_next_number(tmp_path: Path) -> None:
         (["-c", "Nonsense:DAPI"], 2, "Nonsense"),
         (["-c", "DAPY"], 2, "DAPI"),
         (["--exposure", "1,2"], 2, "no channels"),
+        (["--exposure", "inf"], 2, "--exposure 'inf': an exposure is finite"),
+        (["--exposure", "1e8"], 2, "--exposure: camera 'Camera' cannot expose for 1e+08 ms: it may lie from 0 to 10000"),
+        (["-c", "DAPI,FITC", "--exposure", "5,1e8"], 2, "--exposure: camera 'Camera' cannot expose for 1e+08 ms"),
+        (["--name", "a/b"], 2, "--name 'a/b': a dataset's name is a file name, without slashes"),
+        (["--name", "a/b", "--format", "memory"], 2, "--name 'a/b'"),
+        (["--name", ".."], 2, "--name '..'"),
+        (["--name", ""], 2, "--name '': a dataset's name is a file name"),
+        (["--name", "a" * 300], 2, "--name 'aaa"),
         (["--order", "qq"], 2, "order"),
         (["-t", 0], 2, "-t"),
         (["--interval", -1], 2, "--interval"),
@@ -140,6 +148,12 @@ def test_images_of_another_size_than_now_are_not_counted_against_the_disk(tmp_pa
     monkeypatch.setattr("aiomm.cli.acquire.shutil", SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=300_000)))
     assert acquire(tmp_path / "out", "--no-preview")[0] == 3
     assert acquire(tmp_path / "out", "--no-preview", "-c", "Camera:LowRes")[0] == 0  # it bins: its images are smaller
+
+
+def test_one_image_that_does_not_fit_is_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiomm.cli.acquire.shutil", SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=3)))
+    code, _, err = acquire(tmp_path / "out")
+    assert (code, err[:45]) == (3, "aiomm: error: 1 image of 524.3 kB takes 532.5")
 
 
 def test_one_image_is_one_image(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_one_exposure_is_for_every_channel() -> None:
         ("0", [], "longer than 0"),
         ("-1", [], "longer than 0"),
         ("nan", [], "longer than 0"),
+        ("inf", [], "finite"),
         ("1,2,3", ["DAPI", "FITC"], "3 times for 2 channels"),
         ("1,2", [], "2 times for no channels"),
     ],

@@ -98,6 +98,7 @@ def test_memory_keeps_the_preview_only(port: int, tmp_path: Path) -> None:
     [
         (["-c", "DAPY"], 2, "did you mean 'DAPI'"),
         (["-c", "Nonsense:DAPI"], 2, "Nonsense"),
+        (["--exposure", "1e8"], 2, "--exposure: camera 'Camera' cannot expose for 1e+08 ms: it may lie from 0 to 60000"),
         (["-t", 1_000_000_000], 3, "1000000000 images"),
     ],
 )
