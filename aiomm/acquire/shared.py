@@ -43,7 +43,7 @@ class Shared:
         """
         mmc = engine.core.mmc
         if engine not in self.open and _runs(mmc):
-            raise HardwareError("the camera is running already: stop its sequence, or the live view, first")
+            raise HardwareError(f"camera {mmc.getCameraDevice()!r} is running already: stop its sequence, or the live view, first")
         if self._found is None:
             self._found = remember(mmc)
         self.open.add(engine)

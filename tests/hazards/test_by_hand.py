@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aiomm import errors
+from tests.support import sequence_tester as st
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 async def refused(rig: Rig) -> None:
     """An acquisition is refused while the user's sequence runs, which goes on."""
-    with pytest.raises(errors.HardwareError, match="the camera is running already"):
+    with pytest.raises(errors.HardwareError, match=r"camera.* is running already: stop its sequence"):
         async with rig.memory() as acq:
             await acq.acquire({"axes": {"n": 0}})
     assert await rig.core.is_sequence_running()
@@ -46,3 +48,25 @@ async def test_a_sequence_that_the_user_has_started_beside_an_open_acquisition_g
         assert not await rig.core.get_shutter_open()
         await acq.acquire({"axes": {"n": 1}})
         assert len(acq.get_dataset()) == 2
+
+
+async def test_an_exposure_of_the_user_at_the_beginning(home: Home, tmp_path: Path) -> None:
+    """On a running Micro-Manager the shutter that was open for it was found open, and stayed open in the end."""
+    async with home.tester(tmp_path) as rig, rig.memory() as acq:
+        await rig.core.set_exposure(1000)
+        snap = asyncio.create_task(asyncio.to_thread(rig.mmc.snapImage) if home.java else rig.core.snap())  # there, by another program
+        while home.java and not snap.done() and not await rig.core.get_shutter_open():
+            await asyncio.sleep(0.005)
+        await acq.acquire([{"axes": {"n": n}, "x": float(n), "y": 0.0, "exposure": 1.0} for n in range(3)])
+        await snap
+        await acq.aclose()
+        assert [st.decode(acq.get_dataset().read_image(n=n)).shutter_open for n in range(3)] == [True] * 3
+        assert (await rig.core.get_auto_shutter(), await rig.core.get_shutter_open()) == (True, False)
+
+
+async def test_a_shutter_that_the_user_has_opened_is_open_in_the_end(home: Home, tmp_path: Path) -> None:
+    async with home.tester(tmp_path) as rig:
+        await rig.core.set_shutter_open(True)
+        async with rig.memory() as acq:
+            await acq.acquire({"axes": {"n": 0}})
+        assert (await rig.core.get_auto_shutter(), await rig.core.get_shutter_open()) == (True, True)

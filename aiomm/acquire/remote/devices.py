@@ -7,6 +7,7 @@ no exposure sequence, and an aborted camera sequence goes on. Every function tha
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymmcore
@@ -38,6 +39,7 @@ T = TypeVar("T")
 READING = ("get", "is", "wait", "has")
 """How the methods begin that change nothing."""
 SHUTTERS: tuple[Question, ...] = (("getLoadedDevicesOfType", (pymmcore.ShutterDevice,)), ("getAutoShutter", ()), ("getShutterDevice", ()))
+LOOKS = 3  # the next snap of somebody's may have begun before a look
 RUNNING: Question = ("isSequenceRunning", ())
 
 
@@ -123,7 +125,7 @@ class JavaDevices:
         if running is not False:
             yield from self.refuse_running(None)
         if self.shared.found is None:
-            self.shared.found = found
+            self.shared.found = yield from self._between_exposures(found)
             self.found_closed()
         self._settled, self._idle_seen = True, running is False and meanwhile is not None  # else a hook may come first
         return done[0] if done else None
@@ -133,6 +135,21 @@ class JavaDevices:
         self._closed.update(labels)
         if self.shared.found is not None:
             self.shared.found.shutter_open.update(dict.fromkeys(self._closed, False))
+
+    def _between_exposures(self, found: Found) -> Steps:
+        """Look again at a shutter that follows the camera and is open: somebody's snap may be under way, and it closes when that ends."""
+        label = found.shutter
+        for _ in range(LOOKS):
+            if not (found.auto_shutter and found.camera and found.shutter_open.get(label)):
+                break
+            self.doing = f"an exposure of camera {found.camera!r} that somebody else has begun"
+            try:
+                yield from self._asked("waitForDevice", found.camera)
+                if (yield from self._asked("getShutterOpen", label)) is False:
+                    found = replace(found, shutter_open={**found.shutter_open, label: False})
+            finally:
+                self.doing = ""
+        return found
 
     def forget(self) -> None:
         """Nothing is remembered: every key of an event is applied each time."""

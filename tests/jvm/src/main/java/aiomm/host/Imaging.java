@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
 import mmcorej.DeviceType;
 
 /** The part of the simulated core that takes images: cameras, shutter, the circular buffer, sequences. */
@@ -19,6 +20,7 @@ abstract class Imaging extends Devices {
   private final Object bufferLock = new Object();
   private Frame last;
   private volatile Frame[] snapped;
+  private final ReentrantLock module = new ReentrantLock(); // of the cameras' adapter, as MMCore's: one exposure at a time, shutter and all
   final Settings settings = new Settings();
   private long buffered;
   private volatile boolean overflowed;
@@ -145,16 +147,29 @@ abstract class Imaging extends Devices {
     if (isSequenceRunning(camera.label)) {
       throw new Exception("Camera \"" + camera.label + "\" is busy: a sequence runs");
     }
-    boolean closes = automatic(true);
-    boolean open = open();
-    expose(camera);
-    List<Frame> frames = new ArrayList<>();
-    for (Device each : behind(camera)) {
-      frames.add(take(each, open, -1));
+    module.lock();
+    try {
+      boolean closes = automatic(true);
+      boolean open = open();
+      expose(camera);
+      List<Frame> frames = new ArrayList<>();
+      for (Device each : behind(camera)) {
+        frames.add(take(each, open, -1));
+      }
+      snapped = frames.toArray(new Frame[0]);
+      if (closes) {
+        automatic(false);
+      }
+    } finally {
+      module.unlock();
     }
-    snapped = frames.toArray(new Frame[0]);
-    if (closes) {
-      automatic(false);
+  }
+
+  /** Return when no exposure is under way, if it is a camera. */
+  void awaitModule(Device device) {
+    if (device.type == DeviceType.CameraDevice) {
+      module.lock();
+      module.unlock();
     }
   }
 
@@ -302,16 +317,21 @@ abstract class Imaging extends Devices {
     startSequenceAcquisition(camera().label, Integer.MAX_VALUE, intervalMs, false);
   }
 
-  public synchronized void startSequenceAcquisition(String label, int images, double intervalMs, boolean stopOnOverflow) throws Exception {
+  public void startSequenceAcquisition(String label, int images, double intervalMs, boolean stopOnOverflow) throws Exception {
     Device camera = find(label);
-    if (isSequenceRunning(label)) {
-      throw new Exception("Camera \"" + label + "\" is busy: a sequence runs");
+    module.lock();
+    try {
+      if (isSequenceRunning(label)) {
+        throw new Exception("Camera \"" + label + "\" is busy: a sequence runs");
+      }
+      boolean closes = automatic(true);
+      Thread thread = new Thread(() -> sequence(camera, Math.min(images, dropAfter), stopOnOverflow, closes), "camera " + label);
+      thread.setDaemon(true);
+      running.put(label, thread);
+      thread.start();
+    } finally {
+      module.unlock();
     }
-    boolean closes = automatic(true);
-    Thread thread = new Thread(() -> sequence(camera, Math.min(images, dropAfter), stopOnOverflow, closes), "camera " + label);
-    thread.setDaemon(true);
-    running.put(label, thread);
-    thread.start();
   }
 
   private void sequence(Device camera, int images, boolean stopOnOverflow, boolean closes) {

@@ -199,6 +199,7 @@ public final class Microscope extends Imaging {
 
   public void waitForDevice(String label) throws Exception {
     Device device = find(label);
+    awaitModule(device);
     long end = System.nanoTime() + timeoutMs * 1000000L;
     while (device.busy() || (Boolean) Calls.through("deviceBusy", new Object[] {label})) {
       if (System.nanoTime() > end) {
