@@ -82,16 +82,16 @@ async def test_2_time_starts_again_for_each_position(rig: Rig) -> None:
     """In a peer the second position's time lapse does not wait at all."""
     began = time.monotonic()
     async with rig.memory() as acq:
-        await acq.acquire(mda(num_time_points=2, time_interval_s=0.1, xy_positions=[[0, 0], [1, 1]], order="pt"))
+        await acq.acquire(mda(num_time_points=2, time_interval_s=0.4, xy_positions=[[0, 0], [1, 1]], order="pt"))
     if rig.java:  # whose images have Micro-Manager's metadata
         starts = [start for _, start in rig.exposures()]
-        assert len(starts) == 4 and starts[1] - began >= 0.1 and starts[3] - starts[1] >= 0.08
+        assert len(starts) == 4 and starts[1] - began >= 0.4 and starts[3] - starts[1] >= 0.2
         return
     said = acq.get_dataset()
     for position in (0, 1):
         one, two = (said.read_metadata(position=position, time=t)["MonotonicTime-s"] for t in (0, 1))
-        assert two - one >= 0.08
-        assert said.read_metadata(position=position, time=1)["Lateness-ms"] < 90
+        assert two - one >= 0.2  # the first may be late, on a loaded machine
+        assert said.read_metadata(position=position, time=1)["Lateness-ms"] < 350
 
 
 # ---- 3.1: keys ------------------------------------------------------------------------------------------------------
