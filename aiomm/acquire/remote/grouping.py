@@ -1,7 +1,8 @@
 """Which groups of events Micro-Manager's engine can take as one hardware sequence, and which have to go to it one by one.
 
 The engine merges by rules of its own, and leaves things out of a merged sequence without a word: properties, SLM patterns, an XY
-scan in which only x or only y changes. A group that has any of these is cut into single events here. In the others each event
+scan in which only x or only y changes. A group that has any of these is cut into single events here; so is one in which a stage of
+``stage_positions`` changes, which the engine takes one by one by itself, for `plan` and hooks to say what happens. In the others each event
 has to say in full what is in force (`in_full`): the engine takes a key that is left out for no position at all.
 """
 
@@ -36,7 +37,7 @@ def java_groups(events: Iterable[AcquisitionEvent], caps: Capabilities, sequenci
 
 
 def _left_out(group: Group, caps: Capabilities) -> str:
-    """Say what of a group Micro-Manager's engine would leave out of a merged sequence; empty if nothing."""
+    """Say what of a group Micro-Manager's engine would leave out of a merged sequence, or would not merge; empty if nothing."""
     events = group.events
     why = "Micro-Manager's engine does not merge this: "
     if any(event.properties for event in events):
