@@ -11,6 +11,7 @@ from aiomm.acquire import parameters as check
 from aiomm.acquire.calls import elsewhere, refuse_end
 from aiomm.acquire.capabilities import needs
 from aiomm.acquire.feeder import read_list
+from aiomm.acquire.losses import raise_alone
 from aiomm.acquire.opening import open_run, refuse
 from aiomm.acquire.run import Run
 from aiomm.acquire.sources import open_source
@@ -201,7 +202,7 @@ class Acquisition:
         run = self._ready()
         self._told_to_end = True
         run.leave_body()
-        if error is not None and not run.ended:
+        if error is not None and not run.ended and run.error_behind(error) is None:
             run.abort()
         cancelled = await self._finish()
         task = asyncio.current_task()
@@ -214,6 +215,9 @@ class Acquisition:
                     raise run.error
                 return
         if error is not None:
+            if (cause := run.error_behind(error)) is not None and cause is not error:
+                run.tell_with(cause)
+                raise_alone(cause)
             if error is run.error:
                 run.delivered(error)
             elif run.error is not None:

@@ -1,12 +1,12 @@
-"""What is said of a disk that has no room, and of images that are lost."""
+"""What is said of a disk that has no room, of images that are lost, and of what has ended an acquisition."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from aiomm.errors import HardwareError, ServerLostError, StorageError
+from aiomm.errors import AcquisitionFinished, HardwareError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +53,27 @@ def not_asked_for(axes: Axes) -> HardwareError:
 
 def tell_lost(error: BaseException, lost: list[Axes], saved: int) -> None:
     """Have the error that has ended an acquisition say which images were lost, and how many were saved."""
-    if not (lost or isinstance(error, ServerLostError)):
-        return
     with contextlib.suppress(AttributeError):  # an exception may have slots
         error.lost_images = lost  # type: ignore[attr-defined]
     if hasattr(error, "add_note"):
         told = f"{len(lost)} that were under way are lost: {named(lost)}" if lost else "none was under way"
-        error.add_note(f"{saved} images were saved; {told}")
+        error.add_note(f"{saved} image{' was' if saved == 1 else 's were'} saved; {told}")
+
+
+def only_tells_of(raised: BaseException | None, error: BaseException) -> bool:
+    """Whether what a body raises says no more than that ``error`` has ended its acquisition: also where several of its tasks say so."""
+    if isinstance(raised, BaseExceptionGroup):
+        return all(only_tells_of(one, error) for one in raised.exceptions)
+    return raised is error or (isinstance(raised, AcquisitionFinished) and raised.__cause__ is error)
+
+
+def raise_alone(error: BaseException) -> NoReturn:
+    """Raise an error without what is being handled as its context.
+
+    That names this error as its cause, and who follows both would never come to an end.
+    """
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context

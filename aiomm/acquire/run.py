@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.audience import Audience
 from aiomm.acquire.claims import Claims
-from aiomm.acquire.losses import check_room, not_asked_for, tell_lost
+from aiomm.acquire.losses import check_room, not_asked_for, only_tells_of, tell_lost
 from aiomm.acquire.mailbox import Bell, Mailbox
 from aiomm.acquire.sources import open_source
 from aiomm.errors import AcquisitionAborted, AcquisitionFinished, QueueFull, SubmissionCancelled
@@ -443,6 +443,13 @@ class Run:
     def undelivered(self) -> Sequence[BaseException]:
         """Errors that nobody has seen yet."""
         return self._undelivered
+
+    def error_behind(self, raised: BaseException) -> BaseException | None:
+        """Give what has ended the acquisition, where nobody has seen it yet and ``raised`` says no more than that it has ended."""
+        cause = self.error
+        if cause is None or all(error is not cause for error in self._undelivered) or not only_tells_of(raised, cause):
+            return None
+        return cause
 
     def delivered(self, error: BaseException) -> None:
         """An error has been raised where the user can see it."""

@@ -214,6 +214,20 @@ async def test_while_a_body_does_something_else(mortal: Mortal) -> None:
             await asyncio.sleep(60)
 
 
+async def test_while_a_body_goes_on_submitting(mortal: Mortal) -> None:
+    """Whether it is interrupted or told by `acquire`: the same error, with what was lost."""
+    with mortal.perishing() as caught:
+        async with mortal.acquisition() as acq:
+            for n in range(10_000):
+                acq.acquire([{"axes": {"time": n, "n": m}} for m in range(3)])
+                await asyncio.sleep(0.001)
+                if n == 20:
+                    mortal.die()
+    assert isinstance(caught.value, errors.ServerLostError)
+    assert caught.value.lost_images
+    assert f"{len(mortal.saved)} images were saved" in text_of(caught.value)
+
+
 async def test_while_nothing_is_acquired(mortal: Mortal) -> None:
     """An idle acquisition hears of it too."""
     with mortal.perishing():

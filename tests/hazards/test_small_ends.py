@@ -71,3 +71,51 @@ async def test_a_fault_in_the_accounts_ends_it(rig: Rig, monkeypatch: pytest.Mon
     with pytest.raises(LookupError, match="a fault of aiomm's own"):
         async with asyncio.timeout(10), rig.memory() as acq:
             await acq.acquire({"axes": {"n": 0}})
+
+
+class OfTheHook(Exception):
+    """What the user's hook raises."""
+
+
+def fails_at(count: int) -> Any:
+    def hook(event: Any) -> Any:
+        if event["axes"]["n"] == count:
+            raise OfTheHook("focus lost")
+        return event
+
+    return hook
+
+
+@pytest.mark.parametrize("group", [False, True])
+async def test_the_first_cause_where_the_body_goes_on_submitting(rig: Rig, group: bool) -> None:
+    """`acquire` tells the body that the acquisition has ended: what has ended it comes out of the `async with` all the same."""
+
+    async def submit(acq: aiomm.Acquisition) -> None:
+        for n in range(2000):
+            acq.acquire({"axes": {"n": n}})
+            await asyncio.sleep(0.001)
+
+    with pytest.raises(OfTheHook, match="focus lost") as caught:
+        async with asyncio.timeout(20), rig.memory(pre_hardware_hook_fn=fails_at(3)) as acq:
+            if not group:
+                while True:  # sees to it that it is `acquire` that ends the body
+                    await submit(acq)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(submit(acq))
+                tasks.create_task(submit(acq))
+    assert "3 images were saved" in "".join(caught.value.__notes__)
+    seen: set[int] = set()
+    error: BaseException | None = caught.value
+    while error is not None:  # tools that follow causes come to an end
+        assert id(error) not in seen
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+
+
+async def test_an_error_that_the_body_was_told_of_is_not_told_again(rig: Rig) -> None:
+    with pytest.raises(errors.AcquisitionFinished) as caught:
+        async with asyncio.timeout(20), rig.memory(pre_hardware_hook_fn=fails_at(0)) as acq:
+            with pytest.raises(OfTheHook):
+                await acq.acquire({"axes": {"n": 0}})
+            acq.acquire({"axes": {"n": 1}})
+    assert isinstance(caught.value.__cause__, OfTheHook)

@@ -107,3 +107,20 @@ async def test_nothing_is_lost_of_images_that_were_diverted_or_saved(rig: Rig) -
     error = await ended(acq)
     assert not getattr(error, "lost_images", [])
     assert "lost" not in note_of(error)
+
+
+@pytest.mark.parametrize("saved", [0, 1, 3])
+@pytest.mark.parametrize("hook", ["event_generation_hook_fn", "pre_hardware_hook_fn", "post_hardware_hook_fn"])
+async def test_where_nothing_is_lost_the_error_says_what_is_saved(rig: Rig, hook: str, saved: int) -> None:
+    def fails(event: Any) -> Any:
+        if "fails" in event["axes"]:
+            raise KeyError("of the hook's own")
+        return event
+
+    acq = await opened(rig, **{hook: fails})
+    for event in snaps(saved):
+        await acq.acquire(event)
+    acq.acquire({"axes": {"n": 0, "fails": 1}})
+    error = await ended(acq)
+    assert note_of(error) == f"{saved} image{' was' if saved == 1 else 's were'} saved; none was under way"
+    assert error.lost_images == []
