@@ -41,6 +41,8 @@ async def main():
         for first in range(0, 20, 10):
             many = range(first, first + (10 if "post_camera" in sys.argv[2] else 1))
             await acq.acquire([{"axes": {"time": t}} for t in many])
+        if sys.argv[4] == "99":
+            os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
 """
@@ -102,6 +104,18 @@ async def test_a_hook_that_java_has_closed_is_left_alone(own_java_host: JavaHost
             async with asyncio.timeout(15):
                 async with aiomm.Acquisition(tmp_path, "next", bridge=bridge, show_display=False) as acq:
                     assert len(await acq.acquire({"axes": {"time": 0}})) == 1
+
+
+async def test_what_others_have_left_is_ended_with_it(own_java_host: JavaHost, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with small(own_java_host) as (bridge, _, _):
+        for at in (99, 99, 0):  # killed between two submissions, and in the hook
+            await killed_in("post_hardware_hook_fn", own_java_host, tmp_path, at)
+        for _ in range(2):
+            async with asyncio.timeout(15):
+                async with aiomm.Acquisition(tmp_path, "next", bridge=bridge, show_display=False) as acq:
+                    assert len(await acq.acquire({"axes": {"time": 0}})) == 1
+    (told,) = warnings(caplog)
+    assert "3 acquisitions" in told
 
 
 async def test_an_abort_frees_it_too(own_java_host: JavaHost, tmp_path: Path) -> None:

@@ -133,20 +133,32 @@ async def free_engine(bridge: Bridge, freed: Freed) -> bool:
     kind = await bridge.get_java_class(_ENGINE)
     engine = await kind.call("getInstance")
     active = await (await private_field(kind, "activeAcquisitions_")).call("get", [engine])
-    found = False
+    left: list[tuple[JavaObject, list[JavaObject], list[JavaObject]]] = []  # an acquisition, its hooks, and those in its program
     async for acquisition in active:
         hooks = [hook for name in _HOOKS async for hook in await acquisition.call(name)]
         asked = [hook for hook in hooks if hook.java_class == _HOOK and not await _closed(bridge, hook)]
         if asked and await _nobody_answers(bridge, asked):
-            try:
-                await _end(bridge, acquisition, hooks, asked, freed, begun=await _has_begun(kind, engine, acquisition))
-            except ServerLostError:
-                raise
-            except AiommError as error:
-                held = "Micro-Manager's engine waits for a hook of a program that is gone, and cannot be freed: restart Micro-Manager"
-                raise CannotFreeError(f"{held} ({error})") from error
-            found = True
-    return found
+            left.append((acquisition, hooks, asked))
+    if left:
+        await asyncio.sleep(_AGAIN_S)
+    left = [each for each in left if await _nobody_answers(bridge, each[2])]
+    try:
+        for acquisition, hooks, asked in left:
+            await _end(bridge, acquisition, hooks, asked, freed, begun=await _has_begun(kind, engine, acquisition))
+    except ServerLostError:
+        raise
+    except AiommError as error:
+        held = "Micro-Manager's engine waits for a hook of a program that is gone, and cannot be freed: restart Micro-Manager"
+        raise CannotFreeError(f"{held} ({error})") from error
+    if left:
+        log.warning(
+            "Micro-Manager's engine waited for a hook of a program that is gone: what such programs have left there (%d acquisition%s) was "
+            "ended in their place, without another image, and the engine goes on. A shutter that was held open, and autoshutter, are as "
+            "they left them",
+            len(left),
+            "s" * (len(left) > 1),
+        )
+    return bool(left)
 
 
 async def _closed(bridge: Bridge, hook: JavaObject) -> bool:
@@ -156,12 +168,9 @@ async def _closed(bridge: Bridge, hook: JavaObject) -> bool:
 
 
 async def _nobody_answers(bridge: Bridge, hooks: list[JavaObject]) -> bool:
-    ports = [await hook.call("getPullPort") for hook in hooks]
-    for pause in (_AGAIN_S, 0.0):
-        for port in ports:
-            if await _listened_at(bridge, port):
-                return False
-        await asyncio.sleep(pause)
+    for hook in hooks:
+        if await _listened_at(bridge, await hook.call("getPullPort")):
+            return False
     return True
 
 
@@ -218,10 +227,6 @@ async def _end(
         await pipe.let_go()
         await push.send(_NOTHING, timeout=channels.timeout)  # Java may have asked already, whom nobody can say
     await acquisition.call("finish")
-    log.warning(
-        "Micro-Manager's engine waited for a hook of a program that is gone: that program's acquisition was ended in its place, without "
-        "another image, and the engine goes on. A shutter that was held open, and autoshutter, are as that program left them"
-    )
 
 
 async def _shut(bridge: Bridge, hook: JavaObject) -> None:

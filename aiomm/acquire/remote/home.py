@@ -289,7 +289,11 @@ class JavaHome:
                 overdue.cancel()
                 await asyncio.wait([overdue])
             if not self._data_over.done() and self.session.lost is None:
-                await self._free_engine()
+                freeing = asyncio.ensure_future(self._free_engine())
+                cancelled = await outlast(freeing)  # half of it would hold up the end
+                freeing.result()
+                if cancelled is not None:
+                    raise cancelled
                 engine.patience.again(LOOKS_S)
 
     async def _free_engine(self) -> bool:
