@@ -68,6 +68,7 @@ def read(given: dict[str, Any]) -> Settings:
         As `Acquisition` says.
     """
     where = check_home(given)
+    attached = magellan(given)
     directory, format = given["directory"], given["format"]
     one_of("format", format, FORMATS)
     one_of("on_error", given["on_error"], ("raise", "continue"))
@@ -84,7 +85,6 @@ def read(given: dict[str, Any]) -> Settings:
     reduced = levels(given["max_multi_res_index"], tiled=tiles is not None, format=format, on_disk=directory is not None)
     functions = {name: given[name] for name in KINDS}
     hooks = frozenset(which for which in HOOK_POINTS if functions[f"{which}_hook_fn"] is not None)
-    attached = magellan(given)
     asked = hooks
     if attached is not None and functions["event_generation_hook_fn"] is not None:
         asked |= {"event_generation"}  # of events that are made in Java

@@ -384,6 +384,7 @@ async def test_events_are_refused(bridge: aiomm.Bridge) -> None:
         ({"tile_overlap": 5}, errors.UnsupportedError, "tile_overlap= has no effect"),
         ({"limits": {"Z": (0, 1)}}, errors.UnsupportedError, "limits= has no effect"),
         ({"format": "memory"}, errors.UnsupportedError, "format= has no effect"),
+        ({"format": "ome-zarr"}, errors.UnsupportedError, "format= has no effect"),
     ],
 )
 def test_what_cannot_have_its_effect(options: dict[str, Any], error: type[Exception], message: str) -> None:
