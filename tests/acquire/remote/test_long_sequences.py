@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiomm import errors
-from aiomm.acquire.remote import awaited, engine, session
+from aiomm.acquire.remote import awaited, session, taking
 from tests.support.homes import rig  # noqa: F401
 from tests.support.rigs import frames
 
@@ -45,7 +45,7 @@ async def test_others_go_on_while_it_is_prepared(rig: Rig, monkeypatch: pytest.M
             await asyncio.sleep(0)
             turn += 1
 
-    monkeypatch.setattr(engine, "encode_event", noted("encoded", engine.encode_event))
+    monkeypatch.setattr(taking, "encode_event", noted("encoded", taking.encode_event))
     monkeypatch.setattr(awaited, "AskedFrame", noted("expected", awaited.AskedFrame))
     monkeypatch.setattr(session, "write_events", written)
     other = asyncio.create_task(others())
