@@ -40,7 +40,7 @@ sys.meta_path.insert(0, Finder())
 """Says when aiomm is looked for, the first thing that takes time. What comes before that is Python's own; nobody can answer there."""
 ON_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {MAIN}"
 LONG = ("-t", "20000", "--interval", "0.01", "--exposure", "2", "--no-preview")
-STUCK = ("-t", "2", "--exposure", "600000", "--no-preview")
+STUCK = ("-t", "2", "--exposure", "10000", "--no-preview")
 
 
 def start(program: str, cwd: Path, *arguments: str, **how: object) -> subprocess.Popen[bytes]:
