@@ -54,7 +54,7 @@ async def test_frames_that_come_while_the_processor_is_busy_are_no_missed_trigge
         return image, metadata
 
     async with rig.memory(image_process_fn=busy, saving_queue_size=1) as acq:
-        submission = acq.acquire(frames(100, timeout=200.0))
+        submission = acq.acquire(frames(100, timeout=600.0))  # shorter than they take together, longer than a loaded machine stands still
         while acq.status.events_done < 100 and acq.status.error is None:
             await asyncio.sleep(0.01)
         go_on.set()
