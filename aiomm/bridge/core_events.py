@@ -160,6 +160,8 @@ class CoreChangesSource:
                 if bool(self._mailboxes) != (self._callback is not None):
                     self._taken_back = True
                     await (self._register() if self._mailboxes else self._unregister())
+                elif self._callback is not None and (self._pump_task is None or self._pump_task.done()):
+                    await self._unregister()  # half of it is there, or nothing comes from it any more
                 elif not self._taken_back and self._core is not None:
                     self._taken_back = True
                     await self._core.call("registerCallback", [self._callback])  # another bridge's may stand in its place

@@ -21,7 +21,14 @@ _SEPARATORS: Final = "\x1f\x1e\x1d\x1c"
 _TEXTS: Final = "java.lang.String"
 _BOXES: Final[dict[type, dict[str, Callable[[str], Any]]]] = {
     bool: {"java.lang.Boolean": "true".__eq__},
-    int: {"java.lang.Integer": int, "java.lang.Long": int, "java.lang.Double": float, "java.lang.Short": int, "java.lang.Byte": int},
+    int: {
+        "java.lang.Integer": int,
+        "java.lang.Long": int,
+        "java.lang.Double": float,
+        "java.lang.Float": float,
+        "java.lang.Short": int,
+        "java.lang.Byte": int,
+    },
     float: {"java.lang.Double": float, "java.lang.Float": float},
 }
 """Of which class what the server sends so may be, and how Java's own text of one is read. It writes a whole double as an int."""
@@ -70,7 +77,7 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
 async def _list_items(own: JavaObject) -> AsyncIterator[Any]:
     """Give the items of a List whose methods can be called."""
     count = _count(await own.call("size"))
-    if count < _MANY:
+    if count < _MANY or not _at_the_first_port(own):
         for index in range(count):
             yield await own.call("get", [index])
     else:
@@ -150,7 +157,8 @@ async def to_dict(obj: JavaObject) -> dict[Any, Any]:
     """Fetch a Map as a dict."""
     if "java.util.Map" not in obj.java_interfaces:
         raise TypeError(f"{obj!r} is no Map")
-    keys, values = [[item async for item in _list_items(await _copy(await obj.call(part)))] for part in ("keySet", "values")]
+    copies = [await _copy(await obj.call(part)) for part in ("keySet", "values")]  # before anything is fetched: the map may change
+    keys, values = [[item async for item in _list_items(copy)] for copy in copies]
     return dict(zip(keys, values, strict=True))
 
 
@@ -173,6 +181,13 @@ async def _copy(collection: JavaObject) -> JavaObject:
     copy = await bridge_of(collection).construct_java_object("java.util.ArrayList")
     await copy.call("addAll", [collection])
     return copy
+
+
+def _at_the_first_port(obj: JavaObject) -> bool:
+    """Whether an object shares its port with what fetches many items at once: one at a port of its own is not to wait for others."""
+    from aiomm.bridge.proxy import line_of
+
+    return line_of(obj).main
 
 
 async def _static(obj: JavaObject, classpath: str) -> JavaObject:

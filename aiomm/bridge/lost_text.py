@@ -39,6 +39,8 @@ _CLASS: Final = "java.lang.Class"
 _FIELD: Final = "java.lang.reflect.Field"
 _METHOD: Final = "java.lang.reflect.Method"
 _STATIC: Final = 8  # java.lang.reflect.Modifier
+_ELSEWHERE: Final = ("ij.", "java.nio.", "java.awt.", "javax.swing.")
+"""Packages whose ``get…`` may ask the user, or move a position."""
 _PLAIN_QUESTIONS: Final = frozenset({"name", "toString"})
 _KEPT_AT_MOST: Final = 64  # readers at a port
 
@@ -49,7 +51,9 @@ def only_reads(target: Handle, name: str, count: int) -> bool:
         return True
     if name in ("get", "opt"):
         return count > 0  # of a list, a map, an array; without arguments it may be a Supplier's
-    return name in _PLAIN_QUESTIONS or asks(name)
+    if name in _PLAIN_QUESTIONS:
+        return True
+    return asks(name) and not any(kind.startswith(_ELSEWHERE) for kind in target.java_interfaces)
 
 
 class _Question(NamedTuple):

@@ -10,6 +10,7 @@ from aiomm.errors import AiommError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiomm.bridge.line import Line
     from aiomm.bridge.proxy import JavaObject
     from aiomm.bridge.session import Session
 
@@ -67,12 +68,29 @@ class Place:
             return
         self._used = True
         self._opening.cancel()  # a port that is opened all the same is closed by the bridge
-        await asyncio.wait([self._opening])
-        if self._opening.cancelled():
-            return
         try:
-            line, pin = self._opening.result()
-        except AiommError:
-            return  # who wanted to make something was told, or nobody did
-        if self._session.error is None:  # else all that was there has ended with it
+            await asyncio.wait([self._opening])
+        except asyncio.CancelledError:
+            self._opening.add_done_callback(self._left)
+            raise
+        opened = self._opened()
+        if opened is not None:
+            line, pin = opened
             await line.release(pin)
+
+    def _left(self, _: object) -> None:
+        """Have Java close the port, though nobody waits for it."""
+        opened = self._opened()
+        if opened is not None:
+            line, pin = opened
+            line.drop(pin)
+
+    def _opened(self) -> tuple[Line, str] | None:
+        """Give the port, if there is one that Java has to close."""
+        if self._opening.cancelled():
+            return None
+        try:
+            opened = self._opening.result()
+        except AiommError:
+            return None  # who wanted to make something was told, or nobody did
+        return opened if self._session.error is None else None  # else all that was there has ended with it

@@ -136,6 +136,18 @@ async def test_a_listener_that_joins_takes_the_callback_back(java_host: JavaHost
     assert (await eye.state())[:2] == (0, False)
 
 
+async def test_a_listener_that_joins_a_callback_from_which_nothing_comes_makes_a_new_one(bridge: aiomm.Bridge, eye: Eye) -> None:
+    async with bridge.core_events("exposure_changed") as first:
+        pump = first._source._pump_task
+        assert pump is not None
+        pump.cancel()
+        await asyncio.wait([pump])
+        async with bridge.core_events("exposure_changed") as again:
+            await eye.change(6)
+            assert [(await anext(one)).arguments[1] for one in (again, first)] == [6, 6]
+    assert (await eye.state())[:2] == (0, False)
+
+
 async def test_a_listener_that_cannot_take_the_callback_back_says_so(bridge: aiomm.Bridge, eye: Eye) -> None:
     async with bridge.core_events() as first:
         await eye.control.fail("registerCallback", "not now", 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiomm
+from aiomm.bridge import iteration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,3 +93,34 @@ async def test_text_beyond_latin(bridge: aiomm.Bridge) -> None:
     before = asked(bridge)
     assert await java.to_list() == items
     assert asked(bridge) - before < 150
+
+
+async def test_a_long_list_at_a_port_of_its_own_waits_for_no_other_port(bridge: aiomm.Bridge) -> None:
+    own: Any = await bridge.construct_java_object("java.util.ArrayList", new_socket=True)
+    await own.add_all([str(number) for number in range(20)])
+    faults: Any = await bridge.construct_java_object("aiomm.host.Faults")
+    busy = asyncio.create_task(faults.sleep_ms(2000))
+    await asyncio.sleep(0.1)
+    assert await own.to_list() == [str(number) for number in range(20)]
+    assert not busy.done()
+    await busy
+
+
+async def test_a_map_is_copied_whole_before_its_keys_are_fetched(bridge: aiomm.Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noted(name: str) -> None:
+        before = getattr(iteration, name)
+
+        def note(obj: Any) -> Any:
+            order.append(name)
+            return before(obj)
+
+        monkeypatch.setattr(iteration, name, note)
+
+    noted("_copy")
+    noted("_list_items")
+    java: Any = await bridge.construct_java_object("java.util.HashMap")
+    await java.put("a", "b")
+    assert await java.to_dict() == {"a": "b"}
+    assert order == ["_copy", "_copy", "_list_items", "_list_items"]

@@ -282,3 +282,10 @@ async def test_the_blocking_view(texts: Texts) -> None:
 def test_what_only_reads(name: str, count: int, reads: bool) -> None:
     assert only_reads(Handle("x", 1, "a.B", ("a.B", "java.lang.Object")), name, count) == reads
     assert only_reads(Handle("x", 1, "java.lang.Class", ("java.lang.String",)), name, count)
+
+
+def test_who_may_ask_the_user_or_move_on_is_not_asked_again() -> None:
+    buffer = Handle("x", 1, "java.nio.HeapByteBuffer", ("java.nio.HeapByteBuffer", "java.nio.ByteBuffer", "java.lang.Object"))
+    assert not only_reads(buffer, "getChar", 0)
+    assert not only_reads(Handle("x", 1, "java.lang.Class", ("ij.IJ",)), "getFilePath", 1)
+    assert only_reads(buffer, "toString", 0)

@@ -56,6 +56,18 @@ async def test_what_is_not_used_is_closed(bridge: aiomm.Bridge) -> None:
     await opened.aclose()
 
 
+async def test_closing_one_that_is_being_opened_is_cancelled(bridge: aiomm.Bridge) -> None:
+    for turns in range(12):
+        place = channels_on(bridge).place(LIST)
+        if turns % 2:
+            await asyncio.wait([place._opening])
+        closing = asyncio.create_task(place.aclose())
+        for _ in range(1 + turns // 2):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+
+
 async def test_nothing_can_be_made_of_it(bridge: aiomm.Bridge) -> None:
     for classpath, args in (("no.such.Class", ()), (LIST, (1, 2, 3)), (LIST, (-1,))):
         place = channels_on(bridge).place(classpath)
