@@ -211,7 +211,7 @@ class Engine(Conductor):
                 if changed is not group.events:
                     again = yield from self._replan(group.events, changed, window, done)
             if again is None:
-                if hooks and self._hooks:  # a hook may have asked for a later start, or have taken its time
+                if self._hooks:  # a hook may have asked for a later start, or have taken its time
                     yield from self._wait_for_start(first, submission, again=True)
                 keep = first.keep_shutter_open
                 yield from self._hardware.hold_shutter(submission.keep_shutter_open if keep is None else keep)

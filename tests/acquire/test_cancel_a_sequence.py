@@ -116,6 +116,34 @@ async def test_in_a_hook(rig: Rig, point: str) -> None:
         assert [call.args[-3] for call in rig.mmc.calls_of("startSequenceAcquisition")] == [2]
 
 
+@pytest.mark.parametrize("changes", [{}, {"z": 3.0}])
+async def test_while_the_start_that_a_hook_has_put_off_is_waited_for(rig: Rig, changes: dict[str, Any]) -> None:
+    """The hardware is prepared for the one that is cancelled: the next one has its own."""
+    asked: list[int] = []
+
+    async def hook(event: Any) -> Any:
+        asked.append(event["axes"]["n"])
+        return {**event, **changes, "min_start_time": 60.0} if event["axes"]["n"] == 0 else event
+
+    async with rig.acquisition(post_hardware_hook_fn=hook) as acq:
+        submission = acq.acquire({"axes": {"n": 0}, "x": 10.0, "y": 20.0})
+        async with asyncio.timeout(10):
+            while "min_start_time" not in acq.status.waiting_for:
+                await asyncio.sleep(0.01)
+        submission.cancel()
+        with pytest.raises(errors.SubmissionCancelled):
+            await submission
+        saved = []
+        for n in (1, 2):
+            saved += await acq.acquire({"axes": {"n": n}, "x": 100.0 * n, "y": 7.0})
+    assert asked == [0, 1, 2]
+    assert saved == [{"n": 1}, {"n": 2}]
+    dataset = acq.get_dataset()
+    assert dataset.get_image_coordinates_list() == saved
+    assert [float(dataset.read_metadata(n=n)["XPosition_um_Intended"]) for n in (1, 2)] == [100.0, 200.0]
+    assert rig.mmc.getXPosition() == pytest.approx(200.0, abs=0.1)
+
+
 async def test_an_abort_meanwhile(rig: Rig) -> None:
     await rig.core.set_exposure(EXPOSURE_MS)
     acq = await rig.acquisition().__aenter__()

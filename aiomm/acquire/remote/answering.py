@@ -9,6 +9,7 @@ from aiomm.acquire.conductor import Conductor, Stopped
 from aiomm.acquire.remote.events import after_hardware
 from aiomm.acquire.sequencing import Group
 from aiomm.core.turns import Turn
+from aiomm.errors import SubmissionCancelled
 
 if TYPE_CHECKING:
     from aiomm.acquire.capabilities import Capabilities
@@ -82,22 +83,27 @@ class Answering(Conductor):
                 changed, cancelled = None, True
             if changed is None and not cancelled:
                 self._skip(part.events, done)
-        if changed is not None and changed is not part.events:
-            merged = after_hardware(part.events, changed, answers)
-            if merged is None:
-                again = yield from self._replan(part.events, changed, window, done)
-                changed = None
-            else:
-                answers = merged
-                yield from self._wait_for_start(changed[0], window.submission, again=True)
+        try:
+            if changed is not None and changed is not part.events:
+                merged = after_hardware(part.events, changed, answers)
+                if merged is None:
+                    again = yield from self._replan(part.events, changed, window, done)
+                    changed = None
+                else:
+                    answers = merged
+                    yield from self._wait_for_start(changed[0], window.submission, again=True)
+            if ask and changed is not None and (channels := (yield self._hardware.channels())) != self._channels:
+                self._expect_no_more(part, frames)  # the hook has chosen another camera
+                self._channels = channels
+                frames += yield from self._awaited.expect(part, channels, window.submission, self._is_stopping)
+        except (Stopped, SubmissionCancelled):
+            if self._aborting:
+                raise
+            changed, again, cancelled = None, [], True  # Java waits for an answer all the same
         if changed is None:
             self._expect_no_more(part, frames)
             gone = {id(event) for event in part.events}
             self._coming = [event for event in self._coming if id(event) not in gone]
-        elif ask and (channels := (yield self._hardware.channels())) != self._channels:  # the hook has chosen another camera
-            self._expect_no_more(part, frames)
-            self._channels = channels
-            frames += yield from self._awaited.expect(part, channels, window.submission, self._is_stopping)
         yield from self._let_through(None if changed is None else answers)
         return again, cancelled
 

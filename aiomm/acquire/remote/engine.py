@@ -205,10 +205,17 @@ class JavaEngine(Taking):
         idle = not aborted and not self._turns.owing
         failures: list[Exception] = []
         if idle:
-            failures = yield from self._leave_hardware()
+            try:
+                failures = yield from self._leave_hardware()
+            except BridgeError:
+                yield from self._java_ends()
+                raise
+        yield from self._java_ends()
+        return failures if idle else (yield from self._leave_hardware())
+
+    def _java_ends(self) -> Steps:
         with self._turns.waiting():
             yield from self._answering(lambda: self.events_over and self.images_over, "Micro-Manager's engine to end")
-        return failures if idle else (yield from self._leave_hardware())
 
     def _leave_hardware(self) -> Steps:
         return (yield from self._turns.leave(lambda: self.session.lost is not None))
@@ -331,7 +338,7 @@ class JavaEngine(Taking):
         if not first.acquire:
             yield from self._move(group, caps, window, done, hooks=hooks)
             return
-        if hooks and self._hooks:  # a hook may have asked for a later start, or have taken its time
+        if self._hooks:  # a hook may have asked for a later start, or have taken its time
             yield from self._wait_for_start(first, submission, again=True)
         again = yield from self._in_turn(self._take_images(group, caps, window, done, hooks=hooks))
         for part, part_caps in again:
