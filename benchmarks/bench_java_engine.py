@@ -1,7 +1,7 @@
 """Acquisitions on Micro-Manager's own engine: aiomm and pycromanager, in turn on one JVM.
 
 ``python -m benchmarks java-engine --pycromanager-python /a/venv/bin/python``. The JVM is the host of ``tests/jvm``: the real engine,
-storage and server over a simulated camera that needs no time; a JDK and Maven are needed. What is printed is the median over the
+storage and server over a simulated camera that needs 0.1 ms for a frame; a JDK and Maven are needed. What is printed is the median over the
 rounds, and the median of the ratios taken within each round.
 """
 
