@@ -118,6 +118,24 @@ async def test_what_others_have_left_is_ended_with_it(own_java_host: JavaHost, t
     assert "3 acquisitions" in told
 
 
+async def test_what_the_user_has_started_since_goes_on(own_java_host: JavaHost, tmp_path: Path) -> None:
+    """Between its images a program that was killed holds up nobody: a camera that runs is not its own."""
+    async with small(own_java_host) as (bridge, core, _):
+        await killed_in("post_hardware_hook_fn", own_java_host, tmp_path, 99)
+        await core.start_continuous_sequence_acquisition(0)
+        async with asyncio.timeout(15):
+            with pytest.raises(errors.HardwareError, match="is running already: stop its sequence"):
+                async with aiomm.Acquisition(tmp_path, "next", bridge=bridge, show_display=False) as acq:
+                    await acq.acquire({"axes": {"time": 0}})
+        assert await core.is_sequence_running()
+        assert await core.get_shutter_open()
+        await core.stop_sequence_acquisition()
+        async with asyncio.timeout(15):
+            async with aiomm.Acquisition(tmp_path, "next", bridge=bridge, show_display=False) as acq:
+                assert len(await acq.acquire({"axes": {"time": 0}})) == 1
+        assert not await core.get_shutter_open()
+
+
 async def test_an_abort_frees_it_too(own_java_host: JavaHost, tmp_path: Path) -> None:
     async with small(own_java_host) as (bridge, _, control):
         await killed_in("post_hardware_hook_fn", own_java_host, tmp_path, 0)

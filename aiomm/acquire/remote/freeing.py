@@ -29,7 +29,9 @@ __all__ = ["CannotFreeError", "Freed", "Patience", "free_engine"]
 log = logging.getLogger("aiomm")
 
 _ENGINE: Final = "org.micromanager.acqj.internal.Engine"
+_THREAD: Final = "Acquisition Engine Thread"
 _HOOK: Final = "org.micromanager.remote.RemoteAcqHook"
+_TAKES: Final = "acquireImages"
 _SOCKET: Final = "org.micromanager.pyjavaz.ZMQSocketWrapper"
 _SOURCE: Final = "org.micromanager.remote.RemoteEventSource"
 _NOTHING: Final = wire.encode({"camera": NO_CAMERA})
@@ -133,32 +135,40 @@ async def free_engine(bridge: Bridge, freed: Freed) -> bool:
     kind = await bridge.get_java_class(_ENGINE)
     engine = await kind.call("getInstance")
     active = await (await private_field(kind, "activeAcquisitions_")).call("get", [engine])
-    left: list[tuple[JavaObject, list[JavaObject], list[JavaObject]]] = []  # an acquisition, its hooks, and those in its program
+    left: list[tuple[JavaObject, list[JavaObject]]] = []  # an acquisition, and its hooks
     async for acquisition in active:
         hooks = [hook for name in _HOOKS async for hook in await acquisition.call(name)]
-        asked = [hook for hook in hooks if hook.java_class == _HOOK and not await _closed(bridge, hook)]
-        if asked and await _nobody_answers(bridge, asked):
-            left.append((acquisition, hooks, asked))
+        if await _waits_in_vain(bridge, hooks):
+            left.append((acquisition, hooks))
     if left:
         await asyncio.sleep(_AGAIN_S)
-    left = [each for each in left if await _nobody_answers(bridge, each[2])]
+    ended = 0
     try:
-        for acquisition, hooks, asked in left:
-            await _end(bridge, acquisition, hooks, asked, freed, begun=await _has_begun(kind, engine, acquisition))
+        for acquisition, hooks in left:
+            asked = await _waits_in_vain(bridge, hooks)
+            if asked and await active.call("contains", [acquisition]):
+                exposes = await _exposes(bridge, kind, engine, acquisition)
+                ended += await _end(bridge, acquisition, hooks, asked, freed, exposes=exposes)
     except ServerLostError:
         raise
     except AiommError as error:
         held = "Micro-Manager's engine waits for a hook of a program that is gone, and cannot be freed: restart Micro-Manager"
         raise CannotFreeError(f"{held} ({error})") from error
-    if left:
+    if ended:
         log.warning(
             "Micro-Manager's engine waited for a hook of a program that is gone: what such programs have left there (%d acquisition%s) was "
             "ended in their place, without another image, and the engine goes on. A shutter that was held open, and autoshutter, are as "
             "they left them",
-            len(left),
-            "s" * (len(left) > 1),
+            ended,
+            "s" * (ended > 1),
         )
-    return bool(left)
+    return ended > 0
+
+
+async def _waits_in_vain(bridge: Bridge, hooks: list[JavaObject]) -> list[JavaObject]:
+    """Those of the hooks that Java may ask in another process, if none of these has anybody who answers."""
+    asked = [hook for hook in hooks if hook.java_class == _HOOK and not await _closed(bridge, hook)]
+    return asked if asked and await _nobody_answers(bridge, asked) else []
 
 
 async def _closed(bridge: Bridge, hook: JavaObject) -> bool:
@@ -189,20 +199,40 @@ async def _listened_at(bridge: Bridge, port: int) -> bool:
     return False
 
 
-async def _has_begun(kind: JavaObject, engine: JavaObject, acquisition: JavaObject) -> bool:
-    """Whether what the hardware was prepared for last is an event of this acquisition."""
+async def _exposes(bridge: Bridge, kind: JavaObject, engine: JavaObject, acquisition: JavaObject) -> bool:
+    """Whether the engine is in the middle of this acquisition's images. Else a camera that runs, or an open shutter, is somebody else's.
+
+    Its thread is looked at first: it takes images only of what the hardware was prepared for last.
+    """
+    threads = await bridge.get_java_class("java.lang.Thread")
+    async for thread in await (await threads.call("getAllStackTraces")).call("keySet"):
+        if await thread.call("getName") == _THREAD:
+            frames = await thread.call("getStackTrace")
+            if any([await frame.call("getMethodName") == _TAKES and await frame.call("getClassName") == _ENGINE async for frame in frames]):
+                break
+    else:
+        return False
     last = await (await private_field(kind, "lastEvent_")).call("get", [engine])
     return last is not None and bool(await (await last.get_field("acquisition_")).call("equals", [acquisition]))
 
 
 async def _end(
-    bridge: Bridge, acquisition: JavaObject, hooks: list[JavaObject], asked: list[JavaObject], freed: Freed, *, begun: bool
-) -> None:
+    bridge: Bridge, acquisition: JavaObject, hooks: list[JavaObject], asked: list[JavaObject], freed: Freed, *, exposes: bool
+) -> bool:
+    """End it; gives whether it was ended from here: somebody else may do so at the same moment."""
     channels = channels_of(acquisition)
     untold = [hook async for hook in await acquisition.call(_HOOKS[0])]
     reached: list[tuple[HookPipe, PushSocket]] = []
     for hook in asked:
-        push = await channels.push(await hook.call("getPullPort"))
+        port = await hook.call("getPullPort")
+        try:
+            push = await channels.push(port)
+        except ServerLostError:
+            raise
+        except BridgeError:
+            if not reached and await _listened_at(bridge, port):
+                return False
+            push = await channels.push(port)
         try:
             pull = await channels.pull(await hook.call("getPushPort"))
         except BaseException:
@@ -218,7 +248,7 @@ async def _end(
         if hook.java_class != _HOOK:
             await quietly(_shut(bridge, hook))
     await expose_no_more(acquisition)
-    if begun:
+    if exposes:
         await _leave_safe(bridge, freed)
     source = await (await private_field(await bridge.get_java_class(acquisition.java_class), "eventSource_")).call("get", [acquisition])
     threads = await (await private_field(await bridge.get_java_class(_SOURCE), "executor_")).call("get", [source])
@@ -227,6 +257,7 @@ async def _end(
         await pipe.let_go()
         await push.send(_NOTHING, timeout=channels.timeout)  # Java may have asked already, whom nobody can say
     await acquisition.call("finish")
+    return True
 
 
 async def _shut(bridge: Bridge, hook: JavaObject) -> None:

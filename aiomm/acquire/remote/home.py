@@ -288,15 +288,21 @@ class JavaHome:
             finally:
                 overdue.cancel()
                 await asyncio.wait([overdue])
-            if not self._data_over.done() and self.session.lost is None:
-                freeing = asyncio.ensure_future(self._free_engine())
-                cancelled = await outlast(freeing)  # half of it would hold up the end
-                freeing.result()
-                if cancelled is not None:
-                    raise cancelled
+            if self.session.lost is not None:
+                return
+            if not self._data_over.done():
+                await self._free_engine()
                 engine.patience.again(LOOKS_S)
 
     async def _free_engine(self) -> bool:
+        freeing = asyncio.ensure_future(self._free())
+        cancelled = await outlast(freeing)  # half of it would hold up the end
+        freed = freeing.result()
+        if cancelled is not None:
+            raise cancelled
+        return freed
+
+    async def _free(self) -> bool:
         try:
             return await free_engine(self.owner, self._freed)
         except CannotFreeError as error:
