@@ -20,6 +20,7 @@ from tests.dataset.support import ndstorage_dataset
 from tests.dataset.test_java_storage import STORAGES, Java
 from tests.dataset.test_pyramid import check_levels
 from tests.support import sequence_tester as st
+from tests.support.loop_turns import counted_turns
 from tests.support.rigs import Rig, demo_rig, sequence_rig
 
 if TYPE_CHECKING:
@@ -330,20 +331,11 @@ async def test_many_tiles_leave_the_loop_free(rig: Rig) -> None:
     tiling = Tiling(rig.core, (4, 4))
     await tiling.place_all([])
     events = [aiomm.AcquisitionEvent.from_dict(event) for event in tiles(scan(100, 60))]
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    counting = asyncio.create_task(count())
-    placed = await tiling.place_all(events)
-    counting.cancel()
+    async with counted_turns() as turns:
+        placed = await tiling.place_all(events)
     assert placed[-1].x == 59 * 60.0
     assert events[-1].x is None  # the caller's own events are as they were
-    assert turns > 5
+    assert turns.count > 5
 
 
 async def test_events_are_counted_through_windows(rig: Rig) -> None:

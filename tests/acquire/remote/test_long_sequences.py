@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections import Counter
@@ -13,6 +12,7 @@ import pytest
 from aiomm import errors
 from aiomm.acquire.remote import awaited, session, taking
 from tests.support.homes import rig  # noqa: F401
+from tests.support.loop_turns import counted_turns
 from tests.support.rigs import frames
 
 if TYPE_CHECKING:
@@ -24,13 +24,12 @@ EVENTS = 3000
 async def test_others_go_on_while_it_is_prepared(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     if not rig.java:
         pytest.skip("a LocalCore's engine has a thread of its own")
-    turn = 0
     steps: dict[str, Counter[int]] = {"encoded": Counter(), "expected": Counter()}
     writers: list[int] = []
 
     def noted(what: str, function: Any) -> Any:
         def note(*args: Any, **options: Any) -> Any:
-            steps[what][turn] += 1
+            steps[what][turns.count] += 1
             return function(*args, **options)
 
         return note
@@ -39,21 +38,14 @@ async def test_others_go_on_while_it_is_prepared(rig: Rig, monkeypatch: pytest.M
         writers.append(threading.get_ident())
         return write(events)
 
-    async def others() -> None:
-        nonlocal turn
-        while True:
-            await asyncio.sleep(0)
-            turn += 1
-
     monkeypatch.setattr(taking, "encode_event", noted("encoded", taking.encode_event))
     monkeypatch.setattr(awaited, "AskedFrame", noted("expected", awaited.AskedFrame))
     monkeypatch.setattr(session, "write_events", written)
-    other = asyncio.create_task(others())
-    with contextlib.suppress(errors.AcquisitionAborted):
-        async with rig.memory() as acq:
-            async for _ in acq.acquire(frames(EVENTS)):
-                acq.abort()
-    other.cancel()
+    async with counted_turns() as turns:
+        with contextlib.suppress(errors.AcquisitionAborted):
+            async with rig.memory() as acq:
+                async for _ in acq.acquire(frames(EVENTS)):
+                    acq.abort()
     for counts in steps.values():
         assert counts.total() == EVENTS
         assert max(counts.values()) <= awaited.AT_A_TIME
@@ -64,22 +56,14 @@ async def test_others_go_on_while_it_is_prepared(rig: Rig, monkeypatch: pytest.M
 async def test_others_go_on_while_a_cancelled_one_is_left(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     if not rig.java:
         pytest.skip("a LocalCore's engine has a thread of its own")
-    turn = 0
     steps: Counter[int] = Counter()
     key = awaited.axes_key
 
     def noted(axes: Any) -> Any:
-        steps[turn] += 1
+        steps[turns.count] += 1
         return key(axes)
 
-    async def others() -> None:
-        nonlocal turn
-        while True:
-            await asyncio.sleep(0)
-            turn += 1
-
-    other = asyncio.create_task(others())
-    async with rig.memory() as acq:
+    async with counted_turns() as turns, rig.memory() as acq:
         submission = acq.acquire(frames(EVENTS, exposure=5.0))
         async for _ in submission:
             monkeypatch.setattr(awaited, "axes_key", noted)
@@ -87,7 +71,6 @@ async def test_others_go_on_while_a_cancelled_one_is_left(rig: Rig, monkeypatch:
             break
         with pytest.raises(errors.SubmissionCancelled):
             await submission
-        other.cancel()
         assert steps.total() > EVENTS
         assert max(steps.values()) <= 3 * awaited.AT_A_TIME  # is it due, it comes no more; and some that have come
         assert len(await acq.acquire({"axes": {"n": EVENTS - 1}})) == 1  # may be asked for again
