@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
-import queue
 import threading
 import time
 import weakref
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from aiomm.errors import ClosedError, HookError
+from aiomm.inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -240,7 +240,7 @@ class _Lane:
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
-        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.jobs: Inbox[_Job | None] = Inbox()
         self.since: float | None = None
         self.on_end: Callable[[], None] | None = None
         self.ended = False

@@ -17,6 +17,7 @@ from aiomm.dataset.committing import Commit, S
 from aiomm.dataset.encode import encode_metadata
 from aiomm.dataset.locking import FolderLock
 from aiomm.errors import StorageError
+from aiomm.inbox import Inbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,9 +71,9 @@ class PackingWriter(Generic[S]):
         self._store_end = store.finish
         self._commit = commit
         self._all_slabs = slabs
-        self._slabs: queue.SimpleQueue[S] = queue.SimpleQueue()
-        self._inbox: queue.SimpleQueue[Frame | _Token] = queue.SimpleQueue()
-        self._sealed: queue.SimpleQueue[S | StorageError | None] = queue.SimpleQueue()
+        self._slabs: Inbox[S] = Inbox()
+        self._inbox: Inbox[Frame | _Token] = Inbox()
+        self._sealed: Inbox[S | StorageError | None] = Inbox()
         self._slab: S | None = None
         self._batch = batch
         self._gather = 0.0

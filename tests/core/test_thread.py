@@ -564,3 +564,18 @@ def test_an_error_that_ends_the_thread_reaches_everyone_who_waits(monkeypatch: p
         thread.run_blocking(lambda: 1)
     with pytest.raises(ClosedError, match="no such time"):
         thread.spawn(good(), lambda result, error: None)
+
+
+def test_every_wait_of_a_few_microseconds_ends(thread: HardwareThread) -> None:
+    """An acquisition waits so for each of its events; one wait in some ten thousand was for ever."""
+
+    def routine() -> Any:
+        for n in range(20_000):
+            thread.wake()
+            yield None
+            yield Wait(until=time.monotonic() + (1 + n % 8) * 1e-6, readers_only=bool(n % 2))
+        return "ended"
+
+    outcome = spawn(thread, routine())
+    assert outcome.event.wait(60)
+    assert outcome.wait() == "ended"
