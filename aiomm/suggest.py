@@ -1,4 +1,4 @@
-"""Have a misspelt keyword argument's error suggest the right one."""
+"""Have the error for a misspelt word suggest the right one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ import inspect
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def did_you_mean(word: object, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> str:
+    """Ask for the known words that are near, the nearest first, ``most`` of them; empty if none is.
+
+    ``cutoff`` is how much alike they have to be, from 0 to 1. What differs in upper and lower case only is near.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(str(word), names, n=most, cutoff=cutoff)
+    if not near:
+        near = [name for name in names if name.lower() == str(word).lower()][:most]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def suggest_parameters(function: Callable[P, T]) -> Callable[P, T]:
@@ -23,8 +35,7 @@ def suggest_parameters(function: Callable[P, T]) -> Callable[P, T]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         for name in kwargs:
             if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"the parameters are {', '.join(names)}" if names else "it has none"
+                hint = did_you_mean(name, names) or (f"the parameters are {', '.join(names)}" if names else "it has none")
                 raise TypeError(f"{called} has no parameter {name!r}; {hint}")
         return function(*args, **kwargs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import numpy as np
 
 from aiomm.errors import EventError
+from aiomm.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aiomm.acquire.events import AcquisitionEvent
@@ -62,11 +62,8 @@ class InferredFloat(float):
 def suggest(word: object, known: Iterable[str], *, otherwise: str = "known are") -> str:
     """End of an error sentence: the nearest known word, or all of them when they are few."""
     names = list(known)
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    if not near:
-        near = [name for name in names if name.lower() == str(word).lower()][:1]
-    if near:
-        return f"did you mean {near[0]!r}?"
+    if hint := did_you_mean(word, names):
+        return hint
     if not names:
         return "there are none"
     shown = ", ".join(map(repr, names[:12]))

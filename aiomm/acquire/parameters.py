@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from aiomm.acquire.target import Target
 from aiomm.bridge import Bridge, bridge_of
 from aiomm.core import BridgedCore, LocalCore
 from aiomm.errors import UnsupportedError
+from aiomm.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,9 +113,8 @@ def read(given: dict[str, Any]) -> Settings:
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Refuse a word that is not among those allowed."""
     if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}{hint}")
+        hint = did_you_mean(value, allowed)
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}{hint and f'; {hint}'}")
 
 
 def at_least_one(name: str, value: Any) -> int:

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from aiomm.bridge import Bridge
-from aiomm.core import blocking
+from aiomm.core.blocking import blocking
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import keyword
 import re
 from typing import TYPE_CHECKING
+
+from aiomm.suggest import did_you_mean as nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,6 @@ def python_name(name: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Say which of the known names is near; empty when none is."""
-    close = difflib.get_close_matches(snake_case(name), list(known), n=3, cutoff=0.7)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    """Go on with a sentence by which of the known names are near; empty when none is."""
+    hint = nearest(snake_case(name), known, most=3, cutoff=0.7)
+    return hint and f"; {hint}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from aiomm.bridge.names import snake_case
 from aiomm.bridge.questions import leaves_core as only_reads
+from aiomm.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,5 @@ def unknown(name: str, known: Iterable[str], owner: str) -> str:
     snake = snake_case(name)
     if snake in names:
         return f"{owner!r} object has no attribute {name!r}: MMCore's methods are in snake_case here, it is {snake!r}"
-    close = difflib.get_close_matches(snake, names, n=3, cutoff=0.75)
-    hint = f". Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return f"{owner!r} object has no attribute {name!r}{hint}"
+    hint = did_you_mean(snake, names, most=3, cutoff=0.75)
+    return f"{owner!r} object has no attribute {name!r}{hint and f'; {hint}'}"

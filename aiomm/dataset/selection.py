@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from aiomm.dataset.encode import check_axis_value
 from aiomm.dataset.index import ABSENT, Index, canonical_order
 from aiomm.errors import MissingImageError
+from aiomm.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aiomm.dataset.storage import Axes
@@ -223,5 +223,5 @@ def _some(values: list[Any], limit: int = 6) -> str:
 
 
 def _close(wrong: object, right: list[Any]) -> str:
-    match = difflib.get_close_matches(str(wrong), [str(value) for value in right], 1) if isinstance(wrong, str) else []
-    return f"; did you mean {match[0]!r}?" if match else ""
+    hint = did_you_mean(wrong, map(str, right)) if isinstance(wrong, str) else ""
+    return hint and f"; {hint}"

@@ -83,7 +83,7 @@ async def test_completion_lists_the_methods(demo_core: aiomm.LocalCore) -> None:
 async def test_camel_case_and_misspelt_names_suggest(demo_core: aiomm.LocalCore) -> None:
     with pytest.raises(AttributeError, match="it is 'set_xy_position'"):
         demo_core.setXYPosition  # noqa: B018
-    with pytest.raises(AttributeError, match="Did you mean 'set_exposure'"):
+    with pytest.raises(AttributeError, match="did you mean 'set_exposure'"):
         demo_core.set_exposre  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'qqqqqq'$"):
         demo_core.qqqqqq  # noqa: B018
