@@ -52,7 +52,7 @@ class Port:
     host, number
         Where the server listens.
     timeout
-        Seconds for connecting, and for a handshake with a server that runs no call of ours.
+        Seconds for connecting, and again for each handshake with a server that runs no call of ours.
     on_lost
         Called once, on the loop, when the connection broke; every waiting request has its error then.
     advice
@@ -125,7 +125,7 @@ class Port:
                 raise ClosedError(f"the port {self.number} was closed while it connected")
             self._envelopes = Envelopes(self._link.socket)
             try:
-                reply = await self.request(hello(), timeout=max(deadline - self._loop.time(), 0.001), what="connect")
+                reply = await self.request(hello(), timeout=self._timeout, what="connect")
             except BridgeTimeoutError:
                 raise LinkError(
                     "it accepts the connection but does not answer: it may be busy with a call that has not ended, "

@@ -152,17 +152,17 @@ class Link:
         """
         if ":" in host:
             self.socket.setsockopt(zmq.IPV6, 1)
-        self._opened = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._opened = loop.create_future()
+        timer = loop.call_at(deadline, self._out_of_time)
         try:
             self.socket.connect(address(host, port))
-            async with asyncio.timeout_at(deadline):
-                await self._opened
+            await self._opened
             self._start()
         except zmq.ZMQError as error:
             raise LinkError(str(error)) from error
-        except TimeoutError:
-            raise LinkError(_NO_HANDSHAKE if self._reached else _UNREACHED) from None
         finally:
+            timer.cancel()
             self._opened = None
 
     def bind(self, host: str, port: int) -> None:
@@ -229,6 +229,10 @@ class Link:
         if self._greets is not None:
             self._greets.cancel()
             self._greets = None
+
+    def _out_of_time(self) -> None:
+        self._watch_peers()  # a loop that was held up for so long has not looked yet: what came meanwhile came in time
+        self._settle(LinkError(_NO_HANDSHAKE if self._reached else _UNREACHED))
 
     def _settle(self, problem: LinkError | None) -> None:
         if self._opened is not None and not self._opened.done():

@@ -22,7 +22,7 @@ from aiomm.errors import (
     ServerLostError,
     ServerNotFoundError,
 )
-from tests.bridge.asking import Asker, Askers, askers, until
+from tests.bridge.asking import Asker, Askers, askers, hello, until
 from tests.bridge.fake_server import GREETING, free_port, greets, tcp_server, zmq_server
 from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
@@ -695,6 +695,35 @@ class WithoutReaders(asyncio.SelectorEventLoop):
 def test_a_loop_without_add_reader(java_host: JavaHost) -> None:
     with asyncio.Runner(loop_factory=WithoutReaders) as runner:
         runner.run(some_calls(java_host.port))
+
+
+def hold_up(seconds: float, number: int) -> None:
+    """Keep this thread for so long, and until Java, which takes its connections in turn, has greeted one that came now."""
+    end = time.monotonic() + seconds
+    with zmq.Context() as context, context.socket(zmq.REQ) as other:
+        other.linger = 0
+        other.connect(f"tcp://127.0.0.1:{number}")
+        other.send_multipart(hello())
+        assert other.poll(LONG * 1000)
+    threading.Event().wait(max(end - time.monotonic(), 0))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "without readers"])
+def test_a_loop_that_is_held_up_while_it_connects_finds_the_server(java_host: JavaHost, loop: str) -> None:
+    """Java has shaken hands in time; a collection of garbage, for one, can keep a large program from looking for so long."""
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else WithoutReaders if loop == "without readers" else None
+
+    async def open_late() -> None:
+        async with askers() as ports:
+            asker = ports.unopened(java_host.port, 0.5)
+            opening = asyncio.ensure_future(asker.open())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            hold_up(0.8, java_host.port)
+            await opening
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(open_late())
 
 
 LEFT_OPEN = """
