@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from aiomm.errors import ClosedError, HookError
-from aiomm.inbox import Inbox
+from aiomm.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -240,7 +240,7 @@ class _Lane:
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
-        self.jobs: Inbox[_Job | None] = Inbox()
+        self.jobs: WorkQueue[_Job | None] = WorkQueue()
         self.since: float | None = None
         self.on_end: Callable[[], None] | None = None
         self.ended = False

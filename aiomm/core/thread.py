@@ -15,7 +15,7 @@ Device drivers want to be called from one thread. Two kinds of work run here:
   A ``Wait(..., readers_only=True)`` lets only calls run that change nothing (``reads=True``); the others wait until
   the routine waits or yields without it. So nobody moves a stage between an event's move and its exposure.
 
-Nothing here polls: with nothing to do the thread sleeps in ``Inbox.get``.
+Nothing here polls: with nothing to do the thread sleeps in ``WorkQueue.get``.
 
 When the thread is closed, calls that wait are still made, and each routine gets a `ClosedError` at its ``yield``. Its
 ``finally`` runs then, on this thread, and must not yield again.
@@ -34,7 +34,7 @@ from collections.abc import Callable, Generator
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from aiomm.errors import ClosedError
-from aiomm.inbox import Inbox
+from aiomm.work_queue import WorkQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class HardwareThread:
     """
 
     def __init__(self, name: str = "aiomm-hardware") -> None:
-        self._inbox: Inbox[_Call | _Task | None] = Inbox()
+        self._inbox: WorkQueue[_Call | _Task | None] = WorkQueue()
         self._calls: deque[_Call] = deque()
         self._parked: deque[_Call] = deque()  # calls that change something, while a routine allows readers only
         self._tasks: deque[_Task] = deque()  # routines, the one that has waited longest for a step first

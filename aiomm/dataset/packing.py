@@ -17,7 +17,7 @@ from aiomm.dataset.committing import Commit, S
 from aiomm.dataset.encode import encode_metadata
 from aiomm.dataset.locking import FolderLock
 from aiomm.errors import StorageError
-from aiomm.inbox import Inbox
+from aiomm.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,9 +71,9 @@ class PackingWriter(Generic[S]):
         self._store_end = store.finish
         self._commit = commit
         self._all_slabs = slabs
-        self._slabs: Inbox[S] = Inbox()
-        self._inbox: Inbox[Frame | _Token] = Inbox()
-        self._sealed: Inbox[S | StorageError | None] = Inbox()
+        self._slabs: WorkQueue[S] = WorkQueue()
+        self._inbox: WorkQueue[Frame | _Token] = WorkQueue()
+        self._sealed: WorkQueue[S | StorageError | None] = WorkQueue()
         self._slab: S | None = None
         self._batch = batch
         self._gather = 0.0

@@ -8,12 +8,12 @@ import time
 from collections import deque
 from typing import Generic, TypeVar
 
-__all__ = ["Inbox"]
+__all__ = ["WorkQueue"]
 
 T = TypeVar("T")
 
 
-class Inbox(Generic[T]):
+class WorkQueue(Generic[T]):
     """A queue that any thread puts into and one thread reads; whoever puts into it bounds it.
 
     It is there because ``queue.SimpleQueue.get(timeout=...)`` may wait for ever in CPython before 3.13: it looks at the clock twice, and
