@@ -28,18 +28,27 @@ class Clocks:
         Requests that were not sent yet, in their order.
     abandon
         Called with a request that has run out of time, once it has its error.
+    look
+        Takes the replies that are there.
     """
 
-    __slots__ = ("_abandon", "_host", "_loop", "_number", "_waiting")
+    __slots__ = ("_abandon", "_host", "_look", "_loop", "_number", "_waiting")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, host: str, number: int, waiting: Container[Call], abandon: Callable[[Call], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        host: str,
+        number: int,
+        waiting: Container[Call],
+        abandon: Callable[[Call], None],
+        look: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._host = host
         self._number = number
         self._waiting = waiting
         self._abandon = abandon
+        self._look = look
 
     def start(self, call: Call, seconds: float) -> None:
         """Give a request so long from now."""
@@ -63,6 +72,10 @@ class Clocks:
             self.have_patience(call)
 
     def _out_of_time(self, call: Call, timeout: float) -> None:
+        timer = call.timer
+        self._look()  # a loop that was held up for so long has not looked yet: a reply that is there came in time
+        if call.timer is not timer or call.future is None or call.future.done():
+            return  # its reply is there, or Java is free for it only now
         if call in self._waiting:
             text = f"{call.what}: not sent within {timeout:g} s, as earlier calls on port {self._number} still run"
         else:

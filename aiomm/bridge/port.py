@@ -116,7 +116,7 @@ class Port:
             Nothing answers in time, or not as a server would.
         """
         self._loop = asyncio.get_running_loop()
-        self._clocks = Clocks(self._loop, self.host, self.number, self._waiting, self._abandon)
+        self._clocks = Clocks(self._loop, self.host, self.number, self._waiting, self._abandon, self._read)
         self._hello, self._check = hello, check
         deadline = self._loop.time() + self._timeout
         try:
