@@ -60,7 +60,7 @@ def _load_tester(mmc: Any, **options: Any) -> None:
 async def _java_rig(host: JavaHost, directory: Path, load: Callable[[Any], None]) -> AsyncIterator[Rig]:
     with java_microscope(host.door) as mmc:
         load(mmc)
-        async with aiomm.Bridge(port=host.port) as bridge:
+        async with aiomm.Bridge(port=host.port, timeout=5000) as bridge:  # ms; how busy this computer is decides no test
             try:
                 yield Rig(mmc, await bridge.get_core(), directory, {"bridge": bridge}, java=True)
             finally:
