@@ -242,6 +242,7 @@ class _Lane:
         self.fn = fn
         self.jobs: WorkQueue[_Job | None] = WorkQueue()
         self.since: float | None = None
+        self.given = self.done = 0  # how many calls
         self.on_end: Callable[[], None] | None = None
         self.ended = False
         self.lock = threading.Lock()
@@ -249,7 +250,9 @@ class _Lane:
     def main(self) -> None:
         try:
             while (job := self.jobs.get()) is not None:
-                if not job.dropped:
+                if job.dropped:
+                    self.done += 1
+                else:
                     self.run(job)
                 del job  # an idle thread keeps nobody's pixels
         finally:
@@ -267,6 +270,7 @@ class _Lane:
             job.error = error
         finally:
             self.since = None
+            self.done += 1  # before anybody hears of it
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to hear it
             job.loop.call_soon_threadsafe(job.finish)
 
@@ -301,6 +305,7 @@ class ThreadCaller:
         if not self._started:
             self._started = True
             threading.Thread(target=self._lane.main, name=f"aiomm {self._label}", daemon=True).start()
+        self._lane.given += 1
         self._lane.jobs.put(job)
         try:
             await job.future
@@ -319,7 +324,7 @@ class ThreadCaller:
         return job.result
 
     async def aclose(self, timeout: float) -> bool:
-        """Let the thread end after the call in progress, wait `timeout` seconds at most. Returns whether it has ended."""
+        """Let the thread end after the call in progress, wait `timeout` seconds at most. Returns whether no call is in progress."""
         self._closed = True
         if not self._started:
             return True
@@ -338,4 +343,4 @@ class ThreadCaller:
         self._lane.jobs.put(None)
         await wait_out(ended, timeout)
         awaited = await self._awaiter.aclose(deadline - time.monotonic())
-        return ended.done() and awaited
+        return (ended.done() or self._lane.done == self._lane.given) and awaited  # a thread may just not have come to its end yet

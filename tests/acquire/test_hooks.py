@@ -18,6 +18,7 @@ import pytest
 from aiomm.acquire import callers
 from aiomm.acquire.hooks import EventQueue, UserFunction, check_hook_result, check_processor_result, choose_form
 from aiomm.errors import ClosedError, HookError, QueueFull, UnsupportedError
+from aiomm.work_queue import WorkQueue
 
 
 class Core:
@@ -479,6 +480,25 @@ async def test_closed(fn):
 
 async def test_close_before_any_call():
     assert await make(lambda event: event).aclose(5)
+
+
+async def test_a_thread_that_has_not_come_to_its_end_is_in_no_call():
+    """On a busy machine it may take a while: nobody is told then that the function is still running."""
+    go = threading.Event()
+
+    class Held(WorkQueue):
+        def get(self, timeout=None):
+            job = super().get(timeout)
+            if job is None:
+                go.wait(30)
+            return job
+
+    function = make(lambda event: event)
+    function._caller._lane.jobs = Held()
+    assert await function(1) == 1
+    assert await function.aclose(0.01)
+    go.set()
+    assert await function.aclose(5)
 
 
 async def test_cancelling_aclose_waits_no_longer_than_told():
