@@ -22,6 +22,7 @@ async def unless_gone(session: Session, work: Coroutine[Any, Any, None]) -> None
         It is.
     """
     task = session.loop.create_task(work, name="aiomm-bridge-connect")
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # taken here, for a caller who is cancelled as it fails
 
     def gone(_: Exception) -> None:
         task.cancel()

@@ -37,6 +37,8 @@ LONG = 20.0
 STEPS = 4
 """What each of two tasks does in a case."""
 MB = 1024 * 1024
+OFTEN = 200
+"""Cases after which the figures so far are told: a run that is cut has shown something."""
 
 
 # ---- faults of meaning -------------------------------------------------------------------------------------------
@@ -270,8 +272,10 @@ async def together(world: World) -> None:
 class Campaign:
     """Cases, one after the other, on one server."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tell: Callable[[Campaign], None]) -> None:
         self.port = port
+        self.tell = tell
+        self.ended = 0
         self.outcomes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.unspoilt = 0
@@ -376,17 +380,27 @@ class Campaign:
             self.failures.append(f"seed {seed}: {''.join(traceback.format_exception(error))}")
         finally:
             self.slowest = max(self.slowest, time.monotonic() - start)
+            self.ended += 1
+            if self.ended % OFTEN == 0:
+                self.tell(self)
 
 
-async def run(port: int, seeds: Sequence[int]) -> Campaign:
+async def run(port: int, seeds: Sequence[int], tell: Callable[[Campaign], None] = lambda _: None) -> Campaign:
     """Run these cases, three of four on messages; checks what is left at the end.
+
+    Parameters
+    ----------
+    port, seeds
+        Of the server, and of the cases.
+    tell
+        Called after every `OFTEN` cases.
 
     Returns
     -------
     Campaign
         With its counts, and what failed.
     """
-    campaign = Campaign(port)
+    campaign = Campaign(port, tell)
     with quiet_loop():
         await campaign.bounded(_plain(port), -1)
         held = Held()
@@ -426,15 +440,25 @@ def main() -> None:
     host = JavaHost().start()
     before = memory()
     start = time.monotonic()
+    shown = 0
+
+    def tell(so_far: Campaign) -> None:
+        nonlocal shown
+        print(
+            f"{so_far.ended} cases in {time.monotonic() - start:.0f} s, the slowest {so_far.slowest:.1f} s; "
+            f"{so_far.unspoilt} spoilt nothing, {len(so_far.failures)} failed; {dict(so_far.outcomes.most_common())}",
+            flush=True,
+        )
+        for failure in so_far.failures[shown:]:
+            print(failure, flush=True)
+        shown = len(so_far.failures)
+
     try:
-        done = asyncio.run(run(host.port, range(options.first, options.first + options.cases)))
+        done = asyncio.run(run(host.port, range(options.first, options.first + options.cases), tell))
     finally:
         host.stop()
-    print(f"{done.cases} cases in {time.monotonic() - start:.0f} s, the slowest {done.slowest:.1f} s; {done.unspoilt} spoilt nothing")
+    tell(done)
     print("faults:", dict(done.faults.most_common()))
-    print("outcomes:", dict(done.outcomes.most_common()))
-    for failure in done.failures:
-        print(failure)
     print(f"memory: {(memory() - before) / MB:+.0f} MB")
 
 

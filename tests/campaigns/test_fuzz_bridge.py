@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.campaigns import fuzz_bridge
 from tests.campaigns.fuzz_bridge import run
 
 if TYPE_CHECKING:
@@ -16,11 +17,14 @@ FOUND = [123, 269, 366, 420, 465, 501, 586, 593, 729, 739, 883, 928, 1029, 1045,
 
 
 @pytest.mark.timeout(180)
-async def test_some_cases(own_java_host: JavaHost) -> None:
-    done = await run(own_java_host.port, [*range(12), *FOUND])
+async def test_some_cases(own_java_host: JavaHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz_bridge, "OFTEN", 10)
+    told: list[int] = []
+    done = await run(own_java_host.port, [*range(12), *FOUND], lambda so_far: told.append(so_far.ended))
     assert not done.failures
     assert done.cases == 12 + len(FOUND)
     assert done.unspoilt < 12
+    assert told == [10, 20, 30]  # as it goes on: a run that is cut has shown something
     assert done.outcomes["right"] > 40
     assert done.outcomes["ProtocolError"] > 3
     print(dict(done.outcomes))
