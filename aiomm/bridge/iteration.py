@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from aiomm.errors import JavaException, ProtocolError
+from aiomm.bridge import wire
+from aiomm.bridge.line import part_of_a_call
+from aiomm.bridge.reflection import handle_of, run
+from aiomm.bridge.wire import Signature
+from aiomm.errors import JavaException, JavaValueError, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aiomm.bridge.proxy import JavaObject
+    from aiomm.bridge.reflection import Plan
 
 __all__ = ["items", "to_dict", "unsigned"]
 
@@ -32,6 +37,11 @@ _BOXES: Final[dict[type, dict[str, Callable[[str], Any]]]] = {
     float: {"java.lang.Double": float, "java.lang.Float": float},
 }
 """Of which class what the server sends so may be, and how Java's own text of one is read. It writes a whole double as an int."""
+_LIST: Final = "java.util.ArrayList", "addAll", "java.util.Collection"
+_MAP: Final = "java.util.LinkedHashMap", "putAll", "java.util.Map"
+_MAP_BY_REFERENCE: Final = "java.util.IdentityHashMap", "putAll", "java.util.Map"
+"""A class to copy to, its method that takes what is copied, and as what."""
+_KEYS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def unsigned(value: Any) -> Any:
@@ -55,7 +65,7 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
         async for key in items(await obj.call("keySet")):
             yield key
     elif "java.util.Collection" in kinds:
-        own = obj if obj.java_class == "java.util.ArrayList" or ("java.util.List" in kinds and not _hidden(obj)) else await _copy(obj)
+        own = obj if obj.java_class == _LIST[0] or ("java.util.List" in kinds and not _hidden(obj)) else await _copied(obj, *_LIST)
         async for item in _list_items(own):
             yield item
     elif obj.java_class.startswith("mmcorej.") and {"size", "get"} <= set(dir(obj.java)):  # a vector, which may not say what it is
@@ -77,7 +87,7 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
 async def _list_items(own: JavaObject) -> AsyncIterator[Any]:
     """Give the items of a List whose methods can be called."""
     count = _count(await own.call("size"))
-    if count < _MANY or not _at_the_first_port(own):
+    if count < _MANY:
         for index in range(count):
             yield await own.call("get", [index])
     else:
@@ -157,9 +167,29 @@ async def to_dict(obj: JavaObject) -> dict[Any, Any]:
     """Fetch a Map as a dict."""
     if "java.util.Map" not in obj.java_interfaces:
         raise TypeError(f"{obj!r} is no Map")
-    copies = [await _copy(await obj.call(part)) for part in ("keySet", "values")]  # before anything is fetched: the map may change
-    keys, values = [[item async for item in _list_items(copy)] for copy in copies]
-    return dict(zip(keys, values, strict=True))
+    # It may change at any moment: what is fetched is one copy.
+    copy = await _copied(obj, *(_MAP_BY_REFERENCE if _MAP_BY_REFERENCE[0] in obj.java_interfaces else _MAP))
+    keys, values = [await _copied(await copy.call(part), *_LIST) for part in ("keySet", "values")]
+    found = [key async for key in _list_items(keys)]
+    _check_keys(obj, found)
+    return dict(zip(found, [value async for value in _list_items(values)], strict=True))
+
+
+def _check_keys(obj: JavaObject, keys: Sequence[Any]) -> None:
+    """See that these are keys of a dict, and that none would take the place of another."""
+    instead = (
+        "walk its entries: `async for entry in await obj.entry_set()`, with `await entry.get_key()` and `await entry.get_value()` for each"
+    )
+    if not _KEYS.issuperset(map(type, keys)):
+        key = next(key for key in keys if type(key) not in _KEYS)
+        kind = f"{key.dtype} array" if isinstance(key, np.ndarray) else getattr(key, "java_class", type(key).__name__)
+        raise TypeError(f"{obj!r} has a key that a dict cannot have, of the kind {kind}; {instead}")
+    if len(set(keys)) < len(keys):
+        before: dict[Any, Any] = {}
+        for key in keys:
+            if key in before:
+                raise JavaValueError(f"{obj!r} has the keys {before[key]!r} and {key!r}, which are one in a dict; {instead}")
+            before[key] = key
 
 
 def _count(found: Any) -> int:
@@ -174,23 +204,30 @@ def _hidden(obj: JavaObject) -> bool:
     return obj.java_class.startswith("java.") and "$" in obj.java_class
 
 
-async def _copy(collection: JavaObject) -> JavaObject:
-    from aiomm.bridge.proxy import bridge_of
+async def _copied(obj: JavaObject, java_class: str, method: str, takes: str) -> JavaObject:
+    """Copy a collection or map in Java, at its own port."""
+    from aiomm.bridge.proxy import check_usable, line_of
 
-    # By addAll: the server finds a constructor by the argument's very class alone.
-    copy = await bridge_of(collection).construct_java_object("java.util.ArrayList")
-    await copy.call("addAll", [collection])
-    return copy
+    def copying() -> Plan:
+        # In two steps: the server finds a constructor by the argument's very class alone.
+        made = yield wire.constructor(java_class, Signature(java_class, ()), [])
+        yield from run(handle_of(made), method, (takes,), [obj])
+        return made
 
-
-def _at_the_first_port(obj: JavaObject) -> bool:
-    """Whether an object shares its port with what fetches many items at once: one at a port of its own is not to wait for others."""
-    from aiomm.bridge.proxy import line_of
-
-    return line_of(obj).main
+    line = line_of(obj)
+    check_usable((obj,), line.session)
+    return line.session.adopt(await line.follow(copying(), line.session.call_timeout, f"copying a {obj.java_class}"), line)
 
 
 async def _static(obj: JavaObject, classpath: str) -> JavaObject:
+    """Give a class at the port where an object lives: what has a port of its own is not to wait for others."""
     from aiomm.bridge.proxy import line_of
 
-    return await line_of(obj).session.static(classpath)
+    line = line_of(obj)
+    if line.main:
+        return await line.session.static(classpath)
+    with part_of_a_call():
+        found = await line.ask(wire.get_class(classpath), f"the class {classpath}")
+    if not isinstance(found, wire.Shadow):
+        raise ProtocolError(f"the server gives {found!r:.60} as the class {classpath}")
+    return line.session.adopt(found, line)

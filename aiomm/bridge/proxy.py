@@ -284,12 +284,16 @@ class JavaObject(KeptHere, Handle):
         return [item async for item in iteration.items(self)]
 
     async def to_dict(self) -> dict[Any, Any]:
-        """Fetch a Map as a dict.
+        """Fetch a Map as a dict: one copy of it, which it was at one moment.
 
         Raises
         ------
         TypeError
             It is no Map, or a key is an object that stays in Java.
+        JavaValueError
+            Two keys are one in Python, like 1 and True.
+        JavaException
+            Java could not copy it, as it was changed at that moment (``java.util.ConcurrentModificationException``).
         """
         return await iteration.to_dict(self)
 

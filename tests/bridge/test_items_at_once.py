@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import aiomm
-from aiomm.bridge import iteration
+from aiomm.errors import JavaValueError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,32 +96,82 @@ async def test_text_beyond_latin(bridge: aiomm.Bridge) -> None:
     assert asked(bridge) - before < 150
 
 
-async def test_a_long_list_at_a_port_of_its_own_waits_for_no_other_port(bridge: aiomm.Bridge) -> None:
-    own: Any = await bridge.construct_java_object("java.util.ArrayList", new_socket=True)
-    await own.add_all([str(number) for number in range(20)])
+async def test_what_is_at_a_port_of_its_own_waits_for_no_other_port(bridge: aiomm.Bridge) -> None:
+    items = {f"key {n}": n for n in range(200)}
+    texts: Any = await bridge.construct_java_object("java.util.ArrayList", new_socket=True)
+    await texts.add_all(list(items))
+    numbers: Any = await bridge.construct_java_object("java.util.LinkedHashMap", new_socket=True)
+    await numbers.put_all(items)
     faults: Any = await bridge.construct_java_object("aiomm.host.Faults")
     busy = asyncio.create_task(faults.sleep_ms(2000))
     await asyncio.sleep(0.1)
-    assert await own.to_list() == [str(number) for number in range(20)]
+    before = asked(bridge)
+    assert await texts.to_list() == list(items)
+    assert await numbers.to_list() == list(items)
+    assert await numbers.to_dict() == items
+    assert asked(bridge) == before
     assert not busy.done()
     await busy
 
 
-async def test_a_map_is_copied_whole_before_its_keys_are_fetched(bridge: aiomm.Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
+async def test_every_pair_of_a_map_that_changes_meanwhile_was_in_it(bridge: aiomm.Bridge) -> None:
+    java: Any = await bridge.construct_java_object("java.util.LinkedHashMap")
+    await java.put_all({number: number for number in range(20)})
+    ended = False
 
-    def noted(name: str) -> None:
-        before = getattr(iteration, name)
+    async def change() -> None:  # between any two messages of the fetching
+        number = 20
+        while not ended:
+            await java.remove(number - 20)
+            await java.put(number, number)
+            number += 1
 
-        def note(obj: Any) -> Any:
-            order.append(name)
-            return before(obj)
+    changing = asyncio.create_task(change())
+    try:
+        fetched = [await java.to_dict() for _ in range(20)]
+    finally:
+        ended = True
+        await changing
+    assert all(key == value for items in fetched for key, value in items.items())
+    assert {len(items) for items in fetched} <= {19, 20}
+    assert len({frozenset(items) for items in fetched}) > 1  # it did change
 
-        monkeypatch.setattr(iteration, name, note)
 
-    noted("_copy")
-    noted("_list_items")
-    java: Any = await bridge.construct_java_object("java.util.HashMap")
-    await java.put("a", "b")
-    assert await java.to_dict() == {"a": "b"}
-    assert order == ["_copy", "_copy", "_list_items", "_list_items"]
+async def made_map(bridge: aiomm.Bridge, java_class: str, *pairs: tuple[Any, Any]) -> Any:
+    java: Any = await bridge.construct_java_object(java_class)
+    for key, value in pairs:
+        await java.put(key, value)
+    return java
+
+
+async def test_keys_that_are_one_in_python_are_refused(bridge: aiomm.Bridge) -> None:
+    for keys, said in [((1, True), "1 and True|True and 1"), ((1, 2, 1.5, np.int64(1)), "1 and 1")]:
+        java = await made_map(bridge, "java.util.HashMap", *((key, str(key)) for key in keys))
+        with pytest.raises(JavaValueError, match=rf"java.util.HashMap .* the keys ({said}), .*entry_set\(\)"):
+            await java.to_dict()
+
+
+async def test_no_key_of_a_map_by_reference_is_lost(bridge: aiomm.Bridge) -> None:
+    java = await made_map(bridge, "java.util.IdentityHashMap", ("a", 1), ("a", 2))
+    assert await java.size() == 2
+    with pytest.raises(JavaValueError, match="the keys 'a' and 'a', "):
+        await java.to_dict()
+
+
+async def test_keys_that_no_dict_can_have_are_refused(bridge: aiomm.Bridge) -> None:
+    inner = await made(bridge, ["x"])
+    for key, said in [(inner, "java.util.ArrayList"), (b"ab", "int8 array")]:
+        java = await made_map(bridge, "java.util.HashMap", ("text", 0), (key, 1))
+        with pytest.raises(TypeError, match=rf"java.util.HashMap .* a key .*{said}.*entry_set\(\)"):
+            await java.to_dict()
+        entries = [(await entry.get_key(), await entry.get_value()) async for entry in await java.entry_set()]  # as the error says
+        assert sorted(value for _, value in entries) == [0, 1]
+
+
+async def test_values_may_be_anything(bridge: aiomm.Bridge) -> None:
+    java = await made_map(bridge, "java.util.LinkedHashMap", ("a", b"ab"), (None, 2), (3, [4]), (1.5, None), (False, 1))
+    fetched = await java.to_dict()
+    assert list(fetched) == ["a", None, 3, 1.5, False]
+    assert fetched["a"].tobytes() == b"ab"
+    assert await fetched[3].to_list() == [4]
+    assert [fetched[None], fetched[1.5], fetched[False]] == [2, None, 1]
