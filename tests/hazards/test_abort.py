@@ -377,6 +377,7 @@ async def test_while_a_callback_catches_up(at: Ends) -> None:
     assert await at.all_is_well() == 3
 
 
+@pytest.mark.sampled(1)  # that the file is closed which Micro-Manager has written is seen here
 async def test_after_the_end(at: Ends) -> None:
     acq = await at.open()
     assert len(await acq.acquire(steps(3))) == 3

@@ -439,6 +439,7 @@ class JavaWriter:
                 store.metadata(int(row))
             except (DatasetFormatError, OSError):
                 torn[row] = True
+        store.let_go()  # else they stay open as long as somebody keeps the dataset
         if torn.any():
             axes = ", ".join(str(store.index.axes_of(int(row))) for row in np.flatnonzero(torn))
             raise StorageError(

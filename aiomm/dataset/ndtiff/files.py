@@ -181,8 +181,13 @@ class InputFiles:
                 self._open[number] = open_input(path)
             return self._open[number]
 
+    def let_go(self) -> None:
+        """Let go of the files until they are read again; reads in progress end well."""
+        with self._lock:
+            self._open = {}
+
     def close(self) -> None:
-        """Let go of the files; reads in progress end well."""
+        """Let go of the files for good."""
         with self._lock:
             self._closed = True
-            self._open = {}
+        self.let_go()

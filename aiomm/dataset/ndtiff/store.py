@@ -170,6 +170,10 @@ class FolderStore:
                 raise file.too_short(last[PIXELS], count)
         return FolderBlocks(self.path, list(self.files), places)
 
+    def let_go(self) -> None:
+        """Let go of the files that are open; whoever reads on opens them again."""
+        self._inputs.let_go()
+
     def close(self) -> None:
         self._closed = True
         self._inputs.close()
