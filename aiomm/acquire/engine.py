@@ -100,7 +100,8 @@ class Engine(Conductor):
         return roles
 
     def _check_room(self, images: int) -> Routine:
-        pixel_type(self._mmc)
+        if self._mmc.getCameraDevice():  # else an event chooses one
+            pixel_type(self._mmc)
         self._outlet.room_for(images, self._mmc.getImageBufferSize())
         return
         yield

@@ -156,6 +156,8 @@ class Imaging:
     def _prepare_ring(self) -> None:
         """MMCore's buffer is allocated at the first sequence, which takes long: do it before the clock runs."""
         mmc = self._mmc
+        if not mmc.getCameraDevice():  # an event is about to choose one
+            return
         size = (mmc.getImageWidth(), mmc.getImageHeight(), mmc.getBytesPerPixel(), mmc.getCircularBufferMemoryFootprint())
         if self._ring_ready != size:
             mmc.initializeCircularBuffer()

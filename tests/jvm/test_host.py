@@ -249,6 +249,16 @@ def test_cameras_have_sizes_and_pixel_types(client: Client, control: Any, pixel_
     assert "outside 1.0 to 2048.0" in reply["value"]
 
 
+def test_a_core_without_a_camera_says_so_by_zeros(client: Client, control: Any) -> None:
+    """As MMCore does: what is to be done with a camera fails, what only asks does not."""
+    core = client.make("mmcorej.CMMCore")
+    client.run(core, "setCameraDevice", ("java.lang.String", ""))
+    asked = ("ImageWidth", "ImageHeight", "BytesPerPixel", "ImageBitDepth", "NumberOfComponents", "NumberOfCameraChannels", "Exposure")
+    assert {name: client.run(core, f"get{name}")["value"] for name in asked} == dict.fromkeys(asked, 0)
+    assert client.run(core, "isSequenceRunning")["value"] is False
+    assert client.run(core, "snapImage")["type"] == "exception"
+
+
 def test_core_callbacks_arrive(client: Client, control: Any) -> None:
     core = client.make("mmcorej.CMMCore")
     handle = {"hash-code": core["hash-code"]}

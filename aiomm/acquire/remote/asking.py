@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiomm.acquire.capabilities import Needs, read_capabilities
 from aiomm.core.together import ask_all
-from aiomm.errors import CoreError
+from aiomm.errors import CoreError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,6 +114,19 @@ class Asking:
         if not isinstance(labels, CoreError) and not sparing:
             await self.ask(*[("getDeviceType", (label,)) for label in labels])
         return await self.read(lambda mmc: read_capabilities(mmc, wanted, image=image, sparing=sparing))
+
+    async def refuse_no_camera(self) -> None:
+        """Say why Java makes no acquisition, where that is so: its engine asks first how deep the camera's pixels are.
+
+        Raises
+        ------
+        UnsupportedError
+            The core has no camera; it says which there are.
+        """
+        caps = await self.capabilities(Needs())
+        if not caps.camera:
+            reason = "Micro-Manager's engine begins no acquisition without a camera, not even one without images"
+            raise UnsupportedError(f"{reason}: {caps.lacks('camera', 'Camera', 'Camera')}")
 
     async def ask(self, *questions: Question) -> None:
         """Ask what is not known yet, all at once; of a refusal hears who needs the answer."""

@@ -283,7 +283,8 @@ class JavaEngine(Taking):
 
     def _check_room(self, images: int) -> Steps:
         def ask(mmc: Any) -> tuple[int, int]:
-            pixel_type(mmc)
+            if mmc.getCameraDevice():  # else an event chooses one
+                pixel_type(mmc)
             return mmc.getImageBufferSize(), mmc.getNumberOfCameraChannels()
 
         size, cameras = yield self._asking.read(ask)

@@ -175,6 +175,7 @@ class JavaHome:
                     f"Micro-Manager cannot make a dataset {target.name!r} in {target.directory}: {error.java_message} "
                     "(it must be a folder on Micro-Manager's computer to which it may write)"
                 ) from error
+            await self._asking.refuse_no_camera()
             raise
         self._opened.push_async_callback(session.close)
         self._opened.push_async_callback(self._freed.aclose)

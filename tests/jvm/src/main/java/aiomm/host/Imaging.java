@@ -42,6 +42,11 @@ abstract class Imaging extends Devices {
     return role(DeviceType.CameraDevice);
   }
 
+  /** Whether the core has no camera: as MMCore, it says so of images by zeros, and fails where it is to do something with one. */
+  private boolean noCamera() {
+    return roleLabel(DeviceType.CameraDevice).isEmpty();
+  }
+
   private static int integer(Device device, String property) {
     return (int) Double.parseDouble(device.text(property));
   }
@@ -190,37 +195,58 @@ abstract class Imaging extends Devices {
   }
 
   public long getImageWidth() throws Exception {
+    if (noCamera()) {
+      return 0;
+    }
     return roi(camera())[2];
   }
 
   public long getImageHeight() throws Exception {
+    if (noCamera()) {
+      return 0;
+    }
     return roi(camera())[3];
   }
 
   public long getBytesPerPixel() throws Exception {
+    if (noCamera()) {
+      return 0;
+    }
     String type = first().text("PixelType");
     return type.equals("8bit") ? 1 : type.equals("16bit") ? 2 : 4;
   }
 
   public long getImageBitDepth() throws Exception {
+    if (noCamera()) {
+      return 0;
+    }
     String type = first().text("PixelType");
     return type.equals("16bit") ? integer(first(), "BitDepth") : type.equals("32bit") ? 32 : 8;
   }
 
   public long getNumberOfComponents() throws Exception {
+    if (noCamera()) {
+      return 0;
+    }
     return first().text("PixelType").equals("32bitRGB") ? 4 : 1;
   }
 
   public long getNumberOfCameraChannels() throws Exception {
-    return roleLabel(DeviceType.CameraDevice).isEmpty() ? 0 : behind(camera()).size();
+    return noCamera() ? 0 : behind(camera()).size();
   }
 
   public String getCameraChannelName(long channel) throws Exception {
+    if (noCamera()) {
+      return "";
+    }
     List<Device> cameras = behind(camera());
     return cameras.size() == 1 ? "" : cameras.get((int) channel).label;
   }
 
   public int getImageBufferSize() throws Exception {
+    if (noCamera()) {
+      return 0;
+    }
     return (int) (getImageWidth() * getImageHeight() * getBytesPerPixel());
   }
 
@@ -258,6 +284,9 @@ abstract class Imaging extends Devices {
   }
 
   public double getExposure() throws Exception {
+    if (noCamera()) {
+      return 0;
+    }
     return getExposure(camera().label);
   }
 
@@ -294,7 +323,7 @@ abstract class Imaging extends Devices {
   }
 
   public boolean getShutterOpen() {
-    return open();
+    return roleLabel(DeviceType.ShutterDevice).isEmpty() || open(); // without a shutter nothing is in the way
   }
 
   public boolean getShutterOpen(String shutter) throws Exception {
@@ -429,7 +458,7 @@ abstract class Imaging extends Devices {
   }
 
   public boolean isSequenceRunning() throws Exception {
-    return isSequenceRunning(camera().label);
+    return !noCamera() && isSequenceRunning(camera().label);
   }
 
   public boolean isSequenceRunning(String camera) {
