@@ -245,12 +245,12 @@ class JavaException(BridgeError):
 
 
 class OverloadError(BridgeError, TypeError):
-    """No Java method takes these arguments, or more than one takes them equally well; nothing was sent.
+    """No Java method takes these arguments, or more than one takes them equally well; nothing was called.
 
     Attributes
     ----------
     candidates : list of str
-        The methods of that name, in Java notation: ``"setXYPosition(String, double, double)"``.
+        The public methods of that name, in Java notation: ``"setXYPosition(String, double, double)"``.
     """
 
     def __init__(self, message: str, *, candidates: Sequence[str] = ()) -> None:

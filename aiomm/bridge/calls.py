@@ -37,7 +37,7 @@ class Method:
     java_class : str
         The class.
     signatures : tuple of Signature
-        The overloads.
+        The overloads; all that the server lists, until `Members.public` is known.
     pixels : bool
         Whether arrays that it returns are pixels of the core, which are unsigned.
     reads : bool
@@ -48,12 +48,22 @@ class Method:
 
     def __init__(self, members: Members, signatures: tuple[Signature, ...]) -> None:
         self.java_class = members.java_class
-        self.signatures = signatures
         self.what = f"{members.java_class}.{signatures[0].name}"
         of_core, name = "mmcorej.CMMCore" in members.interfaces, signatures[0].name
         self.pixels = of_core and name in _IMAGES
         self.reads = of_core and asks_core(name) and (self.pixels or all(one.returns in _SCALARS for one in signatures))
         self._static = members.is_class
+        self._set(signatures)
+        self.narrow(members)
+
+    def narrow(self, members: Members) -> None:
+        """Leave out the overloads that are not public, as far as that is known by now."""
+        kept = tuple(one for one in self.signatures if members.is_public(one) is not False)
+        if len(kept) < len(self.signatures):
+            self._set(kept)
+
+    def _set(self, signatures: tuple[Signature, ...]) -> None:
+        self.signatures = signatures
         # Of one overload with that many scalars there is no doubt, here or in the server: its request is written but for the values.
         self._only: dict[int, tuple[Signature, bytes]] = {}
         spread = any(one.arguments and one.arguments[-1].endswith("[]") for one in signatures)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from aiomm.bridge.java_types import canonical
 from aiomm.bridge.names import did_you_mean, python_name, snake_case
+from aiomm.bridge.reflection import not_found
 from aiomm.bridge.wire import Signature
 from aiomm.errors import JavaException, ProtocolError
 
@@ -39,6 +41,12 @@ class Members:
         An object of the class, as the server sent it.
     snake : bool
         Whether names are found and listed in snake_case; as Java spells them they are found always.
+
+    Attributes
+    ----------
+    public : frozenset or None
+        Names and arguments of the methods that are public, from `reflection.public_methods`; None until somebody has to know: the server
+        lists all.
     """
 
     def __init__(self, shadow: Shadow, *, snake: bool) -> None:
@@ -48,6 +56,7 @@ class Members:
         self.fields = frozenset(shadow.fields)
         self.field_types: dict[str, str] = {}
         self.snake = snake
+        self.public: frozenset[tuple[str, tuple[str, ...]]] | None = None
         self._api: dict[str, list[dict[str, Any]]] = {}
         for entry in shadow.api:
             check_entry(entry)
@@ -90,6 +99,12 @@ class Members:
             known = self._signatures[java_name] = tuple(overloads.values())
         return known
 
+    def is_public(self, signature: Signature) -> bool | None:
+        """Whether a method is public; None if that is not known."""
+        if self.public is None:
+            return None
+        return (signature.name, tuple(map(canonical, signature.arguments))) in self.public
+
     def field(self, name: str) -> str | None:
         """Give the Java name of a field, or None; TypeError if the name is no str.
 
@@ -122,7 +137,7 @@ class Members:
         """Say what is wrong with a method that cannot be called so; Java's own words do not."""
         if self.is_class and "object is not an instance of declaring class" in error.java_message:
             text = f"{self.java_class}.{signature} is not static: call it on an object of that class"
-        elif error.java_message.startswith("No Matching method found"):
+        elif not self.is_public(signature) and not_found(error):
             text = f"the server finds no public method {self.java_class}.{signature}: others are listed too, but cannot be called"
         else:
             return error

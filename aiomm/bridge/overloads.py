@@ -22,7 +22,7 @@ from aiomm.errors import JavaValueError, OverloadError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Needs", "choose", "convert", "listed", "sure"]
+__all__ = ["Needs", "choose", "convert", "listed", "some_take", "sure"]
 
 _VARARGS = 3  # the phase of variable arguments, between conversions and narrowing
 
@@ -47,7 +47,7 @@ def choose(signatures: Sequence[Signature], args: Sequence[Any], *, what: str) -
     Parameters
     ----------
     signatures : sequence of Signature
-        All methods of that name, those of the class before those of its supertypes.
+        All methods of that name, those of the class before those of its supertypes; none if it has none that are public.
     args : sequence
         Python values.
     what : str
@@ -95,6 +95,11 @@ def choose(signatures: Sequence[Signature], args: Sequence[Any], *, what: str) -
         return chosen.signature, [convert(value, java_type) for value, java_type in zip(values, types, strict=True)]
     except JavaValueError as error:
         raise JavaValueError(f"{what}: {error}") from None
+
+
+def some_take(signatures: Sequence[Signature], args: Sequence[Any]) -> bool:
+    """Whether any method takes these arguments, be it that several do equally well."""
+    return any(_match(signature, args) for signature in signatures)
 
 
 def listed(args: Any, whose: str) -> tuple[Any, ...]:
@@ -183,6 +188,8 @@ def _better(one: _Match, other: _Match) -> bool:
 
 
 def _none_takes(signatures: Sequence[Signature], args: Sequence[Any], what: str) -> OverloadError:
+    if not signatures:
+        return OverloadError(f"{what} is no public method: the server lists others too, but they cannot be called")
     candidates = list(dict.fromkeys(map(str, signatures)))
     same = [signature for signature in _unique(signatures) if len(signature.arguments) == len(args)]
     reason = next((f" (argument {number}: await it first)" for number, value in enumerate(args, 1) if inspect.isawaitable(value)), "")
@@ -202,7 +209,7 @@ def _none_takes(signatures: Sequence[Signature], args: Sequence[Any], what: str)
 
 
 def _listed(candidates: Sequence[str]) -> str:
-    shown = ", ".join(candidates[:8]) or "no such method"
+    shown = ", ".join(candidates[:8])
     return shown if len(candidates) <= 8 else f"{shown} and {len(candidates) - 8} more"
 
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from aiomm.bridge import fields, iteration, lost_text, overloads, reflection, wire
+from aiomm.bridge.callee import Callee, check_usable
 from aiomm.bridge.calls import Method, opening
 from aiomm.bridge.fields import JavaField
 from aiomm.bridge.handle import Handle
 from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.members import Members, describe, python_signature
-from aiomm.bridge.usable import check_lives, objects_in
-from aiomm.errors import ClosedError, JavaException, ServerLostError
+from aiomm.errors import JavaException, ServerLostError
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from aiomm.bridge.client import Bridge
     from aiomm.bridge.line import Line
-    from aiomm.bridge.session import Session
     from aiomm.bridge.wire import Shadow, Signature
 
 __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "check_usable", "line_of", "make_class"]
@@ -30,7 +29,7 @@ __all__ = ["JavaClass", "JavaMethod", "JavaNames", "JavaObject", "bridge_of", "c
 _IMAGE = "mmcorej.TaggedImage"
 
 
-class JavaObject(KeptHere, Handle):
+class JavaObject(KeptHere, Callee):
     """An object in a running Micro-Manager; made by `Bridge`, and by methods that return objects.
 
     Its methods and public fields are attributes, in snake_case and as Java spells them::
@@ -46,13 +45,9 @@ class JavaObject(KeptHere, Handle):
     which is ``obj.get_field(name)``. Equality is that of the reference: ``await a.equals(b)`` asks Java.
     """
 
-    __slots__ = ("_bridge", "_head", "_line", "_released")
+    __slots__ = ("_bridge",)
 
     _bridge: Bridge | None  # held, for as long as this is
-    _head: bytes
-    _line: Line
-    _released: bool
-    _members: ClassVar[Members]
     _methods: ClassVar[dict[str, Method]] = {}
     _instead = "it is a reference that this process has to release; another process opens a Bridge of its own, and asks there"
 
@@ -89,7 +84,7 @@ class JavaObject(KeptHere, Handle):
         AttributeError
             There is no such method.
         OverloadError
-            No overload takes these arguments; nothing was sent.
+            No overload takes these arguments; nothing was called.
         JavaException
             The method threw.
         """
@@ -153,7 +148,10 @@ class JavaObject(KeptHere, Handle):
 
     async def _call_signature(self, signature: Signature, values: Sequence[Any]) -> Any:
         line = self._checked()
-        value = await self._send(signature, values, Method(self._members, (signature,)))
+        try:
+            value = await self._send(signature, values, Method(self._members, (signature,)))
+        except JavaException as error:
+            raise self._members.explained(error, signature) from None
         return await line.session.give(value, line) if type(value) is wire.Shadow else wire.convert_return(value, signature.returns)
 
     def _find(self, name: str) -> Method | None:
@@ -166,61 +164,10 @@ class JavaObject(KeptHere, Handle):
             method = methods[name] = Method(self._members, signatures)
         return method
 
-    async def _run(self, method: Method, args: tuple[Any, ...]) -> Any:
-        line = self._checked()
-        written = method.written(self._head, args)
-        if written is None:
-            check_usable(args, line.session)
-            signature, values = method.choose(args)
-            value = await self._send(signature, values, method)
-        else:  # most calls of a core: between them and the port stands nothing that is not needed
-            signature, values, frames = written
-            try:
-                value = await line.exchange(frames, line.session.call_timeout, signature.name, reads=method.reads)
-            except JavaException as error:
-                if not _refused(error):
-                    raise self._members.explained(error, signature) from None
-                value = await self._reflected(signature, values, ())
-        kind = type(value)
-        if kind is float:
-            return value
-        if kind is int:  # or a double that Java wrote without its point
-            return wire.convert_return(value, signature.returns)
-        if kind is wire.Shadow:
-            return await line.session.give(value, line)
-        if method.pixels:
-            return iteration.unsigned(value)
-        if (kind is str and "?" in value) or kind is wire.DoubtfulJson:
-            return await lost_text.whole_result(line, self, self._members.is_class, signature, values, value)
-        return value
-
-    async def _send(self, signature: Signature, values: Sequence[Any], method: Method) -> Any:
-        """Call with any values, and give what came back."""
-        if not method.plain(signature, values):
-            return await self._reflected(signature, values, method.signatures if wire.beside_binary(list(values)) is None else ())
-        line = self._checked()
-        try:
-            message = wire.run_method(self, self._members.is_class, signature, values)
-            return await line.call(message, line.session.call_timeout, signature.name)
-        except JavaException as error:
-            if not _refused(error):
-                raise self._members.explained(error, signature) from None
-            return await self._reflected(signature, values, ())
-
     async def _private_field(self, name: str) -> Any:
         line = self._checked()
         found = await line.follow(reflection.private_field(self, name), line.session.call_timeout, f"getDeclaredField({name!r})")
         return await line.session.give(found, line)
-
-    async def _reflected(self, signature: Signature, values: Sequence[Any], others: Sequence[Signature]) -> Any:
-        line = self._checked()
-        plan = reflection.call(self, self._members.is_class, signature, values, others)
-        return await line.follow(plan, line.session.call_timeout, signature.name)
-
-    def _checked(self) -> Line:
-        if self._released:
-            raise ClosedError(f"{self!r} was released")
-        return self._line
 
     # ---- names --------------------------------------------------------------------------------------------------
 
@@ -434,11 +381,6 @@ async def private_field(kind: JavaObject, name: str) -> JavaObject:
     return await kind._private_field(name)  # type: ignore[no-any-return]
 
 
-def _refused(error: JavaException) -> bool:
-    """Whether the method was not run, because Java keeps its class to itself: reflection through an interface does it."""
-    return error.java_class == "java.lang.reflect.InaccessibleObjectException" and reflection.not_run(error)
-
-
 def _named(calling: Coroutine[Any, Any, Any], method: Method) -> Coroutine[Any, Any, Any]:
     """Let Python's "was never awaited" say which method it is about."""
     calling.__qualname__ = method.what  # type: ignore[attr-defined]
@@ -461,21 +403,6 @@ def make_class(base: type[JavaObject], members: Members) -> type[JavaObject]:
     body: dict[str, Any] = {"__slots__": (), "__module__": base.__module__, "__doc__": doc, "_members": members, "_methods": {}}
     made: type[JavaObject] = type(base)(members.java_class.rpartition(".")[2], (base,), body)  # type: ignore[misc]
     return made
-
-
-def check_usable(values: Iterable[Any], session: Session) -> None:
-    """See that each Java object among the values, in a list or a dict too, lives where they are sent.
-
-    Raises
-    ------
-    ClosedError, ServerLostError
-        One was released, or its bridge is closed, or the server of it gone.
-    JavaValueError
-        It lives in another Micro-Manager.
-    """
-    for obj in objects_in(values):
-        if isinstance(obj, JavaObject):
-            check_lives(obj, obj._checked().session, session)
 
 
 async def call_signature(obj: JavaObject, signature: Signature, values: Sequence[Any]) -> Any:

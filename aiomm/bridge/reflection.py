@@ -25,7 +25,7 @@ from aiomm.bridge.overloads import sure
 from aiomm.bridge.wire import Shadow, Signature
 from aiomm.errors import JavaException, JavaValueError, OverloadError, ProtocolError
 
-__all__ = ["Plan", "call", "construct", "leave_port", "not_run", "private_field", "read_array"]
+__all__ = ["Plan", "call", "construct", "leave_port", "not_found", "not_run", "private_field", "public_methods", "read_array"]
 
 Plan: TypeAlias = Generator[dict[str, Any], Any, Any]
 
@@ -100,6 +100,14 @@ def private_field(kind: Handle, name: str) -> Plan:
     return field
 
 
+def public_methods(target: Handle, static: bool) -> Plan:
+    """Give what can be called of an object, or for what is static of a class: a set of names, each with its arguments' canonical types."""
+    kind = target if static else handle_of((yield from run(target, "getClass", (), [])))
+    listed = handle_of((yield from run(kind, "getMethods", (), [])))
+    told = yield from _told(listed)
+    return frozenset((name, types) for _, name, types in told)
+
+
 def leave_port(opened: Shadow) -> Plan:
     """Have the server forget an object at a port that cannot be reached, and leave that port if nothing listens there.
 
@@ -160,6 +168,13 @@ def not_run(error: JavaException) -> bool:
     )
 
 
+def not_found(error: JavaException) -> bool:
+    """Whether the server says that there is no such public method, so that it called nothing; a method may throw the same on purpose."""
+    return not_run(error) and (
+        error.java_class == "java.lang.NoSuchMethodException" or error.java_message.startswith("No Matching method found")
+    )
+
+
 def no_access(error: JavaException) -> bool:
     return error.java_class in {"java.lang.reflect.InaccessibleObjectException", "java.lang.IllegalAccessException"}
 
@@ -213,18 +228,25 @@ def _binary_name(java_type: str) -> str:
 def member(kind: Handle, lister: str, signature: Signature) -> Plan:
     """Find the method or constructor with these very arguments in what a class lists; None if it is not there."""
     listed = handle_of((yield from run(kind, lister, (), [])))
-    text = yield from _static("java.util.Arrays", "toString", ("java.lang.Object[]",), [listed])
-    wanted = [canonical(java_type) for java_type in signature.arguments]
+    wanted = tuple(canonical(java_type) for java_type in signature.arguments)
     place = None
-    for index, entry in enumerate(text[1:-1].split(", ")):
-        head, _, rest = entry.partition("(")
-        types = [canonical(java_type) for java_type in rest.partition(")")[0].split(",") if java_type]
-        name = re.split(r"[.\s]", head)[-1] if lister == "getMethods" else signature.name
-        if types == wanted and name == signature.name and (place is None or " volatile " not in head):
+    for index, (head, name, types) in enumerate((yield from _told(listed))):
+        if types == wanted and (lister != "getMethods" or name == signature.name) and (place is None or " volatile " not in head):
             place = index  # the compiler's bridges say that they are volatile
     if place is None:
         return None
     return handle_of((yield from _static(_ARRAY, "get", (_OBJECT, "int"), [listed, place])))
+
+
+def _told(listed: Handle) -> Plan:
+    """Give what Java's texts of methods or constructors say: what stands before the arguments, the name, the arguments."""
+    text = yield from _static("java.util.Arrays", "toString", ("java.lang.Object[]",), [listed])
+    told = []
+    for entry in text[1:-1].split(", ") if len(text) > 2 else []:
+        head, _, rest = entry.partition("(")
+        types = tuple(canonical(java_type) for java_type in rest.partition(")")[0].split(",") if java_type)
+        told.append((head, re.split(r"[.\s]", head)[-1], types))
+    return told
 
 
 def _made(value: Any) -> Plan:

@@ -193,7 +193,7 @@ def test_java_chooses_so(args: tuple[Any, ...], overloads: list[tuple[str, ...]]
         ((np.zeros(2, np.complex64),), [("double[]",)], r"double\[\]"),
         ((1, 2), [("int",)], r"\(2 arguments\); there is f\(int\)"),
         ((), [("int",)], r"\(0 arguments\)"),
-        ((1,), [], "no such method"),
+        ((1,), [], "no public method"),
         (("x", "y"), [(S, "double", "double"), ("double", "double")], r"there is f\(String, double, double\), f\(double, double\)"),
     ],
 )
