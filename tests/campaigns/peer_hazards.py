@@ -1,8 +1,8 @@
 """The hangs and wrong results of Micro-Manager's server and its clients, with pycromanager and with aiomm.
 
 ``nox -s peer_hazards -- --peer-python /a/venv/bin/python``. They are those of section 9 of the wire protocol. Each case runs on a JVM of
-its own, in a process of its own, with a time limit. The table says what each of the two did. It is for people to read; that aiomm has
-none of these defects is what the tests in tests/hazards hold.
+its own, in a process of its own, with a time limit. The table says what each of the two did. Each of aiomm's cases asserts what is right,
+and the run fails if one of them does; the tests in tests/hazards hold the same without a peer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tests.jvm.host import JavaHost
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+CASES = "tests.campaigns.peer_hazards_calls_"
 EXIT_S = 5.0
 
 
@@ -29,14 +30,56 @@ class Hazard:
     item: str
     case: str
     says: str
+    note: str = ""
 
 
 HAZARDS = [
+    Hazard("1", "at_sign_beside_binary_data", "'@' in a text beside binary data"),
+    Hazard(
+        "1",
+        "class_that_java_cannot_reflect",
+        "a class that names one that is not there",
+        "no client can know; that it ends the server's thread is Java's alone",
+    ),
+    Hazard(
+        "1",
+        "server_thread_ended",
+        "somebody sends malformed JSON",
+        "neither client does: a bare socket sends it. aiomm's call has a call_timeout of 1 s",
+    ),
+    Hazard("2", "error_in_a_method", "a method throws an Error"),
+    Hazard(
+        "3",
+        "dropped_core_callback",
+        "a core callback ends",
+        "CMMCore keeps a bare pointer and calls it after Java has collected it: the JVM crashes. The test host's core is Java itself, and "
+        "keeps the callback alive: what shows here is whether the core still has one that the server no longer holds",
+    ),
+    Hazard(
+        "6",
+        "java_spins_in_a_sequence",
+        "a sequence of two exposures of 1 s",
+        "the engine's own loop, with any client; the test host's core makes it wait 1 ms each time, the real one does not",
+    ),
+    Hazard(
+        "7",
+        "client_vanishes",
+        "clients with 24 objects on 4 ports end",
+        "the server knows no connections: what a killed client held stays, with any client",
+    ),
     Hazard("4", "event_generation_hook", "event_generation hook, then another acquisition"),
     Hazard("5", "properties_are_merged", "events that differ in properties alone"),
     Hazard("8", "interrupted_call", "Ctrl-C in a call, then other calls"),
     Hazard("9", "killed_in_a_call", "JVM killed in a call"),
     Hazard("9", "killed_in_an_acquisition", "JVM killed while an acquisition is awaited"),
+    Hazard("10", "collector_inside_a_call", "the garbage collector runs within a call"),
+    Hazard("11", "functions_for_the_exit", "500 Java objects come and go"),
+    Hazard("12", "two_classes", "static methods of two classes"),
+    Hazard("13", "arrays_as_arguments", "arrays as arguments"),
+    Hazard("13", "doubles_as_a_result", "double[] as a result"),
+    Hazard("13", "ints_as_a_result", "int[] as a result"),
+    Hazard("13", "numpy_and_lists_as_arguments", "numpy numbers, lists and tuples as arguments"),
+    Hazard("13", "whole_floats_as_results", "a double that is whole as a result"),
     Hazard("14", "cpu_while_idle", "idle with an image processor"),
     Hazard("14", "cpu_while_waiting", "awaiting one long exposure"),
     Hazard("15", "hook_of_wrong_arity", "hook with four parameters"),
@@ -79,13 +122,18 @@ class Ran:
         return f"ended with code {self.code}: {final[-1] if final else ''}"
 
 
-def run(python: str, script: str, hazard: Hazard, limit: float) -> Ran:
+def ended_right(ran: Ran) -> bool:
+    """Whether it came to its outcome and its end: a case of aiomm's that is not right ends with an AssertionError before."""
+    return ran.ended and ran.code == 0 and bool(ran.lines) and ran.lines[-1].startswith("outcome: ")
+
+
+def run(python: str, module: str, hazard: Hazard, limit: float) -> Ran:
     """Run one case on a new JVM; kill it at its limit (s), or when it does not end after its outcome."""
     host = JavaHost().start()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            command = [python, str(HERE / script), hazard.case, str(host.port), str(host.pid), folder]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE.parents[1])
+            command = [python, "-m", module, hazard.case, str(host.port), str(host.pid), folder]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
             lines: list[str] = []
             errors: list[str] = []
             spoke = threading.Event()
@@ -121,8 +169,8 @@ def run(python: str, script: str, hazard: Hazard, limit: float) -> Ran:
         host.kill()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the cases and print the table."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the cases and print the table; give 1 if aiomm was not right in one, else 0."""
     parser = argparse.ArgumentParser(prog="peer_hazards", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--peer-python", help="an interpreter that has pycromanager; without it, only aiomm runs")
     parser.add_argument("--only", nargs="*", help="names of cases: " + ", ".join(hazard.case for hazard in HAZARDS))
@@ -131,19 +179,25 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := set(options.only or ()) - {hazard.case for hazard in HAZARDS}:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    contestants = {"aiomm": (sys.executable, "peer_hazards_aiomm.py")}
+    contestants = {"aiomm": sys.executable}
     if options.peer_python:
-        contestants = {"pycromanager": (options.peer_python, "peer_hazards_pycromanager.py"), **contestants}
-    for hazard in HAZARDS:
-        if options.only and hazard.case not in options.only:
-            continue
+        contestants = {"pycromanager": options.peer_python, **contestants}
+    wrong: list[str] = []
+    chosen = [hazard for hazard in HAZARDS if not options.only or hazard.case in options.only]
+    for hazard in chosen:
         print(f"{hazard.item:>3}  {hazard.says}", flush=True)
-        for name, (python, script) in contestants.items():
-            ran = run(python, script, hazard, options.limit)
+        if hazard.note:
+            print(f"       ({hazard.note})", flush=True)
+        for name, python in contestants.items():
+            ran = run(python, CASES + name, hazard, options.limit)
             print(f"       {name:13} {ran}", flush=True)
             if options.details:
                 print(ran.errors)
+            if name == "aiomm" and not ended_right(ran):
+                wrong.append(hazard.case)
+    print(f"aiomm: {len(chosen) - len(wrong)} of {len(chosen)} cases are right" + (f"; not {', '.join(wrong)}" if wrong else ""))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,7 @@
-"""What aiomm does with one hazard: ``python peer_hazards_aiomm.py CASE PORT PID FOLDER``.
+"""What aiomm does with the hazards of acquisitions, of waiting, and of calls that are cut short.
 
-The cases of `peer_hazards_pycromanager`, by the same names, written for aiomm; run by `tests.campaigns.peer_hazards`.
+The cases of `peer_hazards_pycromanager`, by the same names, written for aiomm. Each asserts what is right: one that is not ends with an
+AssertionError. `peer_hazards_calls_aiomm` has the other cases, and runs these too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import aiomm
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+MOST_CPU = 5.0
+"""Of a core, in %, for a client that waits: far less than a busy loop takes, far more than waiting does."""
 CASES: dict[str, Callable[[User], Awaitable[str]]] = {}
 
 
@@ -49,13 +52,9 @@ class User:
             step("acquire() returned; leaving the block")
         return acq.get_dataset()
 
-    async def outcome(self, events: Any, **options: Any) -> str:
-        """Acquire; how it ended."""
-        try:
-            dataset = await self.run(events, **options)
-        except Exception as error:
-            return f"raised {said(error)}"
-        return f"no error; {len(dataset)} images"
+    async def refused(self, kind: type[Exception], text: str, events: Any, **options: Any) -> str:
+        """Acquire; it must end with this error, which says this."""
+        return await refused(kind, text, self.run(events, **options))
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -65,6 +64,15 @@ def said(error: BaseException) -> str:
     text = str(error).splitlines()[0] if str(error) else ""
     cause = f", cause {type(error.__cause__).__name__}" if error.__cause__ else ""
     return f"{type(error).__name__}: {text[:120]}{cause}"
+
+
+async def refused(kind: type[Exception], text: str, what: Awaitable[Any]) -> str:
+    try:
+        await what
+    except kind as error:
+        assert text in str(error), error
+        return f"raised {said(error)}"
+    raise AssertionError("no error")
 
 
 def times(n: int) -> list[dict[str, Any]]:
@@ -77,15 +85,25 @@ class Cpu:
     def __init__(self) -> None:
         self.cpu, self.start = time.process_time(), time.perf_counter()
 
-    def __str__(self) -> str:
-        return f"{(time.process_time() - self.cpu) / (time.perf_counter() - self.start) * 100:.2f} % of a core"
+    def part(self) -> float:
+        """In %."""
+        return (time.process_time() - self.cpu) / (time.perf_counter() - self.start) * 100
 
 
-def fail(what: str) -> Callable[..., Any]:
-    def callback(*_: Any) -> Any:
-        raise ValueError(f"{what} failed")
+def hook_fails(event: Any) -> Any:
+    raise ValueError("the hook failed")
 
-    return callback
+
+def processor_fails(image: Any, metadata: Any) -> Any:
+    raise ValueError("the processor failed")
+
+
+def saved_fails(axes: Any, dataset: Any) -> None:
+    raise ValueError("image_saved_fn failed")
+
+
+def notification_fails(notification: Any) -> None:
+    raise ValueError("notification_callback_fn failed")
 
 
 # ---- the server and the engine ---------------------------------------------------------------------------------
@@ -96,6 +114,7 @@ async def event_generation_hook(user: User) -> str:
     count_1 = len(await user.run(times(3), event_generation_hook_fn=lambda event: event))
     step(f"the first acquisition ended: {count_1} images")
     count_2 = len(await user.run(times(2)))
+    assert (count_1, count_2) == (3, 2)
     return f"both acquisitions ended: {count_1} and {count_2} images"
 
 
@@ -104,6 +123,7 @@ async def properties_are_merged(user: User) -> str:
     gains = [1, 4, -3]
     dataset = await user.run([{"axes": {"time": i}, "properties": [["Camera", "Gain", str(gain)]]} for i, gain in enumerate(gains)])
     found = [int(dataset.read_image(time=i).flat[6]) - 32768 for i in range(3)]
+    assert found == gains
     return f"gains {gains} asked; the images were taken with {found}"
 
 
@@ -115,11 +135,14 @@ async def interrupted_call(user: User) -> str:
     async with aiomm.Bridge(port=user.port) as bridge:
         core = await bridge.get_core()
         faults = await bridge.construct_java_object("aiomm.host.Faults")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await faults.sleep_ms(600)
+        asyncio.get_running_loop().call_later(0.3, os.kill, os.getpid(), signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):  # what asyncio makes of Ctrl-C
+            await faults.sleep_ms(600)
+            raise AssertionError("was not interrupted")
         step("interrupted a call")
-        return f"next get_exposure() is {await core.get_exposure()!r}, then get_camera_device() is {await core.get_camera_device()!r}"
+        exposure, camera = await core.get_exposure(), await core.get_camera_device()
+    assert (exposure, camera) == (10.0, "Camera")
+    return f"next get_exposure() is {exposure!r}, then get_camera_device() is {camera!r}"
 
 
 @case
@@ -128,11 +151,7 @@ async def killed_in_a_call(user: User) -> str:
         faults = await bridge.construct_java_object("aiomm.host.Faults")
         asyncio.get_running_loop().call_later(0.3, user.kill)
         step("the JVM is killed within a call")
-        try:
-            await faults.sleep_ms(30_000)
-        except Exception as error:
-            return f"raised {said(error)}"
-        return "returned"
+        return await refused(aiomm.errors.ServerLostError, "sleepMs", faults.sleep_ms(30_000))
 
 
 @case
@@ -140,7 +159,7 @@ async def killed_in_an_acquisition(user: User) -> str:
     await set_exposure(user, 200)
     asyncio.get_running_loop().call_later(1.0, user.kill)
     step("the JVM is killed within an acquisition")
-    return await user.outcome(times(100))
+    return await user.refused(aiomm.errors.ServerLostError, "", times(100))
 
 
 async def set_exposure(user: User, ms: float) -> None:
@@ -157,7 +176,9 @@ async def cpu_while_idle(user: User) -> str:
         await asyncio.sleep(0.5)
         cpu = Cpu()
         await asyncio.sleep(2)
-        return f"{cpu} while idle with an image processor"
+        part = cpu.part()
+    assert part < MOST_CPU
+    return f"{part:.2f} % of a core while idle with an image processor"
 
 
 @case
@@ -168,7 +189,9 @@ async def cpu_while_waiting(user: User) -> str:
         await asyncio.sleep(0.3)
         cpu = Cpu()
         await submission
-        return f"{cpu} while awaiting an exposure"
+        part = cpu.part()
+    assert part < MOST_CPU
+    return f"{part:.2f} % of a core while awaiting an exposure"
 
 
 # ---- hangs -------------------------------------------------------------------------------------------------------
@@ -176,19 +199,18 @@ async def cpu_while_waiting(user: User) -> str:
 
 @case
 async def hook_of_wrong_arity(user: User) -> str:
-    return await user.outcome(times(2), pre_hardware_hook_fn=lambda a, b, c, d: a)
+    return await user.refused(TypeError, "must take (event)", times(2), pre_hardware_hook_fn=lambda a, b, c, d: a)
 
 
 @case
 async def hook_raises(user: User) -> str:
-    try:
-        async with user.open(pre_hardware_hook_fn=fail("the hook")) as acq:
+    async def one_by_one() -> None:
+        async with user.open(pre_hardware_hook_fn=hook_fails) as acq:
             for event in times(5):
                 acq.acquire(event)
             step("acquire() returned five times; leaving the block")
-    except Exception as error:
-        return f"raised {said(error)}"
-    return "no error"
+
+    return await refused(ValueError, "the hook failed", one_by_one())
 
 
 @case
@@ -203,12 +225,15 @@ async def abort_without_mark_finished(user: User) -> str:
         await acq.await_completion()
     with contextlib.suppress(aiomm.errors.AcquisitionAborted, aiomm.errors.SubmissionCancelled):
         await acq.aclose()
+    assert len(acq.get_dataset()) < 100
     return f"ended; {len(acq.get_dataset())} images"
 
 
 @case
 async def processor_returns_no_tuple(user: User) -> str:
-    return await user.outcome(times(2), image_process_fn=lambda image, metadata: image)
+    return await user.refused(
+        aiomm.errors.HookError, "must return (image, metadata)", times(2), image_process_fn=lambda image, metadata: image
+    )
 
 
 @case
@@ -216,7 +241,9 @@ async def at_sign_in_a_tag(user: User) -> str:
     events = [{"axes": {"time": i}, "tags": {"user": "me@lab.org"}} for i in range(2)]
     dataset = await user.run(events, image_process_fn=lambda image, metadata: (image, metadata))
     metadata = dataset.read_metadata(time=0)
-    return f"{len(dataset)} images; tag {metadata.get('tags', metadata).get('user')!r}"
+    tag = metadata.get("tags", metadata).get("user")
+    assert (len(dataset), tag) == (2, "me@lab.org")
+    return f"{len(dataset)} images; tag {tag!r}"
 
 
 @case
@@ -226,33 +253,43 @@ async def at_sign_in_metadata(user: User) -> str:
         return image, metadata
 
     dataset = await user.run(times(2), image_process_fn=processor)
-    return f"no error; {len(dataset)} of 2 images saved; notes {[dataset.read_metadata(time=i).get('note') for i in range(len(dataset))]}"
+    notes = [dataset.read_metadata(time=i).get("note") for i in range(2)]
+    assert notes == ["me@lab.org"] * 2
+    return f"no error; {len(dataset)} of 2 images saved; notes {notes}"
 
 
 @case
 async def numpy_integer_in_a_list(user: User) -> str:
-    return await user.outcome([{"axes": {"time": 0}, "stage_positions": [["Z 2", np.int64(3)]]}])
+    images = len(await user.run([{"axes": {"time": 0}, "stage_positions": [["Z 2", np.int64(3)]]}]))
+    async with aiomm.Bridge(port=user.port) as bridge:
+        position = await (await bridge.get_core()).get_position("Z 2")
+    assert (images, position) == (1, 3.0)
+    return f"no error; {images} image, the stage at {position}"
 
 
 @case
 async def image_saved_fn_raises_often(user: User) -> str:
-    return await user.outcome(times(400), image_saved_fn=lambda axes, dataset: fail("image_saved_fn")())
+    return await user.refused(ValueError, "image_saved_fn failed", times(400), image_saved_fn=saved_fails)
 
 
 @case
 async def notification_callback_raises_often(user: User) -> str:
-    return await user.outcome(times(400), notification_callback_fn=lambda notification: fail("notification_callback_fn")())
+    return await user.refused(
+        ValueError,
+        "notification_callback_fn failed",
+        times(400),
+        notification_callback_fn=notification_fails,
+    )
 
 
 @case
 async def notification_callback_raises_and_a_future_waits(user: User) -> str:
-    try:
-        async with user.open(notification_callback_fn=lambda notification: fail("notification_callback_fn")()) as acq:
+    async def wait() -> None:
+        async with user.open(notification_callback_fn=notification_fails) as acq:
             step("awaiting the images of a submission")
             await acq.acquire(times(3))
-    except Exception as error:
-        return f"raised {said(error)}"
-    return "no error"
+
+    return await refused(ValueError, "notification_callback_fn failed", wait())
 
 
 # ---- swallowed ---------------------------------------------------------------------------------------------------
@@ -260,24 +297,32 @@ async def notification_callback_raises_and_a_future_waits(user: User) -> str:
 
 @case
 async def image_saved_fn_raises(user: User) -> str:
-    return await user.outcome(times(3), image_saved_fn=lambda axes, dataset: fail("image_saved_fn")())
+    return await user.refused(ValueError, "image_saved_fn failed", times(3), image_saved_fn=saved_fails)
 
 
 @case
 async def notification_callback_raises(user: User) -> str:
-    return await user.outcome(times(3), notification_callback_fn=lambda notification: fail("notification_callback_fn")())
+    return await user.refused(
+        ValueError,
+        "notification_callback_fn failed",
+        times(3),
+        notification_callback_fn=notification_fails,
+    )
 
 
 @case
 async def processor_raises(user: User) -> str:
-    return await user.outcome(times(3), image_process_fn=lambda image, metadata: fail("the processor")())
+    return await user.refused(ValueError, "the processor failed", times(3), image_process_fn=processor_fails)
 
 
 @case
 async def processor_returns_wrong_dtype(user: User) -> str:
-    ended = await user.outcome(times(3), image_process_fn=lambda image, metadata: (image.astype(np.float32), metadata))
+    ended = await user.refused(
+        aiomm.errors.HookError, "float32", times(3), image_process_fn=lambda image, metadata: (image.astype(np.float32), metadata)
+    )
     index = next(Path(user.folder).glob("*/NDTiff.index"))  # Java makes no TIFF file before the first image
-    return f"{ended}; {'no' if not index.stat().st_size else 'some'} images saved"
+    assert not index.stat().st_size
+    return f"{ended}; no images saved"
 
 
 # ---- skipped, other ports, no server -----------------------------------------------------------------------------
@@ -291,7 +336,9 @@ async def hook_returns_none(user: User) -> str:
         async with user.open(pre_hardware_hook_fn=lambda event: None) as acq:
             for event in times(3):
                 acq.acquire(event)
-        return f"{await control.images_taken() - before} exposures of the sample; {len(acq.get_dataset())} images saved"
+        taken, saved = await control.images_taken() - before, len(acq.get_dataset())
+    assert (taken, saved) == (0, 0)
+    return f"{taken} exposures of the sample; {saved} images saved"
 
 
 @case
@@ -299,6 +346,7 @@ async def ram_on_another_port(user: User) -> str:
     async with aiomm.Acquisition(port=user.port, show_display=False) as acq:
         await acq.acquire(times(2))
         image = await acq.get_dataset().read_image_async(time=0)
+    assert image.shape == (512, 512)
     return f"image of shape {image.shape}"
 
 
@@ -306,17 +354,17 @@ async def ram_on_another_port(user: User) -> str:
 async def core_callbacks_on_another_port(user: User) -> str:
     async with aiomm.Bridge(port=user.port) as bridge, bridge.core_events() as changes:
         await (await bridge.get_core()).set_exposure(17.5)
-        return f"heard {await anext(changes)}"
+        change = await anext(changes)
+    assert (change.name, change.arguments) == ("exposureChanged", ("Camera", 17.5))
+    return f"heard {change.name} of {change.arguments}"
 
 
 @case
 async def no_server(user: User) -> str:
     start = time.perf_counter()
-    try:
-        async with aiomm.Acquisition(user.folder, "own", port=user.port + 7):
-            ended = "no error"
-    except Exception as error:
-        ended = f"raised {said(error)}"
+    ended = await refused(
+        aiomm.errors.ServerNotFoundError, str(user.port + 7), aiomm.Acquisition(user.folder, "own", port=user.port + 7).__aenter__()
+    )
     return f"{ended} after {time.perf_counter() - start:.1f} s"
 
 
@@ -327,7 +375,3 @@ def main() -> None:
         return await CASES[name](User(int(port), int(pid), folder))
 
     step(f"outcome: {asyncio.run(run())}")
-
-
-if __name__ == "__main__":
-    main()

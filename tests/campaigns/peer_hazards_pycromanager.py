@@ -1,7 +1,8 @@
-"""What pycromanager does with one hazard: ``python peer_hazards_pycromanager.py CASE PORT PID FOLDER``, under an interpreter that has it.
+"""What pycromanager does with the hazards of acquisitions, of waiting, and of calls that are cut short.
 
-Run by `tests.campaigns.peer_hazards`, which gives it a JVM of its own and a time limit. What is printed is how far it came, a line each;
-the last line is the outcome. Nothing but pycromanager, its dependencies and the standard library is imported.
+`peer_hazards_calls_pycromanager` has the other cases, and runs these too, under an interpreter that has pycromanager:
+`tests.campaigns.peer_hazards` gives each a JVM of its own and a time limit. What is printed is how far it came, a line each; the last
+line is the outcome. Nothing but pycromanager, its dependencies and the standard library is imported.
 """
 
 from __future__ import annotations
@@ -357,7 +358,3 @@ def no_server(peer: Peer) -> str:
 def main() -> None:
     name, port, pid, folder = sys.argv[1:]
     step(f"outcome: {CASES[name](Peer(int(port), int(pid), folder))}")
-
-
-if __name__ == "__main__":
-    main()

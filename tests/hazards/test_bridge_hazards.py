@@ -25,6 +25,7 @@ from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.jvm.host import JavaHost
 
@@ -188,6 +189,74 @@ async def test_9_3_a_killed_client_leaves_its_callback_alive(eye: Eye, java_host
     await control.tell_properties_changed()
     assert "RemoteCoreCallback" in await eye.probe.object_classes()
     await asyncio.to_thread(java_host.restart)
+
+
+def test_9_6_java_spins_in_a_sequence_and_we_do_not(java_host: JavaHost, tmp_path: Path) -> None:
+    """Java's engine asks the core for the next image without a pause, which no client can help: nothing of that is passed on here."""
+
+    async def main(loop: SteppedLoop) -> None:
+        async with aiomm.Bridge(port=java_host.port, timeout=5000) as bridge:
+            core: Any = await bridge.get_core()
+            control = await bridge.construct_java_object("aiomm.host.Control")
+            try:
+                await control.sequenceable(10)
+                await core.set_exposure(700)
+                async with aiomm.Acquisition(tmp_path, "sequence", bridge=bridge, show_display=False) as acq:
+                    asked = await control.calls("popNextImageMD")
+                    submission = acq.acquire([{"axes": {"time": i}} for i in range(2)])
+                    loop.begin({})
+                    worked = time.process_time()
+                    assert len(await submission) == 2
+                    worked = time.process_time() - worked
+                    steps = loop.end()
+                    asked = await control.calls("popNextImageMD") - asked
+                assert asked >= 100, "else there is nothing to see"
+                assert steps <= 200
+                assert worked < 0.5
+            finally:
+                await control.restore()
+
+    run_stepped(main)
+
+
+VANISHING = """
+import asyncio, os, sys
+import aiomm
+
+async def main():
+    async with aiomm.Bridge(int(sys.argv[1]), timeout=5000) as bridge:
+        kept = [await bridge.construct_java_object("aiomm.host.Samples") for _ in range(20)]
+        kept += [await bridge.construct_java_object("aiomm.host.Faults", new_socket=True) for _ in range(3)]
+        if sys.argv[2] == "killed":
+            os.kill(os.getpid(), 9)
+        raise ValueError("its script fails")
+
+asyncio.run(main())
+"""
+
+
+async def test_9_7_what_a_vanished_client_held(own_java_host: JavaHost) -> None:
+    """Java knows no connections: a killed client's objects and ports stay, and hinder nobody. One that fails releases its own first."""
+
+    async def gone(how: str) -> int:
+        command = [sys.executable, "-c", VANISHING, str(own_java_host.port), how]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False, timeout=30)
+        return done.returncode
+
+    async with looking(own_java_host.port) as eye:
+        ports = (await eye.probe.open_ports()).split()
+        assert await gone("fails") == 1
+        await eye.back("a client that failed")
+        assert (await eye.probe.open_ports()).split() == ports
+        assert await gone("killed") == -9
+        assert await eye.probe.object_count() == eye.objects + 23, "Java's own; if it stays no more, this page is old"
+        assert len((await eye.probe.open_ports()).split()) == len(ports) + 3
+        await eye.note()
+        async with aiomm.Bridge(port=own_java_host.port, timeout=5000) as bridge:
+            await right_answers(bridge)
+            await right_answers(bridge, samples=await bridge.construct_java_object(SAMPLES, new_socket=True))
+        await eye.back("the next client")
+        assert len((await eye.probe.open_ports()).split()) == len(ports) + 3
 
 
 # ---- the clients before -------------------------------------------------------------------------------------------
