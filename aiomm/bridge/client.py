@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import operator
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, cast
 
 from aiomm.bridge.core_events import CoreChanges
 from aiomm.bridge.kept_here import KeptHere
 from aiomm.bridge.overloads import listed
 from aiomm.bridge.session import Session
+from aiomm.bridge.users import User, Users
 from aiomm.errors import ClosedError, JavaException, ServerLostError, UnsupportedError
 from aiomm.suggest import suggest_parameters
 
@@ -28,13 +29,6 @@ CORE = "mmcorej.CMMCore"
 STUDIO = "org.micromanager.Studio"
 LONGEST_MS = 1_000_000_000  # over eleven days; ZeroMQ takes no more than twice that, and would wait for ever
 MAGELLAN = "org.micromanager.magellan.api.MagellanAPI"
-
-
-class User(Protocol):
-    """What drives the microscope for longer than one call: a live view, an acquisition."""
-
-    async def abort_for_close(self) -> None:
-        """Stop, leave the hardware safe, and come back when that is done."""
 
 
 class Bridge(KeptHere):
@@ -74,7 +68,8 @@ class Bridge(KeptHere):
     port : int
         As given.
     users : set
-        What uses it for longer than one call, a live view for one, each with ``async def abort_for_close()``; `aclose` ends them first.
+        What uses it for longer than one call, a live view for one, each with ``async def abort_for_close()``; `aclose` ends them first,
+        and lets none join from then on (ClosedError).
     kept : dict
         What the typed core keeps for as long as the bridge is open; `aclose` empties it.
 
@@ -122,7 +117,7 @@ class Bridge(KeptHere):
         self._debug = bool(debug)
         self._session: Session | None = None
         self._end: asyncio.Task[None] | None = None
-        self.users: set[User] = set()
+        self.users = Users("Bridge")
         self.kept: dict[str, Any] = {}
 
     # ---- opening and closing ------------------------------------------------------------------------------------
@@ -171,7 +166,8 @@ class Bridge(KeptHere):
     async def aclose(self) -> None:
         """Release everything that this bridge holds in Java, and disconnect. Again and again does no harm.
 
-        Calls in progress raise ClosedError. A server that does not answer is given up after ``timeout`` for each: the callback of
+        First its users are ended, for which everything can still be called. From then on whatever begins, and the calls in progress,
+        raise ClosedError. A server that does not answer is given up after ``timeout`` for each: the callback of
         `core_events`, the ports that objects have to themselves, the bridge's own. When the caller is cancelled, the closing still
         finishes first.
         """
@@ -193,14 +189,12 @@ class Bridge(KeptHere):
     async def _close(self, session: Session) -> None:
         errors: list[Exception] = []
         try:
-            while users := list(self.users):
-                for user in users:
-                    self.users.discard(user)
-                    try:
-                        await user.abort_for_close()
-                    except Exception as error:
-                        if session.error is None:  # of a server that is gone, nothing can be stopped
-                            errors.append(error)
+            for user in self.users.last():
+                try:
+                    await user.abort_for_close()
+                except Exception as error:
+                    if session.error is None:  # of a server that is gone, nothing can be stopped
+                        errors.append(error)
         finally:
             self.kept.clear()
             await session.aclose()

@@ -127,7 +127,11 @@ class CoreChangesSource:
 
     async def settle(self) -> None:
         """Wait until the callback is there exactly if somebody listens; whoever cancels this cancels the waiting alone."""
-        await asyncio.shield(self._settle())
+        settling = self._settle()
+        await asyncio.wait([settling])
+        if settling.cancelled():  # by `aclose`
+            raise ClosedError("this Bridge was closed")
+        settling.result()
 
     async def aclose(self, error: AiommError | None) -> None:
         """End everything, within the control timeout; with an error when the server is gone."""
@@ -150,7 +154,7 @@ class CoreChangesSource:
     def _settle(self) -> asyncio.Task[None]:
         # In a task of its own: a callback that was half registered when its listener was cancelled would be lost.
         if self._settling is None:
-            self._settling = self._session.loop.create_task(self._update(), name="aiomm-bridge-core-events")
+            self._settling = self._session.housekeeping(self._update(), "aiomm-bridge-core-events")
             self._settling.add_done_callback(lambda task: task.cancelled() or task.exception())  # whoever waits has the error
         return self._settling
 

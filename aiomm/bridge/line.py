@@ -73,6 +73,8 @@ class Line:
         The server has closed this port, or is about to.
     calls : int
         Requests that are under way or waiting.
+    opening : asyncio.Task or None
+        What connects it, of one that others may see before that is done.
     """
 
     def __init__(self, session: Session, number: int, *, main: bool) -> None:
@@ -84,8 +86,10 @@ class Line:
         self.kept: set[str] = set()
         self.ended = False
         self.calls = 0
+        self.opening: asyncio.Task[None] | None = None
         self._loop = session.loop
         self._dropped: deque[str] = deque()
+        self._doubtful: set[str] = set()  # of `live`: their destructors may have left, and nobody waited for the replies
         self._waking = False
         self._stopped = False
         self._releasing: asyncio.Task[None] | None = None
@@ -270,6 +274,7 @@ class Line:
 
     async def _destroy(self, hash_code: str, timeout: float | None, *, last: bool) -> None:
         self.live.discard(hash_code)
+        self._doubtful.discard(hash_code)
         self.ended = last
         if last:
             self.session.numbers.closing(self.number)
@@ -284,15 +289,16 @@ class Line:
             if not last:  # the server may close the port before its reply has left
                 raise
         except (asyncio.CancelledError, ClosedError):
-            if not last:  # it may not have left; the server does not mind a second one
-                self.live.add(hash_code)
-                told = False
+            # It may not have left; the server does not mind a second one.
+            self.live.add(hash_code)
+            self._doubtful.add(hash_code)
+            told = self.ended = False
             raise
         finally:
             if told:
                 self._told(hash_code)
-            if last:
-                self.session.forget(self, told=True)
+                if last:
+                    self.session.forget(self, told=True)
         if last:
             await self.port.aclose(0)
 
@@ -307,7 +313,7 @@ class Line:
         """The connection broke: the end of the server, or of this port alone when nothing lives here any more."""
         if port is not self.port:
             return
-        if self.main or self.live:
+        if self.main or self.live - self._doubtful:
             self.session.lose(error)
         self.ended = True
         self.session.forget(self)
@@ -319,6 +325,9 @@ class Line:
     async def aclose(self, *, release: bool) -> None:
         """Close the port; release what lives here first, as long as the server answers within the control timeout."""
         timeout = self.session.timeout
+        self._stopped = True
+        if self.opening is not None:
+            await asyncio.wait([self.opening])  # what lives there can be released only then
         if self._releasing is not None:
             self._releasing.cancel()
             await asyncio.wait([self._releasing])
@@ -335,7 +344,8 @@ class Line:
                     if busy:
                         self.port = self.session.port(self.number, self.lost, main=self.main)
                         await self.session.connect(self.port, again=False)  # the server listened there all the time
-                    for hash_code in list(self.live):
+                    # What Java may have forgotten first: as long as another lives here, it keeps the port.
+                    for hash_code in sorted(self.live, key=lambda one: one not in self._doubtful):
                         await self.destroy(hash_code, timeout)
         except (BridgeError, ClosedError) as error:
             log.debug("port %d: %d objects stay on the server: %s", self.number, len(self.live), error)

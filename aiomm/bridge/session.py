@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ __all__ = ["Session"]
 log = logging.getLogger("aiomm.bridge")
 _ENDING: set[asyncio.Task[None]] = set()
 """Of bridges that were dropped: what closes them."""
+_housekeeping: contextvars.ContextVar[bool] = contextvars.ContextVar("aiomm_bridge_housekeeping", default=False)
+"""Whether a bridge asks here for itself, not for its user."""
 _PORTS_TRIED = 3
 _SHORT = 0.05  # s; a timeout below was perhaps meant in seconds
 
@@ -98,6 +101,7 @@ class Session:
         self._statics: dict[str, JavaClass] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._main: Line | None = None
+        self._over = False  # nor can the bridge itself speak any more
         self.core_changes = CoreChangesSource(self)
 
     @property
@@ -111,10 +115,15 @@ class Session:
     # ---- state --------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise unless a call can be made here and now."""
+        """Raise unless a call can be made here and now; see `aclose` for who still may in a bridge that closes."""
         self.check_loop()
-        if self.error is not None:
+        if self.error is not None and not (self._closing and _housekeeping.get()):
             raise type(self.error)(*self.error.args)
+
+    @property
+    def _closing(self) -> bool:
+        """Whether it is being closed, and the server is there."""
+        return isinstance(self.error, ClosedError) and not self._over
 
     def check_loop(self) -> None:
         """Raise in another loop than the bridge's own."""
@@ -126,7 +135,7 @@ class Session:
 
     def lose(self, error: BridgeError) -> None:
         """The server is gone: no call can be made any more."""
-        if self.error is None:
+        if self.error is None or self._closing:
             self.error = error if isinstance(error, ServerLostError) else ServerLostError(str(error))
             for watcher in list(self.watchers):
                 watcher(self.error)
@@ -205,7 +214,7 @@ class Session:
         """Connect the port that an object of ``new_socket`` lives at; if the caller is cancelled, it is released there."""
         line = self.new_line(shadow.port)
         line.live.add(shadow.hash_code)
-        opening = self._spawn(self._open_line(line))
+        opening = line.opening = self._spawn(self._open_line(line))
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -242,31 +251,53 @@ class Session:
         except AiommError as error:
             log.debug("port %d stays open: %s", shadow.port, error)
 
+    def housekeeping(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Do what the bridge does for itself, in a task that may speak while it closes; for whoever waits for it then."""
+        context = contextvars.copy_context()
+        context.run(_housekeeping.set, True)
+        return self.loop.create_task(work, name=name, context=context)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self.loop.create_task(work, name="aiomm-bridge-port")
+        task = self.housekeeping(work, "aiomm-bridge-port")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def aclose(self) -> None:
-        """Release everything and close every port."""
+        """Release everything and close every port.
+
+        Who may speak when:
+
+        1. While the users of the bridge are ended, before this: everybody, as to leave the hardware safe may take any call. Nobody
+           can become a user any more.
+        2. From here on: `housekeeping` alone, which takes the callback out of the core, connects to the ports that Java has opened for
+           us, has it leave those that cannot be reached, and releases. `check` refuses the rest with ClosedError, a new listener and
+           the next step of a call in progress too. So what is left to be done can only become less.
+        3. When every port is closed: nobody.
+        """
         lost = self.error
-        await self.core_changes.aclose(lost)
-        await self._finish_tasks(0 if lost else self.timeout)  # ports opened in vain are closed through the main one
-        self.error = self.error or ClosedError("this Bridge was closed")
+        self.error = lost or ClosedError("this Bridge was closed")
         self._statics.clear()
         try:
-            for _ in range(2):  # closing a port may bring an object that lives at one of its own
-                await self._finish_tasks(0 if lost else self.timeout)
-                # Ports that objects have to themselves first: the server closes them.
-                for lines in ([line for line in self.lines if not line.main], [line for line in self.lines if line.main]):
-                    async with asyncio.TaskGroup() as closing:
-                        for line in lines:
-                            closing.create_task(line.aclose(release=lost is None))
-                    self.lines.difference_update(lines)
+            await self.core_changes.aclose(lost)
+            await self._close_lines(main=False)  # the server closes them; those opened in vain are closed through the main one
+            await self._close_lines(main=True)
+            await self._close_lines(main=False)  # a late reply on the main one may have brought an object that lives at one of its own
         finally:
+            self._over = True
             self.lines.clear()
             self._context.destroy(linger=0)
+
+    async def _close_lines(self, *, main: bool) -> None:
+        """Close the bridge's own port or all others, and those that are opened meanwhile."""
+        while self._tasks or any(line.main == main for line in self.lines):
+            lost = isinstance(self.error, ServerLostError)
+            await self._finish_tasks(0 if lost else self.timeout)
+            lines = [line for line in self.lines if line.main == main]
+            async with asyncio.TaskGroup() as closing:
+                for line in lines:
+                    closing.create_task(line.aclose(release=not lost))
+            self.lines.difference_update(lines)
 
     def dropped(self) -> None:
         """Close, as nobody uses it any more. From any thread and at any moment; does no I/O."""

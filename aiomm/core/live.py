@@ -403,8 +403,9 @@ class LiveView(KeptHere):
 
     def _start(self) -> AnyFeed:
         if self._feed is None:
-            self._feed = self._make_feed(self._exposure)
-            self._feed.start()
+            feed = self._make_feed(self._exposure)
+            feed.start()
+            self._feed = feed  # only now: one that could not start gives nothing, and has no end
         return self._feed
 
     def __del__(self) -> None:
