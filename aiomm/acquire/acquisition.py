@@ -411,7 +411,11 @@ class Acquisition:
         return self._ready().dataset
 
     async def get_viewer(self) -> Any:
-        """Give what shows the images: Micro-Manager's NDViewer, a `JavaObject`; it stays when the acquisition has ended.
+        """Give what shows the images: Micro-Manager's NDViewer, a `JavaObject`.
+
+        Its window stays when the acquisition has ended, until it is closed by its user or by ``await viewer.close()``. To call it
+        then, give the acquisition a ``bridge=``: the connection of ``port=`` ends with the acquisition. Closing it earlier ends the
+        acquisition with an `AcquisitionAborted`.
 
         Raises
         ------

@@ -398,12 +398,12 @@ class Run:
             self._stop()
 
     def fail(self, error: BaseException) -> None:
-        """End now, with an error; the first one counts, later ones are noted with it."""
+        """End now, with an error; the first one counts, others after it are noted with it."""
         if self.error is None:
             self.error = error
             self._undelivered.insert(0, error)
             self.note("error", error)
-        elif error is not self.error and hasattr(self.error, "add_note"):
+        elif (type(error), str(error)) != (type(self.error), str(self.error)) and hasattr(self.error, "add_note"):
             self.error.add_note(f"then also: {type(error).__name__}: {error}")
         self._stop()
 

@@ -21,7 +21,8 @@ MMCoreJ 10.1.1.0 (10.4.0 on Maven Central has only the JSON classes, no core) an
   refused.
 * An Error thrown in a call comes back as an object of its class, an exception that is *returned* as an exception reply.
 * RemoteCoreCallback, RemoteAcquisitionFactory (also tiled), hooks, processors and notifications work, as pycromanager 1.0.2 shows.
-  createAcquisition with showViewer true in this headless JVM is a HeadlessException, and leaves its event port open for ever.
+  createAcquisition with showViewer true in a headless JVM is a HeadlessException, and leaves its event port open for ever. With
+  ``JavaHost(screen=...)`` and the Xvfb of ``screen.py`` it opens NDViewer 0.10.2; tests/acquire/remote/test_viewer.py closes it.
   The engine starts an exposure sequence but never stops it: a camera that has one keeps stepping through it.
 * Integral doubles lose their ".0" in callbacks' arguments too.
 """
@@ -179,10 +180,15 @@ class JavaHost:
         More arguments for java.
     add_opens
         Open java.util and java.lang to the server, as they are in the Java 8 of Micro-Manager's desktop.
+    screen
+        The X display on which it shows windows, such as ``":1"``; None is a JVM that runs headless.
     """
 
-    def __init__(self, port: int | None = None, jvm_args: tuple[str, ...] = (), *, add_opens: bool = True) -> None:
+    def __init__(
+        self, port: int | None = None, jvm_args: tuple[str, ...] = (), *, add_opens: bool = True, screen: str | None = None
+    ) -> None:
         self._port = port
+        self._screen = screen
         opened = ("java.util", "java.lang") if add_opens else ()
         self._jvm_args = (*(arg for package in opened for arg in ("--add-opens", f"java.base/{package}=ALL-UNNAMED")), *jvm_args)
         self._process: subprocess.Popen[str] | None = None
@@ -227,9 +233,10 @@ class JavaHost:
             self._port = free_port()
         self._lines.clear()
         self._spoke.clear()
+        headless = f"-Djava.awt.headless={'true' if self._screen is None else 'false'}"
         self._process = subprocess.Popen(
             [
-                *("java", "-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true", *self._jvm_args),
+                *("java", "-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", headless, *self._jvm_args),
                 *("-cp", class_path, "aiomm.host.Host", "--port", str(self._port)),
             ],
             stdin=subprocess.PIPE,
@@ -238,6 +245,7 @@ class JavaHost:
             text=True,
             encoding="utf-8",
             errors="replace",
+            env=os.environ if self._screen is None else {**os.environ, "DISPLAY": self._screen},
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), name="java host output", daemon=True)
         self._reader.start()

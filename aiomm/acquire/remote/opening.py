@@ -308,7 +308,10 @@ class Opening:
         screen = await self._bridge.get_java_class("java.awt.GraphicsEnvironment")
         try:
             if not await screen.call("isHeadless"):
+                await screen.call("getLocalGraphicsEnvironment")
                 return True
+        except JavaException as error:  # the screen that it was started for is not there
+            log.debug("show_display: %s", error)
         finally:
             await screen.aclose()
         log.info("show_display: this Micro-Manager runs without a screen, so its viewer is not opened")

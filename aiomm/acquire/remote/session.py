@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiomm.acquire.mailbox import outlast
-from aiomm.acquire.remote.ending import end_unstarted, expose_no_more, force_end, quietly, start_if_not, unwrapped
+from aiomm.acquire.remote.ending import end_unstarted, ended_by_java, expose_no_more, force_end, quietly, start_if_not, unwrapped
 from aiomm.acquire.remote.events import write_events
 from aiomm.acquire.remote.opening import END, Ahead, Made, Opening, Wanted, handled
 from aiomm.bridge import wire
@@ -204,7 +204,7 @@ class JavaSession:
         """Java has closed its side of the events: because of an error in its engine, of an abort there, or of its death."""
         error = await self.check()
         self._check_lost()
-        raise error or AcquisitionAborted("Micro-Manager has ended this acquisition by itself (its viewer may have been closed)")
+        raise error or ended_by_java(None)
 
     async def abort(self) -> None:
         """End it now: Java exposes nothing more, hooks that wait get their answer, and the last two notices will come.

@@ -59,10 +59,11 @@ async def bridge(java_host: JavaHost, nothing_left: None) -> AsyncIterator[aiomm
 
 
 async def threads(eye: Eye) -> Counter[str]:
-    """Java's threads that belong to acquisitions; the engine's own two stay."""
+    """Java's threads that belong to acquisitions; the engine's own two stay, and those that load a window's icons for some seconds."""
     names = (await eye.probe.thread_names()).splitlines()
     ours = ("Remote", "Acquisition ", "Tagged", "Image")
-    return Counter(name for name in names if name.startswith(ours) and name != "Acquisition Engine Thread")
+    others = ("Acquisition Engine Thread", "Image Fetcher")
+    return Counter(name for name in names if name.startswith(ours) and not name.startswith(others))
 
 
 def one_large_message() -> None:
