@@ -24,6 +24,7 @@ DEVICE_TYPES = {
     2: "Camera", 3: "Shutter", 4: "State", 5: "Stage", 6: "XYStage", 7: "Serial", 8: "Generic", 9: "AutoFocus", 10: "Core",
     11: "ImageProcessor", 12: "SignalIO", 13: "Magnifier", 14: "SLM", 15: "Hub", 16: "Galvo",
 }  # fmt: skip
+EXPOSURE = "Exposure"
 CORE_ROLES = {"Camera": "camera", "Focus": "focus", "XYStage": "xy_stage", "SLM": "slm"}
 
 
@@ -188,6 +189,8 @@ class Capabilities:
         All properties of the devices on which one was not found.
     stages, xy_stages, exposures : dict
         How many positions or exposures a stage, XY stage or camera can hold as a sequence (0: none), by label.
+    exposure_limits : dict
+        Shortest and longest exposure (ms) of the cameras that say so, by label.
     slms : dict
         `SlmInfo` by label.
     image : ImageInfo or None
@@ -206,6 +209,7 @@ class Capabilities:
     stages: Mapping[str, int] = field(default_factory=dict)
     xy_stages: Mapping[str, int] = field(default_factory=dict)
     exposures: Mapping[str, int] = field(default_factory=dict)
+    exposure_limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     slms: Mapping[str, SlmInfo] = field(default_factory=dict)
     role_presets: Mapping[tuple[str, str], tuple[tuple[str, str], ...]] = field(default_factory=dict)
     image: ImageInfo | None = None
@@ -290,6 +294,11 @@ def read_capabilities(
             role_presets[group, preset] = changes
             roles.update(changes)
 
+    def limits(label: str, name: str) -> tuple[float, float] | None:
+        if not ask("hasPropertyLimits", label, name):
+            return None
+        return ask("getPropertyLowerLimit", label, name), ask("getPropertyUpperLimit", label, name)
+
     properties: dict[tuple[str, str], PropertyInfo] = {}
     property_names: dict[str, tuple[str, ...]] = {}
     for label, name in wanted:
@@ -298,12 +307,11 @@ def read_capabilities(
         if not ask("hasProperty", label, name):
             property_names[label] = tuple(ask("getDevicePropertyNames", label))
             continue
-        bounds = (ask("getPropertyLowerLimit", label, name), ask("getPropertyUpperLimit", label, name))
         properties[label, name] = PropertyInfo(
             kind={2: "float", 3: "integer"}.get(int(ask("getPropertyType", label, name)), "string"),
             read_only=ask("isPropertyReadOnly", label, name),
             allowed=tuple(ask("getAllowedPropertyValues", label, name)),
-            limits=bounds if ask("hasPropertyLimits", label, name) else None,
+            limits=limits(label, name),
             max_length=length("isPropertySequenceable", "getPropertySequenceMaxLength", label, name),
         )
 
@@ -312,6 +320,8 @@ def read_capabilities(
         return [label for label in labels if kind(label) == wanted_kind]
 
     stages = of("focus" if needs.z else "", "Stage", needs.stages)
+    cameras = of("camera", "Camera", needs.cameras) if needs.exposure else ()
+    told = ((label, limits(label, EXPOSURE)) for label in cameras if ask("hasProperty", label, EXPOSURE))
     return Capabilities(
         camera=camera,
         focus=focus,
@@ -327,10 +337,8 @@ def read_capabilities(
             label: length("isXYStageSequenceable", "getXYStageSequenceMaxLength", label)
             for label in (of("xy_stage", "XYStage") if needs.xy else ())
         },
-        exposures={
-            label: length("isExposureSequenceable", "getExposureSequenceMaxLength", label)
-            for label in (of("camera", "Camera", needs.cameras) if needs.exposure else ())
-        },
+        exposures={label: length("isExposureSequenceable", "getExposureSequenceMaxLength", label) for label in cameras},
+        exposure_limits={label: bounds for label, bounds in told if bounds is not None},
         slms={
             label: SlmInfo(
                 int(ask("getSLMHeight", label)),
@@ -398,6 +406,7 @@ class Checker:
         self.caps = caps
         self.roles = caps.roles()
         self._right: set[object] = {None}
+        self._altered: set[str] = set()  # devices whose properties events set: their limits may be others then
 
     def problem(self, event: AcquisitionEvent) -> tuple[str, object, str] | None:
         """Return the key at fault, its value and a sentence; None if all is well."""
@@ -406,12 +415,14 @@ class Checker:
             if text := self._preset(*event.config):  # type: ignore[misc]
                 return ("channel" if event.dialect & CHANNEL else "config_group"), event.config, text
             right.add(event.config)
+            self._alter(caps.presets[event.config])  # type: ignore[index]
         if event.properties:
             for setting in event.properties:
                 if setting not in right:
                     if text := self._setting(*setting):
                         return "properties", list(setting), text
                     right.add(setting)
+                    self._alter((setting,))
         if event.properties or event.config in caps.role_presets:
             roles.follow(event, caps)
         if event.z is not None and not roles.focus:
@@ -425,6 +436,8 @@ class Checker:
             return "camera", camera, f"{what}; {suggest(camera, caps.of_type('Camera'), otherwise='cameras are')}"
         if not (camera or roles.camera) and (event.acquire or event.exposure is not None):
             return ("axes" if event.acquire else "exposure"), event.exposure, caps.lacks("camera", "Camera", "Camera")
+        if event.exposure is not None and (text := self._exposure(camera or roles.camera, event.exposure)):
+            return "exposure", event.exposure, text
         for label, um in event.stage_positions:
             if caps.devices.get(label) != "Stage":
                 what = f"{label!r} is a {caps.devices[label]}" if label in caps.devices else f"there is no device {label!r}"
@@ -462,6 +475,16 @@ class Checker:
             return self._missing(label, name)
         reason = info.refuses(value)
         return f"'{label}-{name}' cannot be {value!r}: {reason}" if reason else ""
+
+    def _alter(self, settings: Iterable[Setting]) -> None:
+        self._altered.update(label for label, name, _ in settings if name != EXPOSURE)
+
+    def _exposure(self, camera: str, ms: float) -> str:
+        """Some cameras would leave the exposure of before, and say nothing."""
+        limits = self.caps.exposure_limits.get(camera)
+        if limits is None or limits[0] <= ms <= limits[1] or camera in self._altered:
+            return ""
+        return f"camera {camera!r} cannot expose for {ms:g} ms: it may lie from {limits[0]:g} to {limits[1]:g} ms"
 
     def _slm(self, pattern: bytes | np.ndarray) -> tuple[str, object, str] | None:
         slm = self.roles.slm

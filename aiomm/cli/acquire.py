@@ -124,12 +124,10 @@ async def refuse_what_cannot_be(core: LocalCore | BridgedCore, job: Job) -> None
         raise UsageError(f"-z: {job.slices} slices are more than the {MOST_SLICES} that a stack may have")
     first = replace(job, time_points=1)  # the time points after it ask for the same
     events = [AcquisitionEvent.from_dict(event) for event in await make_events(core, first)]
-    exposure = (caps.camera, "Exposure")
-    wanted = needs(events)
-    caps = await look(core, replace(wanted, properties=wanted.properties | {exposure}) if job.exposures and caps.camera else wanted)
+    caps = await look(core, replace(needs(events), exposure=bool(job.exposures)))
+    if not changes_camera(caps):
+        check_exposures(job, caps)
     check_events(events, caps)
-    if exposure in caps.properties and not changes_camera(caps):
-        check_exposures(job, caps.camera, caps.properties[exposure].limits)
     if job.format != "memory" and caps.image is not None and not changes_camera(caps):
         await asyncio.to_thread(check_room, job, caps.image.nbytes)
 
@@ -140,8 +138,9 @@ def changes_camera(caps: Capabilities) -> bool:
     return any(caps.devices.get(label) == "Camera" or (label, name) == ("Core", "Camera") for label, name, _ in settings)
 
 
-def check_exposures(job: Job, camera: str, limits: tuple[float, float] | None) -> None:
+def check_exposures(job: Job, caps: Capabilities) -> None:
     """Refuse an exposure that the camera cannot have; some would leave the one of before and say nothing."""
+    camera, limits = caps.camera, caps.exposure_limits.get(caps.camera)
     for ms in job.exposures:
         if limits is not None and not limits[0] <= ms <= limits[1]:
             raise UsageError(f"--exposure: camera {camera!r} cannot expose for {ms:g} ms: it may lie from {limits[0]:g} to {limits[1]:g}")

@@ -34,6 +34,7 @@ def demo() -> Iterator[RecordingCore]:
     mmc.defineConfig("Lost", "gone", "Camera", "Gain", "1")
     mmc.defineConfig("Lost", "gone", "Laser", "Power", "1")
     mmc.defineConfig("Far", "away", "Z", "Position", "500")
+    mmc.defineConfig("Slow", "scan", "Camera", "ScanMode", "2")
     yield mmc
     mmc.unloadAllDevices()
 
@@ -138,6 +139,9 @@ def test_a_preset_that_chooses_a_focus_device_has_it_read(tester_core: pymmcore.
         ({"stage_positions": [["XY", 1]]}, "stage_positions", "'XY' is a XYStage; single-axis stages are 'Z'"),
         ({"stage_positions": [["Z", 1]], "z": 2}, "stage_positions", "'Z' is the focus device, and z says 2"),
         ({"slm_pattern": b"abc"}, "slm_pattern", "there is no SLM"),
+        ({"exposure": 1e7}, "exposure", "camera 'Camera' cannot expose for 1e+07 ms: it may lie from 0 to 10000 ms"),
+        ({"exposure": 10000.5, "camera": "Camera"}, "exposure", "camera 'Camera' cannot expose for 10000.5 ms"),
+        ({"exposure": 1e7, "properties": [["Camera", "Exposure", 5], ["Z", "Position", 1]]}, "exposure", "cannot expose for 1e+07 ms"),
     ],
 )
 def test_what_the_hardware_cannot_do_is_named(demo: RecordingCore, event: dict[str, Any], key: str, words: str) -> None:
@@ -174,6 +178,22 @@ def test_a_core_without_devices(event: dict[str, Any], key: str) -> None:
     with pytest.raises(EventError, match=f"event 0: {key}: there is no") as caught:
         check_events(events, read_capabilities(mmc, needs(events)))
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    "before",
+    [{"properties": [["Camera", "Gain", 2]]}, {"config_group": ["Slow", "scan"]}],
+)
+def test_a_camera_that_events_set_otherwise_may_have_other_limits(demo: RecordingCore, before: dict[str, Any]) -> None:
+    events = events_of({"axes": {}, "exposure": 10000}, {"axes": {}, **before}, {"axes": {}, "exposure": 10001})
+    check_events(events, read_capabilities(demo, needs(events)))
+    with pytest.raises(EventError, match="event 0: exposure: camera 'Camera' cannot expose for 10001 ms"):
+        check_events(events[::-1], read_capabilities(demo, needs(events)))
+
+
+def test_a_camera_that_tells_no_limits_has_none() -> None:
+    caps = Capabilities(camera="C", devices={"C": "Camera"}, exposures={"C": 0})
+    check_events(events_of({"exposure": 1e7}), caps)
 
 
 def test_patterns_must_fit_their_slm() -> None:

@@ -340,3 +340,18 @@ async def test_3_5_colour_is_saved(rig: Rig) -> None:
     dataset = await aiomm.Dataset.open(str(acq.path))
     assert dataset.summary_metadata["PixelType"] == "RGB32"
     assert [dataset.read_image(**axes).shape for axes in ({"n": 0}, {"m": 1})] == [(64, 64, 3)] * 2
+
+
+# ---- an exposure that the camera cannot have -------------------------------------------------------------------------
+
+
+async def test_an_exposure_beyond_the_cameras_limits_is_refused_before_anything_moves(rig: Rig) -> None:
+    """The camera would keep the one of before, and the image be labelled with what was asked."""
+    rig.mmc.forget()
+    async with rig.memory() as acq:
+        with pytest.raises(errors.EventError, match=r"event 2: exposure: camera 'Camera' cannot expose for 1e\+07 ms: it may"):
+            await acq.acquire(numbered({"z": 1.0, "exposure": 2}, {"exposure": 3}, {"exposure": 1e7}))
+        assert rig.mmc.calls_of("setPosition", "setExposure", "snapImage", "startSequenceAcquisition") == []
+        with pytest.raises(errors.EventError, match=r"cannot expose for 1e\+07 ms"):
+            await acq.plan(numbered({"exposure": 1e7}))
+        assert len(await acq.acquire(numbered({"exposure": 2}))) == 1

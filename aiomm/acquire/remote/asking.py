@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiomm.acquire.capabilities import Needs, read_capabilities
+from aiomm.acquire.capabilities import EXPOSURE, Needs, read_capabilities
 from aiomm.core.together import ask_all
 from aiomm.errors import CoreError, UnsupportedError
 
@@ -30,6 +30,11 @@ OF_AN_IMAGE: tuple[Question, ...] = tuple(
     (f"get{what}", ()) for what in ("NumberOfComponents", "BytesPerPixel", "NumberOfCameraChannels", "ImageBufferSize")
 )
 """What is asked for events with images."""
+
+
+def of_exposures(method: str, args: tuple[Any, ...]) -> bool:
+    """Whether a question is asked because of an exposure, and not LASTING."""
+    return method == "isExposureSequenceable" or (method not in LASTING and args[1:] == (EXPOSURE,))
 
 
 class _NotAsked(BaseException):
@@ -78,9 +83,11 @@ class Asking:
     def __init__(self, core: BridgedCore) -> None:
         self._core = core
         self._known: dict[Question, Any] = {}
+        self._of_exposures: list[Question] = []  # what was asked last for events with exposures: one after another takes 1 ms
 
     def forget(self) -> None:
         """Ask anew for all that may have changed."""
+        self._of_exposures = [question for question in self._known if of_exposures(*question)] or self._of_exposures
         self._known = {question: answer for question, answer in self._known.items() if question[0] in LASTING}
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
@@ -109,7 +116,7 @@ class Asking:
         """Give what events that have these needs must know, see `read_capabilities`; ask meanwhile what is asked next."""
         some = [DEVICES] if not sparing or wanted != Needs() else []
         groups = [GROUPS] if not sparing or wanted.presets else []
-        await self.ask(*ROLES, *some, *groups, *foreseen)
+        await self.ask(*ROLES, *some, *groups, *foreseen, *(self._of_exposures if wanted.exposure else ()))
         labels = self._known.get(DEVICES, ())
         if not isinstance(labels, CoreError) and not sparing:
             await self.ask(*[("getDeviceType", (label,)) for label in labels])

@@ -274,6 +274,7 @@ class JavaEngine(Taking):
         try:
             caps = yield from super()._read_checked(events, first)
         except EventError:  # it is to name what there is: for that all devices are asked for, three questions each
+            self._asking.forget()  # and it is to be so now
             self._sparing = False
             try:
                 caps = yield from super()._read_checked(events, first)

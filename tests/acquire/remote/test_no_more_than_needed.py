@@ -107,3 +107,14 @@ async def test_the_hardware_is_left_while_java_ends(rig: Rig, calls: Counter[tup
         await acq.acquire(frames(3))
         calls.clear()
     assert asked == [True]
+
+
+async def test_what_a_camera_says_of_exposures_is_asked_once_for_a_list(rig: Rig, calls: Counter[tuple[Any, ...]]) -> None:
+    asked = ("hasPropertyLimits", "Camera", "Exposure")
+    async with rig.memory() as acq:
+        await acq.acquire([{"axes": {"n": n}} for n in range(3)])
+        assert calls[asked] == 0
+        for time in range(2):  # it may be another in another mode of the camera
+            calls.clear()
+            await acq.acquire([{"axes": {"n": n, "time": time}, "exposure": 1 + n} for n in range(3)])
+            assert calls[asked] == 1
