@@ -22,6 +22,7 @@ __all__ = ["items", "to_dict", "unsigned"]
 
 _UNSIGNED = {"int8": np.uint8, "int16": np.uint16}
 _MANY: Final = 16  # items, from which texts and numbers of one class are fetched at once
+_MANY_APART: Final = 128  # the same at a port of its own, where the classes that do it are fetched each time
 _SEPARATORS: Final = "\x1f\x1e\x1d\x1c"
 _TEXTS: Final = "java.lang.String"
 _BOXES: Final[dict[type, dict[str, Callable[[str], Any]]]] = {
@@ -87,7 +88,7 @@ async def items(obj: JavaObject) -> AsyncIterator[Any]:
 async def _list_items(own: JavaObject) -> AsyncIterator[Any]:
     """Give the items of a List whose methods can be called."""
     count = _count(await own.call("size"))
-    if count < _MANY:
+    if count < _many(own):
         for index in range(count):
             yield await own.call("get", [index])
     else:
@@ -99,7 +100,7 @@ async def _array_items(array: JavaObject) -> AsyncIterator[Any]:
     """Give the items of an array of objects: in a few messages if they are many texts, or numbers of one class."""
     reflect = await _static(array, "java.lang.reflect.Array")
     count = _count(await reflect.call("getLength", [array]))
-    known = await _at_once(array, count, await reflect.call("get", [array, 0])) if count >= _MANY else None
+    known = await _at_once(array, count, await reflect.call("get", [array, 0])) if count >= _many(array) else None
     for index in range(count):
         if known is None or known[index] is _DOUBTFUL:
             yield await reflect.call("get", [array, index])
@@ -217,6 +218,12 @@ async def _copied(obj: JavaObject, java_class: str, method: str, takes: str) -> 
     line = line_of(obj)
     check_usable((obj,), line.session)
     return line.session.adopt(await line.follow(copying(), line.session.call_timeout, f"copying a {obj.java_class}"), line)
+
+
+def _many(obj: JavaObject) -> int:
+    from aiomm.bridge.proxy import line_of
+
+    return _MANY if line_of(obj).main else _MANY_APART
 
 
 async def _static(obj: JavaObject, classpath: str) -> JavaObject:
