@@ -73,12 +73,17 @@ async def test_a_class_is_asked_about_once_and_where_it_matters(
     monkeypatch.setattr(reflection, "public_methods", asking)
     await secrets.plain(2**40)
     await secrets.forging("x")
+    assert secrets.equal  # it is known by all its overloads
     assert asked == []
     await secrets.plain(1)
     await secrets.equal("x")
     other: Any = await bridge.construct_java_object("aiomm.host.Secrets")
     assert [await other.plain(1), await other.java.plain(1)] == ["public long"] * 2
     assert asked == ["aiomm.host.Secrets"]
+    monkeypatch.setattr("aiomm.bridge.port.Port.request", None)  # no message any more
+    with pytest.raises(OverloadError, match="alone is no public method"):
+        await other.alone(1)
+    monkeypatch.undo()
 
 
 async def test_errors_name_public_ones_alone(secrets: Any, bridge: aiomm.Bridge) -> None:
