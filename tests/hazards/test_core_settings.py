@@ -161,6 +161,23 @@ async def test_the_shutter_that_a_hook_chooses_is_held_open(rig: Rig) -> None:
     assert await lit(acq) == [(False, True), (False, True)]
 
 
+async def test_the_shutter_stays_open_where_a_hook_says_so(rig: Rig) -> None:
+    """Also before the hook is asked of the next event; and no longer than it says."""
+
+    def hook(event: Any) -> Any:
+        return {**event, **KEEP} if event["axes"]["n"] < 3 else event
+
+    rig.mmc.forget()
+    async with rig.memory(post_hardware_hook_fn=hook) as acq:
+        await acq.acquire(times(*[place(n) for n in range(3)]))
+        assert [call.args for call in rig.mmc.calls_of("setShutterOpen")] == [(st.SHUTTER, True), (st.SHUTTER, False)]
+        rig.mmc.forget()
+        await acq.acquire([{"axes": {"n": n, "again": 1}, **place(n)} for n in range(5)])
+        assert [call.args for call in rig.mmc.calls_of("setShutterOpen")] == [(st.SHUTTER, True), (st.SHUTTER, False)]
+        assert await rig.core.get_auto_shutter()
+    assert await lit(acq) == [(True, False)] * 8
+
+
 async def test_without_autoshutter_a_shutter_is_not_held_open(rig: Rig) -> None:
     off, on = preset("Auto", "off"), preset("Auto", "on")
     async with rig.memory() as acq:

@@ -75,8 +75,6 @@ class Answering(Conductor):
         if ask:
             try:
                 changed = yield from self._ask_holding("post_hardware", part, window)
-                if self._hardware.holds_shutter:  # the hook may have chosen another one
-                    yield from self._hardware.hold_shutter()
             except Stopped:
                 if self._aborting:
                     raise
@@ -92,6 +90,12 @@ class Answering(Conductor):
                 else:
                     answers = merged
                     yield from self._wait_for_start(changed[0], window.submission, again=True)
+            if ask and changed is not None and self._hardware.holds_shutter:
+                keep = part.events[0].keep_shutter_open
+                if window.submission.keep_shutter_open if keep is None else keep:  # the hook may have chosen another one
+                    yield from self._hardware.hold_shutter()
+                else:
+                    yield from self._hardware.release_shutter()
             if ask and changed is not None and (channels := (yield self._hardware.channels())) != self._channels:
                 self._expect_no_more(part, frames)  # the hook has chosen another camera
                 self._channels = channels

@@ -55,7 +55,7 @@ class Taking(Answering):
         devices.leave_shutter(first, caps)
         if not devices.settles_beside(first, keep=keep):
             yield from devices.settle_in()
-        if not keep:
+        if not keep and not (hooks and "post_hardware" in self._hooks):  # else when that has said whether it stays so
             yield from devices.release_shutter()
         in_force = yield from devices.choose_roles(first, caps, keep=keep)
         yield from devices.choose_camera(first.camera)
