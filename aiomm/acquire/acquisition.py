@@ -12,6 +12,7 @@ from aiomm.acquire.calls import elsewhere, refuse_end
 from aiomm.acquire.capabilities import needs
 from aiomm.acquire.feeder import read_list
 from aiomm.acquire.losses import raise_alone
+from aiomm.acquire.mailbox import outlast
 from aiomm.acquire.opening import open_run, refuse
 from aiomm.acquire.run import Run
 from aiomm.acquire.sources import open_source
@@ -279,6 +280,10 @@ class Acquisition:
                     run.abort()
                 finally:
                     ring.cancel()
+                    again = await outlast(ring)
+                if again is not None:
+                    cancelled = again
+                    run.abort()
         return cancelled
 
     async def _start(self) -> None:

@@ -14,6 +14,7 @@ from aiomm.acquire.home import Magellan, make_home
 from aiomm.acquire.target import Target
 from aiomm.bridge import Bridge, bridge_of
 from aiomm.core import BridgedCore, LocalCore
+from aiomm.dataset.encode import as_mapping
 from aiomm.errors import UnsupportedError
 from aiomm.suggest import did_you_mean
 
@@ -67,6 +68,7 @@ def read(given: dict[str, Any]) -> Settings:
     TypeError, ValueError, UnsupportedError
         As `Acquisition` says.
     """
+    summary = as_mapping("summary_metadata", given["summary_metadata"])
     where = check_home(given)
     attached = magellan(given)
     directory, format = given["directory"], given["format"]
@@ -99,7 +101,7 @@ def read(given: dict[str, Any]) -> Settings:
             format=format,
             durability=given["durability"],
             queue_size=at_least_one("saving_queue_size", given["saving_queue_size"]),
-            summary=dict(given["summary_metadata"] or {}),
+            summary=summary,
             overlap=tiles,
             levels=reduced,
         ),

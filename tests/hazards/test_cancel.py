@@ -113,6 +113,7 @@ async def one(loop: SteppedLoop, mmc: RecordingCore, way: str, k: int, folder: P
         del log, task, closings
         try:
             await at.hardware_is_safe()
+            await at.releases_end()
             at.nothing_is_left()
             at.datasets_open()
             if thorough:

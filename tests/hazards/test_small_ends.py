@@ -15,6 +15,7 @@ from aiomm.acquire.audience import Audience
 from tests.support.rigs import frames
 
 if TYPE_CHECKING:
+    from tests.support.homes import Home
     from tests.support.rigs import Rig
 
 
@@ -119,3 +120,47 @@ async def test_an_error_that_the_body_was_told_of_is_not_told_again(rig: Rig) ->
                 await acq.acquire({"axes": {"n": 0}})
             acq.acquire({"axes": {"n": 1}})
     assert isinstance(caught.value.__cause__, OfTheHook)
+
+
+async def test_no_task_is_left_for_the_loops_next_turn(rig: Rig) -> None:
+    before = asyncio.all_tasks()
+    acq = await rig.memory().__aenter__()
+    await acq.acquire(frames(3))
+    await acq.aclose()
+    assert not {task for task in asyncio.all_tasks() - before if "Bell.wait" in repr(task.get_coro())}
+
+
+@pytest.mark.parametrize("kind", ["ndtiff", "memory"])
+@pytest.mark.parametrize("value", [3, "text", [1]])
+def test_summary_metadata_that_is_no_dict(home: Home, kind: str, value: Any) -> None:
+    where = {"core": aiomm.LocalCore("demo")} if not home.java else {}
+    target = ("somewhere", "name") if kind == "ndtiff" else (None, None)
+    with pytest.raises(TypeError, match=r"summary_metadata is .*: it must be a mapping of names to values"):
+        aiomm.Acquisition(*target, summary_metadata=value, show_display=False, **where)
+
+
+@pytest.mark.parametrize("debug", [True, False])
+async def test_debug_logs_what_happens(rig: Rig, caplog: pytest.LogCaptureFixture, debug: bool) -> None:
+    with caplog.at_level("DEBUG", logger="aiomm"):
+        async with rig.memory(debug=debug) as acq:
+            await acq.acquire({"axes": {"n": 0}})
+            if rig.java:  # its engine logs too
+                assert await acq._home.session.acquisition.call("isDebugMode") is debug
+    assert ("post_snap {'n': 0}" in [record.getMessage() for record in caplog.records]) is debug
+
+
+@pytest.mark.parametrize("was", [True, False])
+async def test_mmcore_logs_debug_messages_while_an_acquisition_with_core_log_debug_runs(rig: Rig, was: bool) -> None:
+    seen = []
+
+    async def hook(event: Any) -> Any:
+        seen.append(await rig.core.debug_log_enabled())
+        return event
+
+    await rig.core.enable_debug_log(was)
+    for asked in (True, False):
+        async with rig.memory(core_log_debug=asked, pre_hardware_hook_fn=hook) as acq:
+            await acq.acquire({"axes": {"n": 0}})
+        assert await rig.core.debug_log_enabled() is was
+    assert seen == [True, was]
+    await rig.core.enable_debug_log(False)

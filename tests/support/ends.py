@@ -162,6 +162,12 @@ class Ends:
         assert not missing, f"reported saved, and not in the dataset: {missing}"
         return count
 
+    async def releases_end(self) -> None:
+        """The bridge, which stays open, has told Java which of its objects nobody holds any more: it does so in tasks that end soon."""
+        async with asyncio.timeout(SLACK):
+            while tasks := [task for task in asyncio.all_tasks() - self.tasks if task.get_name().startswith("aiomm-bridge-release-")]:
+                await asyncio.wait(tasks)
+
     def nothing_is_left(self, besides: Iterable[str] = ()) -> None:
         """No task, thread or open file of ours."""
         tasks = {task.get_name() for task in asyncio.all_tasks() - self.tasks - {asyncio.current_task()} if not task.done()}
@@ -187,6 +193,7 @@ class Ends:
         """All of the above; returns how many images the datasets hold."""
         await asyncio.sleep(0)
         await self.hardware_is_safe()
+        await self.releases_end()
         self.nothing_is_left(besides)
         count = await asyncio.to_thread(self.datasets_open)
         await self.next_one_works()
