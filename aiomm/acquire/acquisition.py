@@ -169,6 +169,8 @@ class Acquisition:
         self._home: Home
         self._run: Run | None = None
         self._cancels = 0  # of the task that entered the body, before it did
+        self._opening: asyncio.Task[None] | None = None
+        self._cut_off = False
         self._task: asyncio.Task[None] | None = None
         self._callbacks: list[SavedCallback | NotificationCallback] = []
         self._told_to_end = False
@@ -254,9 +256,16 @@ class Acquisition:
         await self.aclose()
 
     async def abort_for_close(self) -> None:
-        """Abort and wait for the end; a core that closes calls this."""
-        if self._run is not None:
-            self._run.abort()
+        """Abort and wait for the end; a core or bridge that closes, or halts, calls this.
+
+        One that is just opening is cut off, and leaves nothing behind: with ClosedError.
+        """
+        if self._opening is not None and not self._opening.done():
+            self._cut_off = True
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        if self._task is not None:
+            self._ready().abort()
             await self._finish()
 
     async def _finish(self) -> asyncio.CancelledError | None:
@@ -291,13 +300,24 @@ class Acquisition:
             raise RuntimeError("this Acquisition is open already, or was: make another one for another dataset")
         home = self._home = self._settings.make_home()
         run = self._run = Run(allow_duplicates=self._settings.allow_duplicates)
+        task = asyncio.current_task()
+        cancels = 0 if task is None else task.cancelling()
         try:
-            supervisor, self._callbacks = await open_run(self._settings, run, home)
-        except BaseException:
+            home.add(self)  # from now on: what it has opened half-way is ended with its microscope too
+            self._opening = run.loop.create_task(self._open(home, run), name="aiomm: opening an acquisition")
+            await self._opening
+        except BaseException as error:
+            if self._task is not None:  # it had just opened when this was cancelled
+                await self.abort_for_close()
             self._run = None
+            home.discard(self)
+            if self._cut_off and isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() <= cancels):
+                raise ClosedError("the microscope was closed, or halted, while this acquisition was opening") from None
             raise
+
+    async def _open(self, home: Home, run: Run) -> None:
+        supervisor, self._callbacks = await open_run(self._settings, run, home)
         self._task = run.loop.create_task(self._supervise(supervisor), name=f"aiomm: acquisition {self._settings.target.name}")
-        home.add(self)
 
     async def _supervise(self, supervisor: Supervisor) -> None:
         try:

@@ -388,3 +388,25 @@ async def test_a_notification_that_may_have_lost_characters_warns(java_host: Jav
                 notification = await anext(events)
         assert (notification.values["group"], told[0].filename) == ("??", __file__)
         await core.delete_config_group("通道")
+
+
+async def test_a_callback_whose_making_was_given_up_stays_in_java(own_java_host: JavaHost) -> None:
+    """It is registered by the time its reply comes, and nobody is there to take it back: Java must never collect it."""
+    async with aiomm.Bridge(own_java_host.port, timeout=5000) as other:
+        control, probe = [await other.construct_java_object(f"aiomm.host.{name}", new_socket=True) for name in ("Control", "Probe")]
+        async with aiomm.Bridge(own_java_host.port, timeout=5000) as bridge:
+            calls = await control.calls("registerCallback")
+            await control.hold("registerCallback")
+            listening = asyncio.create_task(bridge.core_events().__aenter__())
+            while await control.calls("registerCallback") == calls:
+                await asyncio.sleep(0)
+            settling = bridge._open().core_changes._settling
+            assert settling is not None
+            settling.cancel()  # as the closing does when Java takes too long
+            await asyncio.wait([settling])
+            with pytest.raises(errors.ClosedError):
+                await listening
+            await control.release("registerCallback")
+            await bridge.get_core()  # so the late reply has come
+        assert await probe.listeners() == 1
+        assert CALLBACK in await probe.object_classes()
