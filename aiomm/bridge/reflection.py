@@ -241,6 +241,8 @@ def member(kind: Handle, lister: str, signature: Signature) -> Plan:
 def _told(listed: Handle) -> Plan:
     """Give what Java's texts of methods or constructors say: what stands before the arguments, the name, the arguments."""
     text = yield from _static("java.util.Arrays", "toString", ("java.lang.Object[]",), [listed])
+    if not isinstance(text, str):
+        raise ProtocolError(f"the server gives {text!r:.60} as a list of methods")
     told = []
     for entry in text[1:-1].split(", ") if len(text) > 2 else []:
         head, _, rest = entry.partition("(")

@@ -9,8 +9,10 @@ import pytest
 
 import aiomm
 from aiomm.bridge import reflection
+from aiomm.bridge.handle import Handle
 from aiomm.bridge.reflection import public_methods
-from aiomm.errors import JavaException, OverloadError
+from aiomm.bridge.wire import Shadow
+from aiomm.errors import JavaException, OverloadError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -131,3 +133,14 @@ async def test_an_error_waits_for_no_long_call(java_host: JavaHost) -> None:
         await busy
         with pytest.raises(OverloadError, match=r"there is plain\(long\)$"):
             await secrets.plain("x")
+
+
+@pytest.mark.parametrize("spoilt", [None, 3, ["x"]])
+def test_a_spoilt_reply_is_one(spoilt: Any) -> None:
+    shadow = Shadow("java.lang.Class", "1", 4827, (), (), [])
+    plan = public_methods(Handle("2", 4827, "a.B"), False)
+    next(plan)
+    for _ in ("getClass", "getMethods", "java.util.Arrays"):
+        plan.send(shadow)
+    with pytest.raises(ProtocolError, match="as a list of methods"):
+        plan.send(spoilt)
