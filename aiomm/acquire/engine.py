@@ -9,7 +9,7 @@ from aiomm.acquire.capabilities import Capabilities, read_capabilities
 from aiomm.acquire.conductor import NO_ROOM, Conductor, Stopped
 from aiomm.acquire.hardware import Hardware
 from aiomm.acquire.imaging import Imaging
-from aiomm.acquire.metadata import pixel_type
+from aiomm.acquire.metadata import refuse_pixels
 from aiomm.acquire.shared import shared_on
 from aiomm.core.thread import Routine, Wait
 from aiomm.core.turns import Turn
@@ -100,8 +100,7 @@ class Engine(Conductor):
         return roles
 
     def _check_room(self, images: int) -> Routine:
-        if self._mmc.getCameraDevice():  # else an event chooses one
-            pixel_type(self._mmc)
+        refuse_pixels(self._mmc)
         self._outlet.room_for(images, self._mmc.getImageBufferSize())
         return
         yield

@@ -91,6 +91,12 @@ def pixel_type(mmc: Any) -> str:
     )
 
 
+def refuse_pixels(mmc: Any) -> None:
+    """Refuse the core's camera as `pixel_type` does; without one nothing is refused, as an event may choose one."""
+    if mmc.getCameraDevice():
+        pixel_type(mmc)
+
+
 def image_tags(event: AcquisitionEvent, hardware: Hardware, focus: str, xy_stage: str) -> dict[str, Any]:
     """What was asked for an event, and where the stages were read to be."""
     tags: dict[str, Any] = {}

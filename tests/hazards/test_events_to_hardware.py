@@ -355,3 +355,23 @@ async def test_an_exposure_beyond_the_cameras_limits_is_refused_before_anything_
         with pytest.raises(errors.EventError, match=r"cannot expose for 1e\+07 ms"):
             await acq.plan(numbered({"exposure": 1e7}))
         assert len(await acq.acquire(numbered({"exposure": 2}))) == 1
+
+
+# ---- pixels that cannot be saved -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["a property", "a preset"])
+@pytest.mark.parametrize("memory", [False, True])
+async def test_pixels_that_cannot_be_saved_are_named(rig: Rig, how: str, memory: bool) -> None:
+    """Before the exposure, except where Micro-Manager's engine sets the preset itself."""
+    rig.mmc.defineConfig("Pixels", "float", "Camera", "PixelType", "32bit")
+    change = {"properties": [["Camera", "PixelType", "32bit"]]} if how == "a property" else {"config_group": ["Pixels", "float"]}
+    acq = rig.memory() if memory else rig.acquisition()
+    with pytest.raises(errors.UnsupportedError, match=r"camera 'Camera' gives pixels of 4 bytes in 1 component|GRAY32"):
+        async with acq:
+            await acq.acquire({"axes": {"n": 0}})
+            rig.mmc.forget()
+            await acq.acquire({"axes": {"n": 1}, **change})
+    if how == "a property" or not rig.java:
+        assert rig.exposures() == []
+    assert len(acq.get_dataset()) == 1

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pymmcore
 
 from aiomm.acquire.hardware import ATTEMPTS, RETRY_PAUSE_S, slm_pixels
-from aiomm.acquire.remote.asking import ROLES
+from aiomm.acquire.metadata import refuse_pixels
+from aiomm.acquire.remote.asking import ROLES, Asking
 from aiomm.acquire.remote.shared import shared_on
 from aiomm.bridge import bridge_of
 from aiomm.core.safety import remember
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from aiomm.acquire.capabilities import Capabilities
     from aiomm.acquire.events import AcquisitionEvent
-    from aiomm.acquire.remote.asking import Asking, Question
+    from aiomm.acquire.remote.asking import Question
     from aiomm.acquire.remote.drive import Steps
     from aiomm.acquire.sequencing import Group
     from aiomm.core import BridgedCore
@@ -239,6 +240,8 @@ class JavaDevices:
                 yield from self.attempt("setProperty", label, name, value)
                 touched.add(label)
         yield from self._arrive(touched)
+        if any(name == "PixelType" for _, name, _ in event.properties):  # else it is found out when they cannot be saved
+            yield Asking(self._core).read(refuse_pixels)
         exposed = {label for label, name, _ in event.properties if name == "Exposure"}
         return bool(exposed) and (yield from self.attempt("getCameraDevice")) in exposed
 

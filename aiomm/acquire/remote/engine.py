@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.conductor import Stopped
 from aiomm.acquire.mailbox import in_thread
-from aiomm.acquire.metadata import Clock, pixel_type
+from aiomm.acquire.metadata import Clock, refuse_pixels
 from aiomm.acquire.remote.asking import OF_AN_IMAGE
 from aiomm.acquire.remote.awaited import AT_A_TIME, Awaited
 from aiomm.acquire.remote.drive import LoopSignal, Steps
@@ -284,8 +284,7 @@ class JavaEngine(Taking):
 
     def _check_room(self, images: int) -> Steps:
         def ask(mmc: Any) -> tuple[int, int]:
-            if mmc.getCameraDevice():  # else an event chooses one
-                pixel_type(mmc)
+            refuse_pixels(mmc)
             return mmc.getImageBufferSize(), mmc.getNumberOfCameraChannels()
 
         size, cameras = yield self._asking.read(ask)

@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from aiomm.acquire.mailbox import in_thread, outlast
+from aiomm.acquire.metadata import refuse_pixels
 from aiomm.acquire.processing import plain, same_axes
 from aiomm.acquire.remote.asking import Asking
 from aiomm.acquire.remote.counting import AskedFrame, axes_in
@@ -38,7 +39,7 @@ from aiomm.core.turns import current_turn
 from aiomm.dataset.damage import repair_command
 from aiomm.dataset.ndtiff.folder import check_directory, check_name
 from aiomm.dataset.ndtiff.pyramid import complete_pyramid
-from aiomm.errors import AiommError, BridgeError, JavaException, ServerLostError, StorageError, UnsupportedError
+from aiomm.errors import AiommError, BridgeError, CoreError, JavaException, ServerLostError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -314,8 +315,15 @@ class JavaHome:
             self._devices.found_closed(*self._freed.closed)
         return False
 
-    async def _not_written(self) -> StorageError:
+    async def _not_written(self) -> AiommError:
         error = await writing_failure(self.session.acquisition)
+        try:
+            await Asking(self._core).read(refuse_pixels)  # since the look before the first event a preset may have changed them
+        except UnsupportedError as refused:
+            refused.__cause__ = error
+            return refused
+        except CoreError:
+            pass  # what could not be written says more
         failure = StorageError(f"Micro-Manager could not save an image: {error or 'it does not say why'}")
         failure.__cause__ = error
         return failure
