@@ -81,6 +81,7 @@ def test_one_that_is_cancelled_at_any_step_of_its_opening_is_not_left_open() -> 
                     assert opened, f"step {step}"
                     await opening.result().aclose()
                 assert not core.users, f"step {step}"
+                assert not [one for one in asyncio.all_tasks() if one.get_name().startswith("aiomm: acquisition")], f"step {step}"
                 step += 1
             return step
 
