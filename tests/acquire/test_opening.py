@@ -25,7 +25,7 @@ async def acquires(bridge: aiomm.Bridge) -> None:
         try:
             async with aiomm.Acquisition(bridge=bridge, show_display=False, name="closing") as acq:
                 await acq.acquire(EVENTS)
-        except errors.AcquisitionAborted:  # it was open already
+        except (errors.AcquisitionAborted, errors.AcquisitionFinished):  # it was open already, and was ended
             pass
 
 
