@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import time
@@ -181,6 +182,18 @@ async def test_the_sixth_failure_ends_the_acquisition(rig: Rig, method: str) -> 
     failed = [call for call in rig.mmc.calls_of(method) if call.error]
     assert len(failed) == 6
     assert rig.mmc.getAutoShutter()
+
+
+@pytest.mark.parametrize("times", [5, 6])
+async def test_a_camera_that_does_not_start(rig: Rig, times: int) -> None:
+    """Micro-Manager's engine tries that once."""
+    rig.mmc.on("startSequenceAcquisition", times=times, raises=RuntimeError("no start"))
+    ends = rig.java or times == 6
+    with pytest.raises(errors.HardwareError, match="no start") if ends else contextlib.nullcontext():
+        async with rig.memory() as acq:
+            await acq.acquire(frames(3))
+    failed = [call for call in rig.mmc.calls_of("startSequenceAcquisition") if call.error]
+    assert len(failed) == (1 if rig.java else times)
 
 
 @only_local('on_error="continue" is refused on a running Micro-Manager, whose engine ends at its first device error')
