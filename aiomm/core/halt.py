@@ -21,7 +21,7 @@ from aiomm.errors import CoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiomm.core.local import User
+    from aiomm.bridge.users import User
 
 KINDS = (
     (pymmcore.ShutterDevice, "shutter"),

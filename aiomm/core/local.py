@@ -9,11 +9,12 @@ import inspect
 import time
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymmcore
 
 from aiomm.bridge.kept_here import KeptHere
+from aiomm.bridge.users import Users
 from aiomm.core import adapters, safety
 from aiomm.core.api import Core
 from aiomm.core.calls import Calls
@@ -39,13 +40,6 @@ T = TypeVar("T")
 
 _DESTROYS = frozenset({"loadSystemConfiguration", "reset", "unloadAllDevices", "unloadDevice", "unloadLibrary"})
 _EXIT_TIMEOUT = 5.0  # s, for all cores together, when the process ends with cores open
-
-
-class User(Protocol):
-    """What drives the core for longer than one call: an acquisition, a live view."""
-
-    async def abort_for_close(self) -> None:
-        """Stop, leave the hardware safe, and come back when that is done."""
 
 
 class LocalCore(KeptHere, Core):
@@ -105,7 +99,7 @@ class LocalCore(KeptHere, Core):
         self._end: asyncio.Task[None] | None = None
         self._closed = False
         self._stop_errors: list[Exception] = []
-        self.users: set[User] = set()
+        self.users = Users("core")
         self._abandoned = False
         self._ending: set[asyncio.Task[None]] = set()
         self._turns = Turns()
@@ -177,13 +171,11 @@ class LocalCore(KeptHere, Core):
 
     async def _close(self) -> None:
         errors: list[Exception] = []
-        while users := list(self.users):
-            for user in users:
-                self.users.discard(user)
-                try:
-                    await user.abort_for_close()
-                except Exception as error:
-                    errors.append(error)
+        for user in self.users.last():
+            try:
+                await user.abort_for_close()
+            except Exception as error:
+                errors.append(error)
         self._closed = True
         if self._thread is not None:
             if self._abandoned:

@@ -282,6 +282,25 @@ async def test_closing_the_core_ends_it_with_a_reason() -> None:
     await live.aclose()
 
 
+async def test_one_that_begins_again_whenever_it_ends_does_not_hold_the_closing_up() -> None:
+    core = await aiomm.LocalCore.open("demo")
+    await anext(core.live(exposure=2))
+    reasons: list[str] = []
+
+    async def watch() -> None:
+        while not any("this core was closed" in reason for reason in reasons):
+            try:
+                await _all(core.live(exposure=2))
+            except ClosedError as ended:
+                reasons.append(str(ended))
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0.05)
+    await core.aclose()
+    await watching
+    assert len(reasons) < 10
+
+
 async def test_halt_ends_it_with_a_reason(demo_core: aiomm.LocalCore) -> None:
     waiting = asyncio.create_task(_all(demo_core.live(exposure=2)))
     await asyncio.sleep(0.05)
