@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from aiomm.acquire.capabilities import Capabilities, Needs, read_capabilities
 from aiomm.acquire.engine import Engine
-from aiomm.acquire.mailbox import in_thread, outlast
+from aiomm.acquire.mailbox import in_thread
 from aiomm.acquire.metadata import summary_metadata
 from aiomm.acquire.sequencing import iter_groups
 from aiomm.acquire.target import open_storage
 from aiomm.core import LocalCore
-from aiomm.errors import ClosedError, UnsupportedError
+from aiomm.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -114,9 +114,6 @@ class LocalHome:
         clock = run.engine.clock
         summary = await self.owner.run(lambda mmc: summary_metadata(mmc, clock, target.name), reads=True)
         await open_storage(run, target, summary, processed=processed)
-        if self.owner.closed:
-            await outlast(in_thread(run.writer.finish))
-            raise ClosedError("the core was closed while this acquisition was opening")
         if self._show_viewer:
             logger.info("show_display: no viewer is installed; images are not shown")
 

@@ -86,3 +86,28 @@ def test_one_that_is_cancelled_at_any_step_of_its_opening_is_not_left_open() -> 
             return step
 
     assert run_stepped(main) > 3
+
+
+def test_a_core_that_closes_while_one_opens() -> None:
+    async def main(loop: SteppedLoop) -> int:
+        step, opened = 1, False
+        while not opened:
+            core = await aiomm.LocalCore.open("demo")
+            opening = loop.create_task(aiomm.Acquisition.open(core=core))
+            closing: list[asyncio.Task[None]] = []
+            loop.begin({step: lambda core=core, closing=closing: closing.append(loop.create_task(core.aclose()))})
+            await asyncio.wait([opening], timeout=20)
+            assert opening.done(), f"step {step}"
+            loop.end()
+            opened = opening.exception() is None
+            if opened:
+                await opening.result().aclose()
+            else:
+                assert isinstance(opening.exception(), errors.ClosedError), f"step {step}: {opening.exception()!r}"
+            await asyncio.gather(*closing)
+            await core.aclose()
+            assert not core.users, f"step {step}"
+            step += 1
+        return step
+
+    assert run_stepped(main) > 3
