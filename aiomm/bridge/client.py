@@ -117,7 +117,7 @@ class Bridge(KeptHere):
         self._debug = bool(debug)
         self._session: Session | None = None
         self._end: asyncio.Task[None] | None = None
-        self.users = Users("Bridge")
+        self.users: Users = Users("Bridge")
         self.kept: dict[str, Any] = {}
 
     # ---- opening and closing ------------------------------------------------------------------------------------

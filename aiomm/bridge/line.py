@@ -348,7 +348,8 @@ class Line:
                     for hash_code in sorted(self.live, key=lambda one: one not in self._doubtful):
                         await self.destroy(hash_code, timeout)
         except (BridgeError, ClosedError) as error:
-            log.debug("port %d: %d objects stay on the server: %s", self.number, len(self.live), error)
+            if stay := self.live - self._doubtful:  # a port that is gone has none of those whose destructors had left
+                log.debug("port %d: %d objects stay on the server: %s", self.number, len(stay), error)
         finally:
             await self.port.aclose(0)
             for hash_code in list(self._waiters):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from aiomm.bridge import overloads, reflection, wire
+from aiomm.bridge.context import Context
 from aiomm.bridge.core_events import FORWARD, CoreChangesSource
 from aiomm.bridge.gone import unless_gone
 from aiomm.bridge.line import Line, Quiet, part_of_a_call
@@ -45,26 +46,6 @@ _ARRAYS = frozenset({"[J", "[Z", "[C"})
 """Arrays of primitives that the server sends as objects, though numpy has them."""
 
 
-class _Socket(zmq.Socket[bytes]):
-    """A socket that closes without a word when it is collected."""
-
-    def __del__(self) -> None:
-        if not self.closed:
-            self.close(0)
-
-
-class _Context(zmq.Context[zmq.Socket[bytes]]):
-    """A context that nobody ends when a bridge that was never closed is collected with its loop.
-
-    pyzmq would end it before its sockets are closed, and wait for that for ever. They close themselves when they are collected.
-    """
-
-    _socket_class = _Socket
-
-    def __del__(self) -> None:
-        pass
-
-
 class Session:
     """The inside of an open `Bridge`.
 
@@ -95,7 +76,7 @@ class Session:
         self.server_version: str | None = None
         self.lines: set[Line] = set()
         self.numbers = PortNumbers(host, bridge.port)
-        self._context = _Context()
+        self._context = Context()
         self._classes: dict[str, type[JavaObject]] = {}
         self._constructors: dict[str, tuple[Signature, ...]] = {}
         self._statics: dict[str, JavaClass] = {}

@@ -99,7 +99,7 @@ class LocalCore(KeptHere, Core):
         self._end: asyncio.Task[None] | None = None
         self._closed = False
         self._stop_errors: list[Exception] = []
-        self.users = Users("core")
+        self.users: Users = Users("core")
         self._abandoned = False
         self._ending: set[asyncio.Task[None]] = set()
         self._turns = Turns()

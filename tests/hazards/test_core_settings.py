@@ -10,6 +10,7 @@ import pytest
 
 from aiomm import errors
 from tests.support import sequence_tester as st
+from tests.support.turns import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -170,6 +171,7 @@ async def test_the_shutter_stays_open_where_a_hook_says_so(rig: Rig) -> None:
     rig.mmc.forget()
     async with rig.memory(post_hardware_hook_fn=hook) as acq:
         await acq.acquire(times(*[place(n) for n in range(3)]))
+        await until(lambda: len(rig.mmc.calls_of("setShutterOpen")) >= 2)  # it is given back once the submission is over
         assert [call.args for call in rig.mmc.calls_of("setShutterOpen")] == [(st.SHUTTER, True), (st.SHUTTER, False)]
         rig.mmc.forget()
         await acq.acquire([{"axes": {"n": n, "again": 1}, **place(n)} for n in range(5)])

@@ -14,6 +14,7 @@ import pytest
 
 import aiomm
 from aiomm import errors
+from aiomm.dataset.packing import PackingWriter
 from tests.support.homes import only_local
 from tests.support.rigs import Event, Rig, snaps
 
@@ -318,11 +319,10 @@ async def test_the_writer_is_finished_also_when_the_engine_cannot_begin(rig: Rig
 
     with monkeypatch.context() as patch:
         patch.setattr(rig.core.thread, "spawn", closed)
-        acq = await aiomm.Acquisition.open(rig.directory, "rig", **rig.where, show_display=False)
-        writer = acq._run.writer  # type: ignore[union-attr]
         told: list[bool] = []
-        finish = writer.finish
-        patch.setattr(writer, "finish", lambda: (finish(), told.append(True)))
+        finish = PackingWriter.finish
+        patch.setattr(PackingWriter, "finish", lambda writer: (finish(writer), told.append(True)))
+        acq = await aiomm.Acquisition.open(rig.directory, "rig", **rig.where, show_display=False)
         with pytest.raises(errors.ClosedError, match="the core is closed"):
             await acq.aclose()
     assert told == [True]
