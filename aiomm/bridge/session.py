@@ -273,7 +273,8 @@ class Session:
         """Close the bridge's own port or all others, and those that are opened meanwhile."""
         while self._tasks or any(line.main == main for line in self.lines):
             lost = isinstance(self.error, ServerLostError)
-            await self._finish_tasks(0 if lost else self.timeout)
+            # Each has a limit of its own for connecting, for the greeting, and for having Java leave what cannot be reached.
+            await self._finish_tasks(0 if lost else 3 * self.timeout)
             lines = [line for line in self.lines if line.main == main]
             async with asyncio.TaskGroup() as closing:
                 for line in lines:

@@ -110,6 +110,7 @@ class Notebook:
                     printed += content["text"]
                     if interrupt_at is not None and interrupt_at in printed:
                         interrupt_at = None
+                        await asyncio.sleep(0.2)  # it has come from its print to what it waits in: the kernel's own flush may lose it
                         await self.manager.interrupt_kernel()
                 elif kind == "error":
                     error = content["ename"]
