@@ -168,8 +168,8 @@ class Bridge(KeptHere):
 
         First its users are ended, for which everything can still be called. From then on whatever begins, and the calls in progress,
         raise ClosedError. A server that does not answer is given up after ``timeout`` for each: the callback of
-        `core_events`, the ports that objects have to themselves, the bridge's own. When the caller is cancelled, the closing still
-        finishes first.
+        `core_events`, the ports that objects have to themselves (three times that for one just being opened), the bridge's own.
+        When the caller is cancelled, the closing still finishes first.
         """
         if self._session is None:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import array
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +11,7 @@ import pytest
 import aiomm
 from aiomm import errors
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.jvm.host import JavaHost
-
 INTS = np.arange(4, dtype=np.int32)
-
-
-@pytest.fixture
-async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(

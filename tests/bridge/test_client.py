@@ -18,17 +18,9 @@ from aiomm import errors
 from aiomm.bridge import wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.jvm.host import JavaHost
 
 PROBE, SAMPLES, FAULTS = "aiomm.host.Probe", "aiomm.host.Samples", "aiomm.host.Faults"
-
-
-@pytest.fixture
-async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
-        yield opened
 
 
 def test_the_parameters_are_the_seeds_then_more() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,19 +11,8 @@ import pytest
 import aiomm
 from aiomm.errors import JavaValueError
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.jvm.host import JavaHost
-
 COUNT = 1000
 SEPARATORS = "\x1f\x1e\x1d\x1c"
-
-
-@pytest.fixture
-async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
-        yield opened
 
 
 def asked(bridge: aiomm.Bridge) -> int:

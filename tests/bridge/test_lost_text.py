@@ -15,7 +15,7 @@ from aiomm.bridge.lost_text import only_reads
 from aiomm.bridge.proxy import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from tests.jvm.host import JavaHost
 
@@ -30,12 +30,6 @@ TEXTS = [
     "a😀?\u2028é→😀",
     "\u20ac\u2100\uffff",
 ]
-
-
-@pytest.fixture
-async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -15,15 +15,7 @@ from aiomm.bridge.wire import Shadow
 from aiomm.errors import JavaException, OverloadError, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.jvm.host import JavaHost
-
-
-@pytest.fixture
-async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
-        yield opened
 
 
 @pytest.fixture

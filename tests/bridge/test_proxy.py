@@ -16,15 +16,7 @@ from aiomm import errors
 from aiomm.bridge import JavaField, register_proxy, registry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.jvm.host import JavaHost
-
-
-@pytest.fixture
-async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -6,19 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import aiomm
 from aiomm.errors import JavaException, OverloadError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.jvm.host import JavaHost
-
-
-@pytest.fixture
-async def bridge(java_host: JavaHost) -> AsyncIterator[aiomm.Bridge]:
-    async with aiomm.Bridge(java_host.port, timeout=5000) as opened:
-        yield opened
+    import aiomm
 
 
 @pytest.mark.parametrize("args", [0, "ab", b"ab", {"text": 3}, {3}, None])

@@ -19,6 +19,7 @@ import aiomm
 from aiomm import errors
 from tests.campaigns.peer_hazards_aiomm import case, main, said, step, times
 from tests.campaigns.peer_hazards_wire import end_server_thread, others
+from tests.support.bridging import VANISHING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -109,23 +110,6 @@ async def java_spins_in_a_sequence(user: User) -> str:
     return f"Java asked {asked} times for {images} images of 1 s; the client took {part * 100:.0f} % of a core"
 
 
-GONE = """
-import asyncio, os, sys
-import aiomm
-
-async def main():
-    async with aiomm.Bridge(int(sys.argv[1])) as bridge:
-        core = await bridge.get_core()
-        kept = [await bridge.construct_java_object("aiomm.host.Samples") for _ in range(20)]
-        kept += [await bridge.construct_java_object("aiomm.host.Faults", new_socket=True) for _ in range(3)]
-        if sys.argv[2] == "killed":
-            os.kill(os.getpid(), 9)
-        raise ValueError("its script fails")
-
-asyncio.run(main())
-"""
-
-
 @case
 async def client_vanishes(user: User) -> str:
     left = []
@@ -133,7 +117,7 @@ async def client_vanishes(user: User) -> str:
         probe = await bridge.construct_java_object("aiomm.host.Probe")
         for how in ("fails", "killed"):
             objects, ports = await probe.object_count(), len((await probe.open_ports()).split())
-            command = [sys.executable, "-c", GONE, str(user.port), how]
+            command = [sys.executable, "-c", VANISHING, str(user.port), how]
             await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=6, check=False)
             stay = await probe.object_count() - objects, len((await probe.open_ports()).split()) - ports
             if how == "fails":

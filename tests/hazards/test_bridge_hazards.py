@@ -20,7 +20,7 @@ import zmq
 import aiomm
 from aiomm import errors
 from tests.jvm.host import free_port
-from tests.support.bridging import SLACK, SOON, Eye, looking, right_answers, unique
+from tests.support.bridging import SLACK, SOON, VANISHING, Eye, looking, right_answers, unique
 from tests.support.steps_of_a_loop import SteppedLoop, run_stepped
 
 if TYPE_CHECKING:
@@ -217,22 +217,6 @@ def test_9_6_java_spins_in_a_sequence_and_we_do_not(java_host: JavaHost, tmp_pat
                 await control.restore()
 
     run_stepped(main)
-
-
-VANISHING = """
-import asyncio, os, sys
-import aiomm
-
-async def main():
-    async with aiomm.Bridge(int(sys.argv[1]), timeout=5000) as bridge:
-        kept = [await bridge.construct_java_object("aiomm.host.Samples") for _ in range(20)]
-        kept += [await bridge.construct_java_object("aiomm.host.Faults", new_socket=True) for _ in range(3)]
-        if sys.argv[2] == "killed":
-            os.kill(os.getpid(), 9)
-        raise ValueError("its script fails")
-
-asyncio.run(main())
-"""
 
 
 async def test_9_7_what_a_vanished_client_held(own_java_host: JavaHost) -> None:

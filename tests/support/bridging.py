@@ -21,6 +21,22 @@ SOON = 2.0
 SLACK = 4.0
 """What a busy computer may add to a bound in a test: far less than the hang that it has to tell from it."""
 
+VANISHING = """
+import asyncio, os, sys
+import aiomm
+
+async def main():
+    async with aiomm.Bridge(int(sys.argv[1]), timeout=5000) as bridge:
+        kept = [await bridge.construct_java_object("aiomm.host.Samples") for _ in range(20)]
+        kept += [await bridge.construct_java_object("aiomm.host.Faults", new_socket=True) for _ in range(3)]
+        if sys.argv[2] == "killed":
+            os.kill(os.getpid(), 9)
+        raise ValueError("its script fails")
+
+asyncio.run(main())
+"""
+"""A program that holds 20 objects and 3 ports in Java; it fails, or is ``killed``: its arguments are the port and how."""
+
 _UNIQUE = itertools.count(1)
 
 
